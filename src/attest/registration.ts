@@ -1,0 +1,42 @@
+/** What the configuration says of an agent: who it is, how it proves it, and what it may do at most. */
+import type { AttestationKind, Grant, Tier } from '@errand/verifier/claims.ts'
+import type { JWK } from 'jose'
+
+/** An agent's autonomy: a cap on effects. `suggest` and `draft` get no token, only `dry_run`. */
+export const STAGES = ['suggest', 'draft', 'read', 'reversible_write', 'irreversible_write', 'external'] as const
+export type Stage = (typeof STAGES)[number]
+
+export interface AgentRegistration {
+  readonly clientId: string
+  /** Own SPIFFE id, also when it attests by key: the value of `act.sub`. */
+  readonly spiffeId: string
+  readonly displayName: string
+  readonly owner?: string
+  readonly disabled: boolean
+  /** How it may attest. A kind that is not listed is refused as `evidence_not_registered`. */
+  readonly evidence: readonly AttestationKind[]
+  /** Public keys for `private_key_jwt`: each ES256 or EdDSA, with `kid`. */
+  readonly keys: readonly JWK[]
+  readonly stage: Stage
+  /** What it may do at most, whoever asks. */
+  readonly ceiling: readonly Grant[]
+  /** Whether it may open a task for itself (`client_credentials`). */
+  readonly autonomous: boolean
+  /** client_ids to which it may hand over; none by default. */
+  readonly delegatesTo: readonly string[]
+  /** Evidence issued before this (Unix seconds) belonged to another principal: `instance_epoch`. */
+  readonly instanceSince?: number
+  /** Lowest tier it must attest with. */
+  readonly minimumTier?: Tier
+  /** Where it came from, for messages: `config/agents/research.yaml`. */
+  readonly file: string
+}
+
+/** A tool API, an administrator or another machine that authenticates by key and is not an agent. */
+export interface MachineClient {
+  readonly clientId: string
+  readonly kind: 'tool' | 'admin'
+  readonly keys: readonly JWK[]
+  /** For kind `tool`: its audience. */
+  readonly audience?: string
+}

@@ -1,0 +1,37 @@
+/** One consistent reading of config/: immutable, replaced as a whole. A request holds the one it began with. */
+import type { AgentRegistration, MachineClient } from '../attest/registration.ts'
+import type { TrustDomain } from '../attest/trust-domain.ts'
+import type { Decide } from '../policy/decision.ts'
+import type { Tool } from '../policy/tool.ts'
+import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
+import type { ServiceSettings } from './settings.ts'
+
+export interface Snapshot {
+  readonly settings: ServiceSettings
+  readonly agents: {
+    readonly all: readonly AgentRegistration[]
+    byClientId(clientId: string): AgentRegistration | undefined
+    bySpiffeId(spiffeId: string): AgentRegistration | undefined
+  }
+  readonly tools: {
+    readonly all: readonly Tool[]
+    byName(name: string): Tool | undefined
+    byAudience(audience: string): Tool | undefined
+  }
+  readonly issuers: {
+    readonly all: readonly TrustedIssuer[]
+    byIss(iss: string): TrustedIssuer | undefined
+  }
+  readonly trustDomains: {
+    readonly all: readonly TrustDomain[]
+    byName(name: string): TrustDomain | undefined
+  }
+  /** Administrators and tools that authenticate by key. */
+  readonly machines: { byClientId(clientId: string): MachineClient | undefined }
+  readonly decide: Decide
+  /** Short digest of the policy set. */
+  readonly policyDigest: string
+  /** SHA-256 over everything read, hex. */
+  readonly digest: string
+  readonly loadedAt: number
+}

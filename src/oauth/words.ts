@@ -1,0 +1,32 @@
+/** The words of the specifications, spelt once. */
+
+export const GRANT = {
+  exchange: 'urn:ietf:params:oauth:grant-type:token-exchange', // RFC 8693 §2.1
+  clientCredentials: 'client_credentials', // RFC 6749 §4.4
+} as const
+
+export const TOKEN_TYPE = {
+  accessToken: 'urn:ietf:params:oauth:token-type:access_token', // RFC 8693 §3
+  refreshToken: 'urn:ietf:params:oauth:token-type:refresh_token',
+  idToken: 'urn:ietf:params:oauth:token-type:id_token',
+  saml1: 'urn:ietf:params:oauth:token-type:saml1',
+  saml2: 'urn:ietf:params:oauth:token-type:saml2',
+  jwt: 'urn:ietf:params:oauth:token-type:jwt',
+  /** Ours: a one-use token that hands part of a task to one named agent. */
+  handOver: 'urn:errand:params:oauth:token-type:hand-over',
+} as const
+
+export const ASSERTION_TYPE = {
+  jwtBearer: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer', // RFC 7523 §2.2
+  jwtSpiffe: 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe', // draft-ietf-oauth-spiffe-client-auth
+} as const
+
+export const TYP = {
+  accessToken: 'at+jwt', // RFC 9068 §2.1
+  dpop: 'dpop+jwt', // RFC 9449 §4.2
+  clientAuthentication: 'client-authentication+jwt', // RFC 7523bis
+  handOver: 'errand-handover+jwt',
+  feedFrame: 'errand-frame+jwt',
+  statement: 'errand-now+jwt',
+  introspection: 'token-introspection+jwt', // RFC 9701 §5
+} as const

@@ -1,0 +1,60 @@
+/**
+ * The one ordered log of revocations. Entry n says: a token that matches this and was checked before n is dead.
+ * Its port: adapters live in store/.
+ */
+import type { Epoch } from '@errand/verifier/epoch.ts'
+import type { HopFacts } from '@errand/verifier/shapes.ts'
+import type { Revocations } from '../tokens/revocations.ts'
+
+/**
+ * `cut`: tokens die, tasks go on and may ask again. `ban`: nothing new is issued either, until a re-admission
+ * (or `banUntil`, for a task that is over at its deadline).
+ */
+export type RevocationMode = 'cut' | 'ban'
+
+export interface NewRevocation {
+  /** `rev_…`; the same id again is the same entry: answered, not added. */
+  readonly id: string
+  /** A conjunction of dimensions, all within one hop; `{}` matches everything. */
+  readonly match: HopFacts
+  readonly mode: RevocationMode
+  readonly reason: string
+  /** Who did it: an admin's, tool's or agent's client id, or `system`. */
+  readonly by: string
+  /** Unix seconds. */
+  readonly at: number
+  /** Unix seconds after which no token it could match is alive: then the entry may be dropped. */
+  readonly expiresAt: number
+  /** For `ban`: Unix seconds until when; absent is until re-admission. */
+  readonly banUntil?: number
+  /**
+   * For entries by `kid` of a compromised key: whatever that key signed is dead whatever `rev` it claims. Such
+   * entries stay until the key has left every cache.
+   */
+  readonly absolute?: boolean
+}
+
+export interface Revocation extends NewRevocation {
+  readonly epoch: Epoch
+  readonly readmitted?: { readonly at: number; readonly by: string; readonly reason: string }
+}
+
+export interface RevocationLog extends Revocations {
+  /**
+   * Adds the entry at the next epoch, durable and visible to every later `check` before it resolves. `added` is
+   * false where the id was there already.
+   */
+  add(entry: NewRevocation): Promise<{ readonly entry: Revocation; readonly added: boolean }>
+  get(id: string): Promise<Revocation | undefined>
+  /** Live entries after `epoch`, in order; all live ones where it is absent. Entries with `expiresAt <= now` may be missing. */
+  after(epoch?: Epoch): Promise<readonly Revocation[]>
+  /** Bans in force at `now`. */
+  bans(now: number): Promise<readonly Revocation[]>
+  /** Ends a ban; the entry itself stays. False where there is none in force. */
+  readmit(id: string, by: string, reason: string, at: number): Promise<boolean>
+  epoch(): Promise<Epoch>
+  /** Called after each added entry, in this process and (Redis) for entries of other replicas, in epoch order. Returns the unsubscriber. */
+  onAdded(listener: (entry: Revocation) => void): () => void
+  /** Forgets entries that expired and bans that ran out. */
+  prune(now: number): Promise<void>
+}

@@ -1,0 +1,52 @@
+/** Where tasks rest. Every step is atomic, also across processes; nothing that was acknowledged is lost. */
+import type { Spent, Task, TaskState } from './task.ts'
+
+export interface Reservation {
+  readonly calls: number
+  readonly exchanges: number
+  readonly cost: number
+  /** The same operation id again is answered as the first time and reserves nothing more. */
+  readonly operationId: string
+}
+
+export type ReservationAnswer =
+  | { readonly outcome: 'reserved'; readonly spent: Spent }
+  /** `of`: the task (itself or an ancestor) whose budget does not suffice; nothing was reserved anywhere. */
+  | { readonly outcome: 'exhausted'; readonly of: string; readonly budget: 'calls' | 'exchanges' | 'cost' }
+  | { readonly outcome: 'not_active'; readonly state: TaskState | 'unknown' }
+
+export interface TaskStore {
+  /** `parent_not_active` where the parent (at `now`) is not active: no child of a task that has ended. `exists` where the id is taken. */
+  open(task: Task, now: number): Promise<'opened' | 'parent_not_active' | 'exists'>
+  get(id: string): Promise<Task | undefined>
+  /** Every task of the tree whose root is `root`, parents before children. */
+  tree(root: string): Promise<readonly Task[]>
+  /** Newest first. */
+  list(filter: {
+    readonly agent?: string
+    readonly subject?: string
+    readonly state?: TaskState
+    readonly limit: number
+  }): Promise<readonly Task[]>
+  /**
+   * Ends the task and every descendant that has not ended, in one step: the named one as `state`, descendants too.
+   * Answers the ids that this call ended, parents before children (empty where it had ended before).
+   */
+  end(
+    id: string,
+    state: 'completed' | 'cancelled' | 'revoked' | 'expired',
+    reason: string,
+    at: number,
+  ): Promise<readonly string[]>
+  /** Moves `heartbeatBy` to `now + heartbeatSeconds`. False where it is not active at `now`. */
+  beat(id: string, now: number): Promise<boolean>
+  /**
+   * Reserves from the budget of the task and of every ancestor, all or nothing: parallel calls never overspend.
+   * The task and all ancestors must be active at `now`.
+   */
+  reserve(id: string, amount: Reservation, now: number): Promise<ReservationAnswer>
+  /** Ids of tasks stored as active or suspended whose deadline or heartbeat has passed at `now`. */
+  due(now: number, limit: number): Promise<readonly string[]>
+  /** Forgets ended tasks and operation ids whose deadline lies before `before` (Unix seconds). */
+  prune(before: number): Promise<void>
+}
