@@ -11,12 +11,14 @@ export type Slot =
   | 'dpop' // the DPoP header at /token
   | 'api' // a proof or assertion at our own JSON endpoints
   | 'request' // parameters and bodies
+  | 'authorization_details' // what was asked for in that parameter (RFC 9396 §5)
 
 type Code =
   | 'by_slot'
   | 'ir' // 400 invalid_request
   | 'ic' // 401 invalid_client
   | 'is' // 400 invalid_scope
+  | 'asked' // invalid_scope, or invalid_authorization_details where it was asked for there
   | 'it' // 400 invalid_target (RFC 8707, RFC 8693)
   | 'ad' // 400 invalid_authorization_details (RFC 9396)
   | 'dp' // invalid_dpop_proof (RFC 9449)
@@ -78,8 +80,7 @@ const table = {
   caller_not_audience: 'denied',
   client_auth_required: 'ic',
   // D. exchange
-  scope_not_granted: 'is',
-  details_not_granted: 'ad',
+  scope_not_granted: 'asked',
   bad_scope: 'is',
   bad_authorization_details: 'ad',
   audience_denied: 'it',
@@ -229,12 +230,16 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
           return { status: 400, error: 'invalid_dpop_proof' } // RFC 9449 §5
         case 'api':
           return { status: 401, error: 'invalid_token' } // RFC 6750 §3.1
+        case 'authorization_details':
+          return { status: 400, error: 'invalid_authorization_details' }
       }
       break
     case 'ir':
       return { status: 400, error: 'invalid_request' }
     case 'ic':
       return { status: 401, error: 'invalid_client' }
+    case 'asked':
+      return { status: 400, error: slot === 'authorization_details' ? 'invalid_authorization_details' : 'invalid_scope' }
     case 'is':
       return { status: 400, error: 'invalid_scope' }
     case 'it':

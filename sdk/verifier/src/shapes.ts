@@ -72,7 +72,8 @@ export function hopsOf(claims: AccessTokenClaims, kid: string): readonly Checked
   const earlier = agents.slice(1)
   // The first actor of an autonomous chain is the subject and stands in no act.
   if (earlier.length < ancestors.length) earlier.push(claims.sub)
-  if (earlier.length !== ancestors.length) return undefined
+  // Actors that a user issuer vouched for stand last and have no hop of ours.
+  if (earlier.length < ancestors.length) return undefined
   const inherited = { sub: claims.sub, root: claims.task.root }
   const hops: CheckedHop[] = [
     {
