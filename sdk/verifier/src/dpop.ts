@@ -1,0 +1,97 @@
+/** DPoP proofs (RFC 9449 §4.3): everything but replay and the nonce's freshness, which need a memory. */
+import { createHash } from 'node:crypto'
+import { type Checked, fail, pass } from './checked.ts'
+import { CLOCK_LEEWAY_SECONDS } from './claims.ts'
+import { readNumericDate } from './claims-check.ts'
+import { checkHeader, type HeaderRule, parseJws } from './jws.ts'
+import { checkSignature, holdsSecret, importVerifyKey, jwkThumbprint, type PublicJwk } from './signature.ts'
+
+export const DPOP_ALGS = ['ES256', 'EdDSA'] as const
+const DPOP_HEADER: HeaderRule = { typ: ['dpop+jwt'], algs: DPOP_ALGS, kid: 'optional', jwk: true }
+
+export interface DpopExpectation {
+  readonly method: string
+  /** The URL of the request as its client sees it. */
+  readonly url: string
+  /** Unix seconds. */
+  readonly now: number
+  readonly maxAgeSeconds: number
+  /** The access token that came with it: then `ath` must be its hash (§4.3 step 12). */
+  readonly accessToken?: string
+}
+
+export interface DpopProof {
+  /** RFC 7638 thumbprint of the proof's key. */
+  readonly jkt: string
+  readonly jti: string
+  readonly iat: number
+  readonly nonce?: string
+  readonly jwk: PublicJwk
+}
+
+const PRINTABLE = /^[\x21-\x7e]{1,256}$/
+
+/** `headerValue` is the whole value of the DPoP header field. A replayed `jti` is for the caller to refuse. */
+export function readDpopProof(headerValue: string, expected: DpopExpectation): Checked<DpopProof> {
+  // Repeated fields arrive joined by a comma (RFC 9110 §5.3); §4.3 step 1 wants one.
+  if (headerValue.includes(',')) return fail('proof_duplicate')
+  const parsed = parseJws(headerValue)
+  if (!parsed.ok) return parsed
+  const { header, payload } = parsed.value
+  const checked = checkHeader(header, DPOP_HEADER)
+  if (!checked.ok) return checked.fault === 'alg_not_allowed' ? fail('proof_key', checked.detail) : checked
+  const { jwk } = checked.value
+  if (!jwk || holdsSecret(jwk)) return fail('proof_key', 'jwk must be a public key')
+  const key = importVerifyKey(jwk, { algs: [checked.value.alg] })
+  if (!key.ok) return key
+  const signed = checkSignature(parsed.value, key.value)
+  if (!signed.ok) return signed
+
+  const { jti, htm, htu, iat, exp, nbf, nonce, ath } = payload
+  if (typeof jti !== 'string' || !PRINTABLE.test(jti)) return fail('proof_invalid', 'jti is missing or no identifier')
+  if (htm !== expected.method) return fail('htm')
+  const url = typeof htu === 'string' ? targetOf(htu) : undefined
+  if (url === undefined || url !== targetOf(expected.url)) return fail('htu')
+  const made = readNumericDate(iat)
+  if (!made.ok) return made
+  if (made.value > expected.now + CLOCK_LEEWAY_SECONDS) return fail('not_yet_valid')
+  if (made.value < expected.now - expected.maxAgeSeconds) return fail('expired')
+  for (const date of [exp, nbf]) if (date !== undefined && !readNumericDate(date).ok) return fail('bad_numeric_date')
+  if (typeof exp === 'number' && exp <= expected.now) return fail('expired')
+  if (typeof nbf === 'number' && nbf > expected.now + CLOCK_LEEWAY_SECONDS) return fail('not_yet_valid')
+  if (nonce !== undefined && (typeof nonce !== 'string' || !PRINTABLE.test(nonce)))
+    return fail('proof_invalid', 'nonce is no text of ours')
+  if (expected.accessToken !== undefined && ath !== accessTokenHash(expected.accessToken)) return fail('ath')
+  return pass({
+    jkt: jwkThumbprint(key.value.jwk),
+    jti,
+    iat: made.value,
+    jwk: key.value.jwk,
+    ...(nonce === undefined ? {} : { nonce }),
+  })
+}
+
+/** RFC 9449 §4.2: `ath`. */
+export const accessTokenHash = (accessToken: string): string =>
+  createHash('sha256').update(accessToken).digest('base64url')
+
+const TARGET =
+  /^(https?):\/\/([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(\/[a-z0-9._~!$&'()*+,;=:@%/-]*)?(?:[?#].*)?$/i
+const DEFAULT_PORT: ReadonlyMap<string, string> = new Map([
+  ['http', '80'],
+  ['https', '443'],
+])
+
+/**
+ * A target without query and fragment, scheme and host in lower case, without the default port. The path stays as it
+ * is written: `%2F`, `//` and dot segments make other paths, since a server may well see them so.
+ */
+export function targetOf(url: string): string | undefined {
+  const match = TARGET.exec(url)
+  if (!match) return undefined
+  const scheme = match[1]!.toLowerCase()
+  const port = match[3]
+  const authority =
+    match[2]!.toLowerCase() + (port === undefined || port === DEFAULT_PORT.get(scheme) ? '' : `:${port}`)
+  return `${scheme}://${authority}${match[4] ?? '/'}`
+}

@@ -1,0 +1,147 @@
+/** Signatures by node:crypto, with the algorithm pinned by the key: what a header says never chooses it. */
+import { createHash, createPublicKey, constants, type KeyObject, sign, verify } from 'node:crypto'
+import { Buffer } from 'node:buffer'
+import { decodeBase64url, encodeBase64url } from './base64url.ts'
+import { type Checked, fail, pass } from './checked.ts'
+import type { ParsedJws } from './jws.ts'
+import { isJsonObject } from './strict-json.ts'
+import { isUsableEd25519Point } from './ed25519.ts'
+
+export const SIGNATURE_ALGS = ['ES256', 'ES384', 'EdDSA', 'RS256', 'PS256'] as const
+export type SignatureAlg = (typeof SIGNATURE_ALGS)[number]
+
+export interface PublicJwk {
+  readonly kty: 'EC' | 'OKP' | 'RSA'
+  readonly crv?: string
+  readonly x?: string
+  readonly y?: string
+  readonly n?: string
+  readonly e?: string
+}
+
+export interface VerifyKey {
+  readonly alg: SignatureAlg
+  readonly key: KeyObject
+  readonly kid?: string
+  /** The members that make the key, nothing else. */
+  readonly jwk: PublicJwk
+}
+
+const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'] as const
+/** RFC 7518 §6: a symmetric key, or one that holds its private half. */
+export const holdsSecret = (jwk: { readonly [name: string]: unknown }): boolean =>
+  jwk['kty'] === 'oct' || PRIVATE_MEMBERS.some((name) => jwk[name] !== undefined)
+
+/**
+ * Reads a public key for verification. Where the key does not name its algorithm, its kind does; an RSA key without
+ * `alg` serves the one RSA algorithm that is allowed, and none where two are.
+ */
+export function importVerifyKey(jwk: unknown, { algs }: { readonly algs: readonly string[] }): Checked<VerifyKey> {
+  if (!isJsonObject(jwk)) return fail('bad_key', 'not a JWK')
+  if (holdsSecret(jwk)) return fail('bad_key', 'not a public key')
+  if (jwk['use'] !== undefined && jwk['use'] !== 'sig') return fail('bad_key', 'not a signature key') // RFC 7517 §4.2
+  const operations = jwk['key_ops']
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify')))
+    return fail('bad_key', 'not a key for verification') // RFC 7517 §4.3
+  const members = publicMembers(jwk)
+  if (!members) return fail('bad_key', 'malformed, weak or of an unsupported kind')
+  const candidates = algsOf(members).filter((alg) => algs.includes(alg))
+  const named = jwk['alg']
+  const alg = named === undefined ? candidates[0] : candidates.find((candidate) => candidate === named)
+  if (alg === undefined || (named === undefined && candidates.length > 1))
+    return fail('bad_key', 'its kind and alg do not make an allowed algorithm')
+  let key: KeyObject
+  try {
+    key = createPublicKey({ key: { ...members }, format: 'jwk' })
+  } catch {
+    return fail('bad_key', 'not a point of its curve')
+  }
+  const kid = jwk['kid']
+  return pass({ alg, key, jwk: members, ...(typeof kid === 'string' ? { kid } : {}) })
+}
+
+const algsOf = (jwk: PublicJwk): readonly SignatureAlg[] =>
+  jwk.kty === 'RSA' ? ['RS256', 'PS256'] : jwk.kty === 'OKP' ? ['EdDSA'] : jwk.crv === 'P-256' ? ['ES256'] : ['ES384']
+
+function publicMembers(jwk: { readonly [name: string]: unknown }): PublicJwk | undefined {
+  const { kty, crv, x, y, n, e } = jwk
+  if (kty === 'EC' && (crv === 'P-256' || crv === 'P-384')) {
+    const size = crv === 'P-256' ? 32 : 48
+    // RFC 7518 §6.2.1.2: a coordinate has the full length of its field.
+    if (bytesOf(x)?.length !== size || bytesOf(y)?.length !== size) return undefined
+    return { kty, crv, x: x as string, y: y as string }
+  }
+  if (kty === 'OKP' && crv === 'Ed25519') {
+    const point = bytesOf(x)
+    return point && isUsableEd25519Point(point) ? { kty, crv, x: x as string } : undefined
+  }
+  if (kty === 'RSA') {
+    const modulus = bytesOf(n)
+    const exponent = bytesOf(e)
+    if (!modulus || !exponent) return undefined
+    // RFC 7518 §3.3 wants 2048 bits at least; the upper bounds keep a check from becoming work.
+    const bits = modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24
+    if (modulus[0] === 0 || bits < 2048 || bits > 8192 || modulus.at(-1)! % 2 === 0) return undefined
+    // A public exponent below 2^16+1 makes padding mistakes exploitable.
+    const power = exponent.length <= 4 ? Buffer.from(exponent).readUIntBE(0, exponent.length) : 0
+    if (exponent[0] === 0 || power < 65_537 || power % 2 === 0) return undefined
+    return { kty, n: n as string, e: e as string }
+  }
+  return undefined
+}
+
+const bytesOf = (member: unknown): Uint8Array | undefined => {
+  if (typeof member !== 'string' || member === '') return undefined
+  return decodeBase64url(member)
+}
+
+const SIGNATURE_BYTES: Partial<Record<SignatureAlg, number>> = { ES256: 64, ES384: 96, EdDSA: 64 }
+
+/** Never throws; whatever is not a signature of this key over this input is false. */
+export function verifySignature({ alg, key }: VerifyKey, signingInput: string, signature: Uint8Array): boolean {
+  const length = SIGNATURE_BYTES[alg]
+  if (length !== undefined && signature.length !== length) return false
+  const data = Buffer.from(signingInput, 'latin1')
+  try {
+    switch (alg) {
+      case 'ES256':
+        return verify('sha256', data, { key, dsaEncoding: 'ieee-p1363' }, signature) // RFC 7518 §3.4
+      case 'ES384':
+        return verify('sha384', data, { key, dsaEncoding: 'ieee-p1363' }, signature)
+      case 'EdDSA':
+        return verify(null, data, key, signature) // RFC 8037 §3.1
+      case 'RS256':
+        return verify('sha256', data, { key, padding: constants.RSA_PKCS1_PADDING }, signature)
+      case 'PS256': // RFC 7518 §3.5: the salt is as long as the hash
+        return verify('sha256', data, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }, signature)
+    }
+  } catch {
+    return false
+  }
+}
+
+/** The header's `alg` must be the key's own, and the signature must hold. */
+export function checkSignature(
+  jws: Pick<ParsedJws, 'header' | 'signingInput' | 'signature'>,
+  key: VerifyKey,
+): Checked<true> {
+  if (jws.header['alg'] !== key.alg) return fail('alg_not_allowed')
+  return verifySignature(key, jws.signingInput, jws.signature) ? pass(true) : fail('bad_signature')
+}
+
+/** Signs a JWT with a P-256 key; `alg` comes from here and cannot be given. */
+export function signEs256(privateKey: KeyObject, header: object, payload: object): string {
+  const input = `${encodeBase64url(JSON.stringify({ ...header, alg: 'ES256' }))}.${encodeBase64url(JSON.stringify(payload))}`
+  const signature = sign('sha256', Buffer.from(input, 'latin1'), { key: privateKey, dsaEncoding: 'ieee-p1363' })
+  return `${input}.${signature.toString('base64url')}`
+}
+
+/** RFC 7638 §3: SHA-256 over the required members in order, base64url. Throws for a key of another kind. */
+export function jwkThumbprint(jwk: { readonly [name: string]: unknown } | PublicJwk): string {
+  const { kty, crv, x, y, n, e } = jwk as { readonly [name: string]: unknown }
+  const required =
+    kty === 'EC' ? { crv, kty, x, y } : kty === 'OKP' ? { crv, kty, x } : kty === 'RSA' ? { e, kty, n } : undefined
+  if (!required || Object.values(required).some((member) => typeof member !== 'string'))
+    throw new TypeError('a thumbprint is made of a public EC, OKP or RSA key')
+  return createHash('sha256').update(JSON.stringify(required)).digest('base64url')
+}
