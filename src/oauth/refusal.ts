@@ -239,7 +239,10 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
     case 'ic':
       return { status: 401, error: 'invalid_client' }
     case 'asked':
-      return { status: 400, error: slot === 'authorization_details' ? 'invalid_authorization_details' : 'invalid_scope' }
+      return {
+        status: 400,
+        error: slot === 'authorization_details' ? 'invalid_authorization_details' : 'invalid_scope',
+      }
     case 'is':
       return { status: 400, error: 'invalid_scope' }
     case 'it':

@@ -24,6 +24,7 @@ export interface TaskStore {
   /** Newest first. */
   list(filter: {
     readonly agent?: string
+    readonly agentSpiffeId?: string
     readonly subject?: string
     readonly state?: TaskState
     readonly limit: number

@@ -1,0 +1,126 @@
+/** Drafts, signs and checks an access token: the claims are known before the record, the signature comes after it. */
+import {
+  type AccessTokenClaims,
+  type Actor,
+  type Confirmation,
+  type Grant,
+  type Hop,
+  MAX_TOKEN_LIFETIME_SECONDS,
+  type ToolAuthorization,
+} from '@errand/verifier/claims.ts'
+import { parseJws } from '@errand/verifier/jws.ts'
+import { importVerifyKey, verifySignature } from '@errand/verifier/signature.ts'
+import { scopeOf } from '@errand/verifier/grants.ts'
+import { checkAccessToken } from '@errand/verifier/token-check.ts'
+import type { JWK } from 'jose'
+import { TYP } from '../oauth/words.ts'
+import type { HandOverClaims } from './hand-over.ts'
+
+/** The ring's side that issuing needs. */
+export interface SigningKeys {
+  /** The key that signs now. Throws `Unavailable('no_active_key')` where none may. */
+  activeKid(purpose: 'token'): string
+  /** Signs with exactly this key, which must still be allowed to sign or be just retiring; throws otherwise. */
+  signWith(kid: string, header: { readonly typ: string }, payload: object): string
+  publicJwk(kid: string): JWK | undefined
+}
+
+export interface TokenFacts {
+  readonly jti: string
+  readonly kid: string
+  readonly audience: string
+  /** Unix seconds, read before revocation was checked. */
+  readonly issuedAt: number
+  readonly expiresAt: number
+  readonly clientId: string
+  readonly subject: string
+  readonly actor?: Actor
+  readonly grants: readonly Grant[]
+  readonly details: readonly ToolAuthorization[]
+  readonly confirmation?: Confirmation
+  readonly task: AccessTokenClaims['task']
+  readonly attestation: AccessTokenClaims['att']
+  readonly epoch: string
+  readonly policyDigest: string
+  readonly hops: readonly Hop[]
+  readonly development: boolean
+}
+
+export interface Issuer {
+  draft(facts: TokenFacts): AccessTokenClaims
+  draftHandOver(facts: TokenFacts, mayAct: string): HandOverClaims
+  /** Signs with `kid`, and runs on the result what a tool's verifier would. Throws where our own verifier refuses it. */
+  sign(claims: AccessTokenClaims, kid: string): string
+  signHandOver(claims: HandOverClaims, kid: string): string
+}
+
+/** One in so many signatures is verified again after it was made; the first of each key always is. */
+const SAMPLE = 64
+
+export function createIssuer(deps: { readonly issuer: string; readonly keys: SigningKeys }): Issuer {
+  const seen = new Map<string, number>()
+
+  const common = (facts: TokenFacts) => ({
+    iss: deps.issuer,
+    exp: facts.expiresAt,
+    iat: facts.issuedAt,
+    jti: facts.jti,
+    client_id: facts.clientId,
+    sub: facts.subject,
+    ...(facts.actor ? { act: facts.actor } : {}),
+    scope: scopeOf(facts.grants),
+    authorization_details: facts.details,
+    task: facts.task,
+    att: facts.attestation,
+    rev: facts.epoch,
+    pol: facts.policyDigest,
+    ...(facts.development ? { dev: true as const } : {}),
+  })
+
+  const signature = (typ: string, kid: string, claims: object): string => {
+    const jws = deps.keys.signWith(kid, { typ }, claims)
+    const count = seen.get(kid) ?? 0
+    seen.set(kid, count + 1)
+    if (count % SAMPLE === 0) {
+      const parsed = parseJws(jws)
+      const jwk = deps.keys.publicJwk(kid)
+      const key = jwk && importVerifyKey(jwk, { algs: ['ES256'] })
+      if (!parsed.ok || !key?.ok || !verifySignature(key.value, parsed.value.signingInput, parsed.value.signature)) {
+        throw new Error(`the signature just made with key ${kid} does not verify`)
+      }
+    }
+    return jws
+  }
+
+  return {
+    draft: (facts) => ({
+      ...common(facts),
+      aud: facts.audience,
+      ...(facts.confirmation ? { cnf: facts.confirmation } : {}),
+      ...(facts.hops.length === 0 ? {} : { hops: facts.hops }),
+    }),
+    draftHandOver: (facts, mayAct) => ({
+      ...common(facts),
+      aud: deps.issuer,
+      may_act: { iss: deps.issuer, sub: mayAct },
+      hops: facts.hops,
+    }),
+    sign(claims, kid) {
+      const jws = signature(TYP.accessToken, kid, claims)
+      const parsed = parseJws(jws)
+      const checked = parsed.ok
+        ? checkAccessToken(parsed.value, {
+            issuer: deps.issuer,
+            audience: claims.aud,
+            now: claims.iat,
+            maxLifetimeSeconds: MAX_TOKEN_LIFETIME_SECONDS,
+            dev: 'accept',
+          })
+        : parsed
+      // We are our own first customer: what a tool would refuse never leaves.
+      if (!checked.ok) throw new Error(`our own verifier refuses the token just drafted: ${checked.fault}`)
+      return jws
+    },
+    signHandOver: (claims, kid) => signature(TYP.handOver, kid, claims),
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * Every kind of JWT that this service makes or takes, told apart by `typ`, key and slot. One table drives the code; a
+ * test presents each kind in every other kind's slot.
+ */
+import { TYP } from '../oauth/words.ts'
+
+export interface Kind {
+  /** Lower case, without `application/`; `undefined` in the list: the header may lack it. */
+  readonly typ: readonly (string | undefined)[]
+  /** Whose key signs it. */
+  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'proof_key'
+  /** Where it may be presented to us. */
+  readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'dpop_header' | 'introspected')[]
+}
+
+export const KINDS = {
+  access_token: { typ: [TYP.accessToken], signer: 'token_key', slots: ['subject_token', 'introspected'] },
+  hand_over: { typ: [TYP.handOver], signer: 'token_key', slots: ['subject_token', 'introspected'] },
+  user_access_token: { typ: [TYP.accessToken], signer: 'user_issuer', slots: ['subject_token'] },
+  user_id_token: { typ: ['jwt', undefined], signer: 'user_issuer', slots: ['subject_token'] },
+  client_assertion: {
+    typ: ['jwt', TYP.clientAuthentication, undefined],
+    signer: 'client',
+    slots: ['client_assertion', 'actor_token'],
+  },
+  jwt_svid: { typ: ['jwt', 'jose', undefined], signer: 'workload_issuer', slots: ['client_assertion', 'actor_token'] },
+  dpop_proof: { typ: [TYP.dpop], signer: 'proof_key', slots: ['dpop_header'] },
+  feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
+  statement: { typ: [TYP.statement], signer: 'feed_key', slots: [] },
+} as const satisfies Record<string, Kind>
+
+/** RFC 7515 §4.1.9: compared without case, `application/` may be left out, parameters make it another type. */
+export function plainTyp(typ: unknown): string | undefined {
+  if (typeof typ !== 'string') return undefined
+  const lower = typ.toLowerCase()
+  return lower.startsWith('application/') ? lower.slice('application/'.length) : lower
+}

@@ -1,0 +1,205 @@
+/** Reads a subject token: whose it is, of which kind, and whether its words hold. Revocation is asked by the caller. */
+import { createHash } from 'node:crypto'
+import { type AccessTokenClaims, CLOCK_LEEWAY_SECONDS, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
+import { readNumericDate, readSubjectText } from '@errand/verifier/claims-check.ts'
+import { type ParsedJws, parseJws } from '@errand/verifier/jws.ts'
+import { importVerifyKey, type VerifyKey, verifySignature } from '@errand/verifier/signature.ts'
+import { checkAccessToken } from '@errand/verifier/token-check.ts'
+import type { JWK } from 'jose'
+import { ok, type Reason, type Result, refuse } from '../oauth/refusal.ts'
+import { TOKEN_TYPE } from '../oauth/words.ts'
+import type { SubjectFacts } from '../tasks/task.ts'
+import { type HandOverClaims, readHandOverClaims } from './hand-over.ts'
+import { KINDS, plainTyp } from './kinds.ts'
+import type { TrustedIssuer } from './trusted-issuer.ts'
+
+export type SubjectToken =
+  | {
+      readonly kind: 'user'
+      readonly facts: SubjectFacts
+      readonly issuer: TrustedIssuer
+      readonly expiresAt: number
+      readonly mayAct?: { readonly iss?: string; readonly sub?: string }
+    }
+  | { readonly kind: 'hand_over'; readonly claims: HandOverClaims; readonly kid: string }
+  | { readonly kind: 'own'; readonly claims: AccessTokenClaims; readonly kid: string }
+
+/** Our own public keys, by kid, with what they may be used for now. */
+export interface OwnKeys {
+  verifyKey(kid: string): Result<JWK>
+}
+
+export interface SubjectReaderDeps {
+  readonly issuer: string
+  readonly now: () => number
+  readonly ownKeys: OwnKeys
+  readonly byIss: (iss: string) => TrustedIssuer | undefined
+  /** How many verified tokens are remembered as verified, at most. */
+  readonly remembered?: number
+}
+
+export type ReadSubjectToken = (token: string, type: string) => Promise<Result<SubjectToken>>
+
+const SLOT = 'subject_token'
+const OUR_TYPES: readonly string[] = [TOKEN_TYPE.accessToken, TOKEN_TYPE.jwt]
+
+export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
+  const keys = new WeakMap<JWK, VerifyKey>()
+  // Remembers that a signature held, by the exact bytes. Expiry, revocation and spending are looked at on every hit.
+  const verified = new Map<string, string>()
+  const limit = deps.remembered ?? 20_000
+
+  const keyFrom = (jwk: JWK, algs: readonly string[]): VerifyKey | undefined => {
+    const known = keys.get(jwk)
+    if (known) return known
+    const imported = importVerifyKey(jwk, { algs })
+    if (!imported.ok) return undefined
+    keys.set(jwk, imported.value)
+    return imported.value
+  }
+
+  const signatureHolds = (jws: ParsedJws, key: VerifyKey, owner: string): boolean => {
+    const digest = createHash('sha256').update(jws.text).digest('base64')
+    if (verified.get(digest) === owner) return true
+    if (!verifySignature(key, jws.signingInput, jws.signature)) return false
+    if (verified.size >= limit) verified.delete(verified.keys().next().value!)
+    verified.set(digest, owner)
+    return true
+  }
+
+  const readOwn = (jws: ParsedJws, type: string): Result<SubjectToken> => {
+    const typ = plainTyp(jws.header.typ)
+    const handOver = typ === KINDS.hand_over.typ[0]
+    if (!handOver && typ !== KINDS.access_token.typ[0]) return refuse('wrong_typ', SLOT)
+    if (handOver ? type !== TOKEN_TYPE.handOver && type !== TOKEN_TYPE.jwt : !OUR_TYPES.includes(type)) {
+      return refuse('token_type_mismatch', SLOT)
+    }
+    const kid = jws.header.kid
+    if (typeof kid !== 'string') return refuse('unknown_kid', SLOT)
+    const jwk = deps.ownKeys.verifyKey(kid)
+    if (!jwk.ok) return refuse(jwk.refusal.reason, SLOT)
+    if (jws.header.alg !== 'ES256') return refuse('alg_not_allowed', SLOT)
+    const key = keyFrom(jwk.value, ['ES256'])
+    if (!key) return refuse('bad_key', SLOT)
+    if (!signatureHolds(jws, key, kid)) return refuse('bad_signature', SLOT)
+    const now = deps.now()
+    if (handOver) {
+      const claims = readHandOverClaims(jws.payload)
+      if (!claims.ok) return claims
+      if (claims.value.aud !== deps.issuer || claims.value.iss !== deps.issuer) return refuse('wrong_audience', SLOT)
+      if (now >= claims.value.exp) return refuse('expired', SLOT)
+      return ok({ kind: 'hand_over', claims: claims.value, kid })
+    }
+    const claims = checkAccessToken(jws, {
+      issuer: deps.issuer,
+      now,
+      maxLifetimeSeconds: MAX_TOKEN_LIFETIME_SECONDS,
+      dev: 'accept',
+    })
+    if (!claims.ok) return refuse(claims.fault, SLOT)
+    return ok({ kind: 'own', claims: claims.value, kid })
+  }
+
+  const readUser = async (jws: ParsedJws, type: string, issuer: TrustedIssuer): Promise<Result<SubjectToken>> => {
+    const typ = plainTyp(jws.header.typ)
+    const kind = typ === 'at+jwt' ? 'access_token' : typ === 'jwt' || typ === undefined ? 'id_token' : undefined
+    if (!kind) return refuse('wrong_typ', SLOT)
+    if (!issuer.tokenTypes.includes(kind)) return refuse('wrong_typ', SLOT)
+    if (type !== TOKEN_TYPE.jwt && type !== (kind === 'id_token' ? TOKEN_TYPE.idToken : TOKEN_TYPE.accessToken)) {
+      return refuse('token_type_mismatch', SLOT)
+    }
+    const { alg, kid } = jws.header
+    if (!(issuer.algorithms as readonly unknown[]).includes(alg)) return refuse('alg_not_allowed', SLOT)
+    if (typeof kid !== 'string' || kid.length > 256) return refuse('unknown_kid', SLOT)
+    const jwk = await issuer.keys(kid)
+    if (!jwk) return refuse('unknown_kid', SLOT)
+    const key = keyFrom(jwk, issuer.algorithms)
+    if (!key) return refuse('bad_key', SLOT)
+    // The algorithm is the key's; a header that names another is refused before any cryptography.
+    if (key.alg !== alg) return refuse('alg_not_allowed', SLOT)
+    if (!signatureHolds(jws, key, issuer.issuer)) return refuse('bad_signature', SLOT)
+    return userClaims(jws.payload, issuer, deps.now())
+  }
+
+  return async (token, type) => {
+    if (type === TOKEN_TYPE.saml1 || type === TOKEN_TYPE.saml2) return refuse('token_type_mismatch', SLOT)
+    if (type === TOKEN_TYPE.refreshToken) return refuse('token_type_unsupported', SLOT)
+    if (
+      !([TOKEN_TYPE.accessToken, TOKEN_TYPE.idToken, TOKEN_TYPE.jwt, TOKEN_TYPE.handOver] as string[]).includes(type)
+    ) {
+      return refuse('token_type_unsupported', SLOT)
+    }
+    const parsed = parseJws(token)
+    if (!parsed.ok) return refuse(parsed.fault, SLOT)
+    const jws = parsed.value
+    const header = headerFault(jws.header)
+    if (header) return refuse(header, SLOT)
+    const { iss } = jws.payload
+    if (typeof iss !== 'string') return refuse('untrusted_issuer', SLOT)
+    if (iss === deps.issuer) return readOwn(jws, type)
+    const issuer = deps.byIss(iss)
+    if (!issuer) return refuse('untrusted_issuer', SLOT)
+    return readUser(jws, type, issuer)
+  }
+}
+
+/** Members that no subject token of any kind may have: keys and extensions that the token itself brings. */
+function headerFault(header: Readonly<Record<string, unknown>>): Reason | undefined {
+  for (const name of ['jku', 'jwk', 'x5u', 'x5c']) if (Object.hasOwn(header, name)) return 'header_forbidden'
+  if (Object.hasOwn(header, 'crit') || Object.hasOwn(header, 'b64')) return 'crit_unsupported'
+  if (Object.hasOwn(header, 'zip') || Object.hasOwn(header, 'enc')) return 'jwe_not_accepted'
+  return typeof header['alg'] === 'string' ? undefined : 'alg_not_allowed'
+}
+
+function userClaims(
+  payload: Readonly<Record<string, unknown>>,
+  issuer: TrustedIssuer,
+  now: number,
+): Result<SubjectToken> {
+  const sub = readSubjectText(payload['sub'])
+  if (!sub.ok) return refuse(sub.fault, SLOT)
+  const audience = payload['aud']
+  const audiences = Array.isArray(audience) ? audience : [audience]
+  if (!audiences.every((each) => typeof each === 'string')) return refuse('wrong_audience', SLOT)
+  if (!audiences.some((each) => issuer.audiences.includes(each))) return refuse('wrong_audience', SLOT)
+  const exp = readNumericDate(payload['exp'])
+  if (!exp.ok) return refuse(exp.fault, SLOT)
+  const iat = readNumericDate(payload['iat'])
+  if (!iat.ok) return refuse(iat.fault, SLOT)
+  if (now >= exp.value) return refuse('expired', SLOT)
+  if (iat.value > now + CLOCK_LEEWAY_SECONDS) return refuse('not_yet_valid', SLOT)
+  if (Object.hasOwn(payload, 'nbf')) {
+    const nbf = readNumericDate(payload['nbf'])
+    if (!nbf.ok) return refuse(nbf.fault, SLOT)
+    if (nbf.value > now + CLOCK_LEEWAY_SECONDS) return refuse('not_yet_valid', SLOT)
+  }
+  if (exp.value - iat.value > issuer.maxTokenLifetimeSeconds) return refuse('bad_numeric_date', SLOT)
+  // A chain that its issuer has no right to assert: believed, it would put words into other agents' mouths.
+  if (Object.hasOwn(payload, 'act') && !issuer.mayDelegate) return refuse('forged_actor', SLOT)
+  const groups = readGroups(payload[issuer.groupsClaim])
+  if (!groups) return refuse('bad_claim', SLOT)
+  if (issuer.disabledSubjects.has(sub.value)) return refuse('subject_disabled', SLOT)
+  const mayAct = payload['may_act']
+  if (mayAct !== undefined && (typeof mayAct !== 'object' || mayAct === null || Array.isArray(mayAct))) {
+    return refuse('may_act', SLOT)
+  }
+  const claims: Record<string, string | number | boolean | readonly string[]> = Object.create(null)
+  for (const name of issuer.claims) {
+    const value = payload[name]
+    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') claims[name] = value
+    else if (Array.isArray(value) && value.every((each) => typeof each === 'string')) claims[name] = value
+  }
+  return ok({
+    kind: 'user',
+    issuer,
+    expiresAt: exp.value,
+    facts: { id: `${issuer.name}|${sub.value}`, issuer: issuer.name, groups, claims: { ...claims }, autonomous: false },
+    ...(mayAct === undefined ? {} : { mayAct: mayAct as { iss?: string; sub?: string } }),
+  })
+}
+
+function readGroups(value: unknown): readonly string[] | undefined {
+  if (value === undefined) return []
+  if (!Array.isArray(value) || value.length > 500) return undefined
+  return value.every((each) => typeof each === 'string' && each.length <= 256) ? value : undefined
+}
