@@ -1,0 +1,34 @@
+#!/usr/bin/env node
+// Starts the CLI: from src/ in a clone, through tsx, else from dist/. Plain JavaScript that an old Node can still parse.
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major < 20 || (major === 20 && minor < 19)) {
+  process.stderr.write(
+    `errand needs Node 20.19 or newer, and this is ${process.versions.node}. Install a current release from https://nodejs.org\n`,
+  )
+  process.exit(2)
+}
+
+const inPackage = (path) => new URL(`../${path}`, import.meta.url)
+const source = inPackage('src/cli/main.ts')
+const built = inPackage('dist/cli/main.js')
+
+async function load() {
+  if (!existsSync(source)) return import(built.href)
+  const { register } = await import('tsx/esm/api')
+  // The package's own tsconfig (its paths lead to sdk/), whatever folder this was started from.
+  register({ tsconfig: fileURLToPath(inPackage('tsconfig.json')) })
+  return import(source.href)
+}
+
+if (!existsSync(source) && !existsSync(built)) {
+  process.stderr.write(
+    'errand is not whole: neither src/ nor dist/ is there. Install it again, or run npm run build.\n',
+  )
+  process.exit(2)
+}
+
+const { main } = await load()
+process.exitCode = await main(process.argv.slice(2))
