@@ -204,7 +204,7 @@ describe('which keys verify at our own endpoints', () => {
       })
   })
 
-  it('B6 a key counts for its own purpose only: key_scope', async () => {
+  it('a key counts for its own purpose only: key_scope', async () => {
     const { ring } = await ringOn()
     expect(ring.keyFor(ring.activeKid('feed'), 'token', 'client')).toMatchObject({
       ok: false,
