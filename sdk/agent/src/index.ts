@@ -1,0 +1,15 @@
+/** What `@errand/agent` offers. */
+export {
+  type Agent,
+  type AgentOptions,
+  type Budget,
+  createAgent,
+  type TaskAuthority,
+  type TaskDetails,
+  type TaskRequest,
+} from './agent.ts'
+export { ErrandError, type ErrandErrorFields } from './errors.ts'
+export { type Evidence, jwtSvid, type Provided, privateKeyJwt, x509Svid } from './evidence.ts'
+export type { PrivateJwk } from './jws.ts'
+export type { Ask, Task, TaskView } from './task.ts'
+export type { TaskToken, TokenRequest, ToolAuthorization } from './token.ts'
