@@ -103,6 +103,7 @@ export interface AuditLog {
 }
 
 export interface AuditSearch {
+  /** Unix milliseconds, as `t`; both ends are included. */
   readonly since?: number
   readonly until?: number
   readonly type?: EventType

@@ -1,0 +1,134 @@
+/**
+ * The canonical record of an event, and what it seals. The members are an allowlist: what an event holds beyond them
+ * never gets in. Their names and meanings are final; later versions only add.
+ */
+import { canonicalize, canonicalString, wellFormed } from './canonical.ts'
+import type { AuditEvent, AuditRecord, Json, Unsealed } from './log.ts'
+import type { Subject, SubjectSeal } from './subject-vault.ts'
+
+/** The canonical text in three parts: index and time are known only when it is written. */
+export interface Draft {
+  readonly head: string
+  readonly middle: string
+  readonly tail: string
+  readonly length: number
+}
+
+const MAX_TEXT = 1024
+const MAX_DETAIL_DEPTH = 8
+
+/** Under whose key the personal part of an event is sealed; undefined where it has none. */
+export function sealedFor(event: AuditEvent): string | undefined {
+  if (event.subject !== undefined) return event.subject
+  const sub = event.claims?.['sub']
+  if (typeof sub === 'string') return sub
+  // A purpose without a subject still is somebody's text.
+  return event.purpose === undefined ? undefined : `agent:${event.agent ?? event.by ?? ''}`
+}
+
+/** `sealer` is the vault's answer for `sealedFor(event)`. Throws TypeError where claims have no canonical form. */
+export function draftRecord(event: AuditEvent, logId: string, sealer: Subject | undefined): Draft {
+  const seal = sealer === 'erased' ? undefined : sealer
+  const named = event.subject !== undefined || typeof event.claims?.['sub'] === 'string'
+  const { open: claims, personal } = splitClaims(event.claims)
+  const attestation = event.attestation
+
+  // In the order of RFC 8785 §3.2.3, so nothing is sorted at run time.
+  let head = ''
+  head += member('agent', event.agent)
+  if (attestation !== undefined) {
+    const { kind, tier, release } = attestation
+    head += `"att":{${member('kind', kind)}${member('release', release)}${`"tier":${quote(tier)}`}},`
+  }
+  head += member('by', event.by)
+  head += member('cause', event.cause)
+  if (claims !== undefined) head += `"claims":${canonicalize(claims)},`
+  head += member('correlation', event.correlation)
+  if (event.count !== undefined) head += `"count":${canonicalize(event.count)},`
+  head += member('decision', event.decision)
+  head += member('decision_id', event.decisionId)
+  if (event.details !== undefined) head += `"details":${canonicalize(tidy(event.details, 0))},`
+  head += member('epoch', event.epoch)
+
+  let middle = member('jti', event.jti)
+  middle += `"log":"${logId}",`
+  middle += list('operations', event.operations)
+  middle += member('parent', event.parentTask)
+  middle += member('reason', event.reason)
+  middle += member('risk', event.risk)
+  middle += member('root', event.root)
+  middle += list('rules', event.rules)
+  if (seal !== undefined) {
+    middle += `"sealed":"${seal.seal(canonicalize(personalPart(event, personal)), sealContext(event.type, event.jti))}",`
+    if (!named) middle += `"sealed_under":"${seal.hash}",`
+  }
+  middle += member('source', event.source)
+  if (named) middle += `"subject":"${seal?.hash ?? 'erased'}",`
+
+  const tail = `${member('task', event.task)}${member('tool', event.tool)}"type":${quote(event.type)},"v":1}`
+  return { head: `{${head}`, middle, tail, length: head.length + middle.length + tail.length + 64 }
+}
+
+export const assemble = (draft: Draft, index: number, timeMs: number): string =>
+  `${draft.head}"i":${index},${draft.middle}"t":${timeMs},${draft.tail}`
+
+/** What `draftRecord` sealed, opened by the subject's key. */
+export function unsealRecord(record: AuditRecord, seal: SubjectSeal): Unsealed | undefined {
+  const { sealed, jti, claims } = record
+  if (typeof sealed !== 'string') return undefined
+  const text = seal.open(sealed, sealContext(record.type, typeof jti === 'string' ? jti : undefined))
+  if (text === undefined) return undefined
+  const { subject, purpose, claims: personal } = JSON.parse(text) as Unsealed
+  return {
+    ...(subject === undefined ? {} : { subject }),
+    ...(purpose === undefined ? {} : { purpose }),
+    ...(claims === undefined ? {} : { claims: { ...(claims as { readonly [name: string]: Json }), ...personal } }),
+  }
+}
+
+/** Under which hash the sealed part of a record is found. */
+export function sealedUnder({ subject, sealed_under }: AuditRecord): string | undefined {
+  if (typeof subject === 'string' && subject !== 'erased') return subject
+  return typeof sealed_under === 'string' ? sealed_under : undefined
+}
+
+/** Text as a record holds it: well-formed and bounded. Searching compares in the same form. */
+export function recordText(text: string): string {
+  return wellFormed(text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT - 1)}…` : text)
+}
+
+// Moved to another record, a sealed part does not open.
+const sealContext = (type: string, jti: string | undefined) => `${type} ${jti ?? ''}`
+
+const quote = (text: string) => canonicalString(recordText(text))
+const member = (name: string, text: string | undefined) => (text === undefined ? '' : `"${name}":${quote(text)},`)
+const list = (name: string, texts: readonly string[] | undefined) =>
+  texts === undefined ? '' : `"${name}":[${texts.map(quote).join(',')}],`
+
+type Claims = { readonly [name: string]: Json }
+
+/** A person's `sub` leaves the claims; an agent's SPIFFE id names no person and stays. */
+function splitClaims(claims: Claims | undefined): { readonly open?: Claims; readonly personal?: Claims } {
+  if (claims === undefined) return {}
+  const { sub, ...open } = claims
+  if (sub === undefined || (typeof sub === 'string' && sub.startsWith('spiffe://'))) return { open: claims }
+  return { open, personal: { sub } }
+}
+
+function personalPart({ subject, purpose }: AuditEvent, personal: Claims | undefined): Json {
+  return {
+    ...(personal === undefined ? {} : { claims: personal }),
+    ...(purpose === undefined ? {} : { purpose: wellFormed(purpose) }),
+    ...(subject === undefined ? {} : { subject: wellFormed(subject) }),
+  }
+}
+
+function tidy(value: Json, depth: number): Json {
+  if (typeof value === 'string') return recordText(value)
+  if (typeof value !== 'object' || value === null) return value
+  if (depth >= MAX_DETAIL_DEPTH) return '…'
+  if (Array.isArray(value)) return value.map((item: Json) => tidy(item, depth + 1))
+  const entries: [string, Json][] = []
+  for (const [name, item] of Object.entries(value)) entries.push([recordText(name), tidy(item, depth + 1)])
+  return Object.fromEntries(entries)
+}

@@ -1,0 +1,333 @@
+/**
+ * The audit log on local disk. One writer takes all that is queued, writes it at once and syncs it once; an append
+ * resolves after that sync. Whatever fails, the rule is the same: no durable record, no answer but `Unavailable`.
+ *
+ *   room gone      what was half written is cut off; appends fail until a probe finds room again
+ *   sync failed    that file is never synced again (the kernel may have dropped the pages and report success): it is
+ *                  cut back to what is known durable, and the log goes on in a new segment once one can be made
+ *   file gone      unlinked, replaced, or on a read-only file system: appends fail until it is back in its place
+ *   disk hangs     appends fail after a time-out, and at once while it lasts
+ */
+import { join } from 'node:path'
+import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES, writeFrame } from '../../audit/frame.ts'
+import { isLogId, newLogId } from '../../audit/ids.ts'
+import { LOG_ID_FILE } from '../../audit/layout.ts'
+import type { AuditEvent, AuditLog, AuditReader, Receipt } from '../../audit/log.ts'
+import { assemble, type Draft, draftRecord, sealedFor } from '../../audit/record.ts'
+import { createStrangerFold } from '../../audit/strangers.ts'
+import type { SubjectVault } from '../../audit/subject-vault.ts'
+import { Unavailable } from '../../oauth/refusal.ts'
+import { createAuditReader } from './audit-reader.ts'
+import { noteRecord, regressed } from './blocks.ts'
+import { type LogFiles, realLogFiles } from './log-files.ts'
+import { beginSegment, closeSegment, openSegments, putFile, writeFully } from './segments.ts'
+
+export interface AuditLogDeps {
+  /** Holds `log-id` and one folder per log. */
+  readonly folder: string
+  /** Of a log that is begun here; where one is there already it must be the same. */
+  readonly logId?: string
+  /** Unix milliseconds. */
+  readonly now: () => number
+  /** Milliseconds that never go back, for time-outs. */
+  readonly monotonic?: () => number
+  readonly subjectVault: SubjectVault
+  readonly maxSegmentBytes?: number
+  readonly appendTimeoutMs?: number
+  readonly files?: LogFiles
+  /** Calls `run` again and again until the returned function is called. */
+  readonly every?: (ms: number, run: () => void) => () => void
+  /** Told once for each change from working to not working, and back; holds no record. */
+  readonly onChange?: (state: LogState, cause?: unknown) => void
+}
+
+export type LogState = 'working' | 'full' | 'sync_failed' | 'displaced' | 'hung' | 'closed'
+
+interface Waiting {
+  readonly draft: Draft
+  readonly deadline: number
+  readonly resolve: (receipt: Receipt) => void
+  readonly reject: (error: Error) => void
+}
+
+const TICK_MS = 250
+const MAX_BATCH_BYTES = 4 << 20
+const MAX_QUEUE = 20_000
+const PROBE_BYTES = 1 << 16
+
+const everyReal = (ms: number, run: () => void) => {
+  const timer = setInterval(run, ms)
+  timer.unref()
+  return () => clearInterval(timer)
+}
+
+export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & AuditReader> {
+  const { now, subjectVault, maxSegmentBytes = 32 << 20, appendTimeoutMs = 5000 } = deps
+  const { files = realLogFiles(), every = everyReal, monotonic = () => performance.now() } = deps
+  const logId = await openLogId(files, deps.folder, deps.logId)
+  const folder = join(deps.folder, logId)
+  await files.makeFolder(folder)
+  await files.syncFolder(deps.folder)
+  const place = { files, folder, logId }
+  const opened = await openSegments(place)
+  const { closed } = opened
+  let active = opened.active
+
+  let state: Exclude<LogState, 'hung'> = 'working'
+  let hung = false
+  let queue: Waiting[] = []
+  let writing: readonly Waiting[] = []
+  let pumping: Promise<void> | undefined
+  let minding = false
+  let closing = false
+  const strangers = createStrangerFold()
+  const batchBuffer = Buffer.allocUnsafe(MAX_BATCH_BYTES + MAX_RECORD_BYTES * 2)
+
+  const unavailable = (why: string, cause?: unknown) =>
+    new Unavailable('audit_unavailable', `the audit log cannot be written: ${why}`, { cause })
+
+  const become = (next: Exclude<LogState, 'hung'>, cause?: unknown) => {
+    if (state === next || state === 'closed') return
+    state = next
+    deps.onChange?.(next, cause)
+    if (next === 'working') return
+    const refused = queue
+    queue = []
+    for (const it of refused) it.reject(unavailable(next, cause))
+  }
+
+  const beginNext = async () => {
+    const before = active
+    const segment = await closeSegment(place, before)
+    active = await beginSegment(place, before.first + before.blocks.count, before.blocks.high)
+    closed.push(segment)
+    await files.close(before.fd).catch(() => undefined)
+  }
+
+  /** Writes and syncs one batch, then answers. */
+  const commit = async (batch: readonly Waiting[]) => {
+    const fail = (next: 'full' | 'sync_failed', cause: unknown) => {
+      for (const it of batch) it.reject(unavailable(next, cause))
+      become(next, cause)
+    }
+    try {
+      if (active.size >= maxSegmentBytes) await beginNext()
+    } catch (cause) {
+      return fail('full', cause)
+    }
+    const { first, blocks, fd, size } = active
+    const time = now()
+    const notes: [offset: number, time: number][] = []
+    let length = 0
+    const put = (draft: Draft) => {
+      notes.push([size + length, time])
+      const text = assemble(draft, first + blocks.count + notes.length - 1, time)
+      length += writeFrame(batchBuffer, length, text, length)
+    }
+    if (regressed(blocks.high, time))
+      put(
+        draftRecord(
+          { type: 'clock_regressed', by: 'system', details: { from: blocks.high, to: time } },
+          logId,
+          undefined,
+        ),
+      )
+    const firstOfBatch = first + blocks.count + notes.length
+    for (const it of batch) put(it.draft)
+
+    try {
+      await writeFully(files, fd, batchBuffer.subarray(0, length), size)
+    } catch (cause) {
+      const cutBack = await files.truncate(fd, size).then(
+        () => true,
+        () => false,
+      )
+      return fail(cutBack ? 'full' : 'sync_failed', cause)
+    }
+    try {
+      await files.sync(fd)
+    } catch (cause) {
+      return fail('sync_failed', cause)
+    }
+    for (const [offset, at] of notes) noteRecord(blocks, offset, at)
+    active.size = size + length
+    // Found out of its place meanwhile: it is durable, but nobody will find it there.
+    if (state === 'displaced') for (const it of batch) it.reject(unavailable(state))
+    else for (const [at, it] of batch.entries()) it.resolve({ logId, index: firstOfBatch + at })
+  }
+
+  const pump = async () => {
+    while (queue.length > 0 && state === 'working') {
+      let bytes = 0
+      let count = 0
+      while (count < queue.length && bytes < MAX_BATCH_BYTES) {
+        // Three bytes per UTF-16 unit at most, so a batch always fits its buffer.
+        bytes += queue[count]!.draft.length * 3 + FRAME_HEADER_BYTES
+        count += 1
+      }
+      writing = queue.slice(0, count)
+      queue = count === queue.length ? [] : queue.slice(count)
+      await commit(writing)
+      writing = []
+    }
+  }
+
+  const startPump = () => {
+    if (pumping !== undefined) return
+    // A turn later, so that what is appended together is written together.
+    pumping = Promise.resolve()
+      .then(pump)
+      .catch((cause: unknown) => {
+        for (const it of writing) it.reject(unavailable('broken', cause))
+        become('sync_failed', cause)
+      })
+      .finally(() => {
+        writing = []
+        pumping = undefined
+        if (hung) {
+          hung = false
+          deps.onChange?.(state)
+        }
+        if (queue.length > 0 && state === 'working') startPump()
+      })
+  }
+
+  const enqueue = (draft: Draft): Promise<Receipt> =>
+    new Promise((resolve, reject) => {
+      if (state !== 'working' || hung || closing) return reject(unavailable(hung ? 'hung' : state))
+      if (queue.length >= MAX_QUEUE) return reject(unavailable('too much is waiting'))
+      queue.push({ draft, deadline: monotonic() + appendTimeoutMs, resolve, reject })
+      startPump()
+    })
+
+  const append = async (event: AuditEvent): Promise<Receipt> => {
+    if (state !== 'working' || hung) throw unavailable(hung ? 'hung' : state)
+    const whom = sealedFor(event)
+    const sealer = whom === undefined ? undefined : (subjectVault.peek(whom) ?? (await subjectVault.of(whom)))
+    const draft = draftRecord(event, logId, sealer)
+    if (draft.length * 3 > MAX_RECORD_BYTES) throw new RangeError('the event is too large for one record')
+    return enqueue(draft)
+  }
+
+  const expire = () => {
+    const late = monotonic()
+    if (writing.length > 0 && writing[0]!.deadline <= late && !hung) {
+      hung = true
+      deps.onChange?.('hung')
+    }
+    if (!hung) return
+    const overdue = [...writing, ...queue]
+    queue = []
+    for (const it of overdue) it.reject(unavailable('hung'))
+  }
+
+  const flushStrangers = async (everything = false) => {
+    await Promise.all(
+      strangers.take(now(), everything).map((event) => append(event).catch(() => strangers.putBack(event))),
+    )
+  }
+
+  /** Whether the file we write to is the one that is found under its name. */
+  const inPlace = async (): Promise<boolean> => {
+    const { path, ino, dev, size } = active
+    const id = await files.identify(path)
+    if (id === undefined || id.ino !== ino || id.dev !== dev || id.size < size) return false
+    await files.checkWritable(path)
+    return true
+  }
+
+  const recover = async () => {
+    if (state === 'full') {
+      const { fd, size } = active
+      try {
+        await writeFully(files, fd, Buffer.alloc(PROBE_BYTES), size)
+      } finally {
+        await files.truncate(fd, size)
+      }
+    } else if (state === 'sync_failed') {
+      const { fd, size, first, blocks, path } = active
+      await files.truncate(fd, size)
+      if (blocks.count > 0) await beginNext()
+      else {
+        await files.remove(path)
+        active = await beginSegment(place, first, blocks.high)
+        await files.close(fd).catch(() => undefined)
+      }
+    } else if (!(await inPlace())) return
+    become('working')
+  }
+
+  const mind = async () => {
+    if (state === 'closed' || state === 'sync_failed' || hung) return
+    const there = await inPlace().catch((cause: unknown) => {
+      become('displaced', cause)
+      return true
+    })
+    if (!there) become('displaced')
+  }
+
+  const stop = every(TICK_MS, () => {
+    expire()
+    if (minding || state === 'closed') return
+    minding = true
+    void (async () => {
+      if (state === 'working') await mind()
+      else if (pumping === undefined) await recover()
+      if (state === 'working' && !hung) void flushStrangers()
+    })()
+      .catch(() => undefined) // still not working: looked at again at the next tick
+      .finally(() => {
+        minding = false
+      })
+  })
+
+  for (const { kind, index, bytes } of opened.recovered)
+    await append({ type: 'recovered_tail', by: 'system', details: { kind, index, bytes } })
+
+  const reader = createAuditReader({ files, folder, logId, closed, active: () => active, subjectVault })
+
+  return {
+    logId,
+    append,
+    countStranger: (source, reason) => strangers.count(source, reason, now()),
+    healthy: () => state === 'working' && !hung,
+    close: async () => {
+      if (closing) return
+      if (state === 'working') await flushStrangers(true)
+      closing = true
+      const drained = new Promise<void>((resolve) => {
+        const late = setTimeout(resolve, appendTimeoutMs)
+        void (pumping ?? Promise.resolve()).finally(() => {
+          clearTimeout(late)
+          resolve()
+        })
+      })
+      await drained
+      stop()
+      become('closed')
+      await files.close(active.fd)
+    },
+    get size() {
+      return reader.size
+    },
+    get: reader.get,
+    from: reader.from,
+    search: reader.search,
+    unseal: reader.unseal,
+  }
+}
+
+async function openLogId(files: LogFiles, folder: string, wanted: string | undefined): Promise<string> {
+  await files.makeFolder(folder)
+  const there = (await files.readWhole(join(folder, LOG_ID_FILE)))?.toString('latin1').trim()
+  if (there !== undefined) {
+    if (!isLogId(there)) throw new Error(`${join(folder, LOG_ID_FILE)} does not hold a log id`)
+    if (wanted !== undefined && wanted !== there) throw new Error(`the log in ${folder} is ${there}, not ${wanted}`)
+    return there
+  }
+  const logId = wanted ?? newLogId()
+  if (!isLogId(logId)) throw new Error('a log id is 8 hexadecimal digits')
+  await putFile(files, folder, LOG_ID_FILE, Buffer.from(`${logId}\n`, 'latin1'))
+  await files.syncFolder(folder)
+  return logId
+}
