@@ -5,6 +5,7 @@ import { decodeBase64url, encodeBase64url } from './base64url.ts'
 import { type Checked, fail, pass } from './checked.ts'
 import type { ParsedJws } from './jws.ts'
 import { isJsonObject } from './strict-json.ts'
+import { isRocaModulus } from './weak-rsa.ts'
 import { isUsableEd25519Point } from './ed25519.ts'
 
 export const SIGNATURE_ALGS = ['ES256', 'ES384', 'EdDSA', 'RS256', 'PS256'] as const
@@ -85,7 +86,7 @@ function publicMembers(jwk: { readonly [name: string]: unknown }): PublicJwk | u
     // A public exponent below 2^16+1 makes padding mistakes exploitable.
     const power = exponent.length <= 4 ? Buffer.from(exponent).readUIntBE(0, exponent.length) : 0
     if (exponent[0] === 0 || power < 65_537 || power % 2 === 0) return undefined
-    return { kty, n: n as string, e: e as string }
+    return isRocaModulus(modulus) ? undefined : { kty, n: n as string, e: e as string }
   }
   return undefined
 }
