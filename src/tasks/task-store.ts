@@ -5,8 +5,11 @@ export interface Reservation {
   readonly calls: number
   readonly exchanges: number
   readonly cost: number
-  /** The same operation id again is answered as the first time and reserves nothing more. */
-  readonly operationId: string
+  /**
+   * The same operation id again, on the same task, is answered as the first time it was reserved and reserves nothing
+   * more. Absent is not remembered: issuing has its own memory (`Idempotency-Key`) and leaves no row per token.
+   */
+  readonly operationId?: string
 }
 
 export type ReservationAnswer =

@@ -1,0 +1,46 @@
+/** Spent ids in the embedded database: the primary key is the guard. */
+import type { ReplayGuard } from '../../attest/replay-guard.ts'
+import type { EmbeddedDatabase } from './database.ts'
+
+/** A clock that is set back a little must not find an id forgotten. */
+const KEPT_LONGER_SECONDS = 60
+const SPENDS_PER_SWEEP = 256
+const ROWS_PER_SWEEP = 1024
+
+export function createReplayGuard(deps: { db: EmbeddedDatabase; now: () => number }): ReplayGuard {
+  const { db, now } = deps
+  const insert = db.prepare('INSERT INTO spent VALUES (?, ?) ON CONFLICT DO NOTHING')
+  // No index by expiry (it would double the cost of every spend): a cursor walks round the table instead.
+  const upTo = db.prepare(`SELECT id FROM spent WHERE id > ? ORDER BY id LIMIT 1 OFFSET ${ROWS_PER_SWEEP - 1}`)
+  const sweepPart = db.prepare('DELETE FROM spent WHERE id > ? AND id <= ? AND expires_at < ?')
+  const sweepRest = db.prepare('DELETE FROM spent WHERE id > ? AND expires_at < ?')
+  let cursor = ''
+  let untilSweep = SPENDS_PER_SWEEP
+
+  function sweep(): string {
+    const before = now() - KEPT_LONGER_SECONDS
+    const end = upTo.one([cursor])
+    if (end) {
+      sweepPart.run([cursor, String(end['id']), before])
+      return String(end['id'])
+    }
+    sweepRest.run([cursor, before])
+    return ''
+  }
+
+  return {
+    spend: (id, expiresAt) => {
+      untilSweep -= 1
+      if (untilSweep <= 0) {
+        untilSweep = SPENDS_PER_SWEEP
+        // Nobody waits for it, and nothing is lost where it fails: the next one walks the same part again.
+        db.write(sweep, {
+          committed: (next) => {
+            cursor = next
+          },
+        }).catch(() => undefined)
+      }
+      return db.write(() => insert.run([id, Math.ceil(expiresAt)]) === 1, { reason: 'replay_guard_unavailable' })
+    },
+  }
+}

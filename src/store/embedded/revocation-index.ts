@@ -1,0 +1,135 @@
+/** Every live entry and ban in memory, by shape and value: a check is a few look-ups and never a scan. */
+import { type CheckedHop, type HopFacts, MAX_SHAPES, type Shape, shapeOf, shapeText } from '@errand/verifier/shapes.ts'
+import type { Epoch } from '@errand/verifier/epoch.ts'
+import { compareEpochs } from '@errand/verifier/epoch.ts'
+import type { Revocation } from '../../revoke/revocation-log.ts'
+import type { RevocationAnswer, RevocationCheck } from '../../tokens/revocations.ts'
+
+/** What a check needs of an entry; the rest stays in the database. */
+interface Kill {
+  readonly id: string
+  readonly epoch: Epoch
+  readonly expiresAt: number
+}
+interface Ban {
+  readonly id: string
+  readonly until: number
+}
+/** Newest last. */
+type ByShape<T> = Map<Shape, Map<string, T[]>>
+
+export interface RevocationIndex {
+  epoch(): Epoch
+  add(entry: Revocation): void
+  readmit(entry: Revocation): void
+  /** Whether an entry of this shape may still be added, beside those that are being added in the same transaction. */
+  hasRoomFor(shape: Shape, adding: () => readonly Shape[]): boolean
+  check(question: RevocationCheck, now: number): RevocationAnswer
+  prune(now: number): void
+}
+
+/** Single dimensions and "everything" always have room: no conjunction can block a kill switch. */
+export const RESERVED_SHAPES = 12
+
+export function createRevocationIndex(start: Epoch): RevocationIndex {
+  let epoch = start
+  const cuts: ByShape<Kill> = new Map()
+  const absolutes: ByShape<Kill> = new Map()
+  const bans: ByShape<Ban> = new Map()
+
+  function killer(hop: CheckedHop): string | undefined {
+    for (const [shape, values] of absolutes) {
+      const text = shapeText(shape, hop.facts)
+      const entry = text === undefined ? undefined : values.get(text)?.at(-1)
+      if (entry) return entry.id
+    }
+    for (const [shape, values] of cuts) {
+      const text = shapeText(shape, hop.facts)
+      const newest = text === undefined ? undefined : values.get(text)?.at(-1)
+      if (newest && compareEpochs(newest.epoch, hop.rev) > 0) return newest.id
+    }
+    return undefined
+  }
+
+  function banOn(facts: HopFacts, now: number): RevocationAnswer['banned'] {
+    for (const [shape, values] of bans) {
+      const text = shapeText(shape, facts)
+      const ban = text === undefined ? undefined : values.get(text)?.find(({ until }) => now < until)
+      if (ban) return { entry: ban.id, dimensions: shape === '' ? [] : shape.split('+') }
+    }
+    return undefined
+  }
+
+  return {
+    epoch: () => epoch,
+    add: (entry) => {
+      const shape = shapeOf(entry.match)
+      const text = shapeText(shape, entry.match) ?? ''
+      const kill: Kill = { id: entry.id, epoch: entry.epoch, expiresAt: entry.expiresAt }
+      put(entry.absolute ? absolutes : cuts, shape, text, kill)
+      if (entry.mode === 'ban' && entry.readmitted === undefined) {
+        put(bans, shape, text, { id: entry.id, until: entry.banUntil ?? Number.POSITIVE_INFINITY })
+      }
+      if (compareEpochs(entry.epoch, epoch) > 0) epoch = entry.epoch
+    },
+    readmit: ({ id, match }) => {
+      const shape = shapeOf(match)
+      const text = shapeText(shape, match) ?? ''
+      keep(bans, shape, text, (ban) => ban.id !== id)
+    },
+    hasRoomFor: (shape, adding) => {
+      if (!shape.includes('+')) return true
+      const taken = new Set([...cuts.keys(), ...absolutes.keys(), ...bans.keys()])
+      if (taken.has(shape)) return true
+      for (const one of adding()) taken.add(one)
+      return taken.has(shape) || [...taken].filter((one) => one.includes('+')).length < MAX_SHAPES - RESERVED_SHAPES
+    },
+    check: (question, now) => {
+      let dead: RevocationAnswer['dead']
+      for (const [hop, checked] of question.hops.entries()) {
+        const entry = killer(checked)
+        if (entry !== undefined) {
+          dead = { entry, hop }
+          break
+        }
+      }
+      let banned: RevocationAnswer['banned']
+      if (question.issuing) {
+        // A ban on an ancestor's agent, task or release forbids what would descend from it too.
+        for (const facts of [question.issuing, ...question.hops.map((hop) => hop.facts)]) {
+          banned = banOn(facts, now)
+          if (banned) break
+        }
+      }
+      return { epoch, ...(dead && { dead }), ...(banned && { banned }) }
+    },
+    prune: (now) => {
+      for (const index of [cuts, absolutes]) keepAll(index, ({ expiresAt }) => now < expiresAt)
+      keepAll(bans, ({ until }) => now < until)
+    },
+  }
+}
+
+function put<T>(index: ByShape<T>, shape: Shape, text: string, item: T): void {
+  const values = index.get(shape) ?? new Map<string, T[]>()
+  index.set(shape, values)
+  const items = values.get(text)
+  if (items) items.push(item)
+  else values.set(text, [item])
+}
+
+function keep<T>(index: ByShape<T>, shape: Shape, text: string, wanted: (item: T) => boolean): void {
+  const values = index.get(shape)
+  const items = values?.get(text)
+  if (!values || !items) return
+  const left = items.filter(wanted)
+  if (left.length > 0) values.set(text, left)
+  else values.delete(text)
+  if (values.size === 0) index.delete(shape)
+}
+
+function keepAll<T>(index: ByShape<T>, wanted: (item: T) => boolean): void {
+  for (const [shape, values] of index) {
+    for (const [text, items] of values) if (!items.every(wanted)) keep(index, shape, text, wanted)
+  }
+}

@@ -1,0 +1,151 @@
+/** The revocation log in the embedded database, with its index in memory. */
+import type { Epoch } from '@errand/verifier/epoch.ts'
+import { shapeOf } from '@errand/verifier/shapes.ts'
+import { Unavailable } from '../../oauth/refusal.ts'
+import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revocation-log.ts'
+import { banInForce } from '../bans.ts'
+import type { EmbeddedDatabase, Row } from './database.ts'
+import { createRevocationIndex } from './revocation-index.ts'
+
+export function createRevocationLog(deps: { db: EmbeddedDatabase; now: () => number }): RevocationLog {
+  const { db, now } = deps
+  const find = db.prepare('SELECT * FROM revocations WHERE id = ?')
+  const insert = db.prepare(
+    `INSERT INTO revocations (generation, id, match, mode, reason, by, at, expires_at, ban_until, absolute)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  )
+  const since = db.prepare('SELECT * FROM revocations WHERE sequence > ? AND expires_at > ? ORDER BY sequence')
+  const openBans = db.prepare(
+    "SELECT * FROM revocations WHERE mode = 'ban' AND readmitted_at IS NULL ORDER BY sequence",
+  )
+  const readmit = db.prepare(
+    'UPDATE revocations SET readmitted_at = ?, readmitted_by = ?, readmitted_reason = ? WHERE id = ?',
+  )
+  // A ban outlives what it kills: it stays until it has run out or was lifted.
+  const forget = db.prepare(
+    `DELETE FROM revocations WHERE expires_at <= ?
+     AND NOT (mode = 'ban' AND readmitted_at IS NULL AND (ban_until IS NULL OR ban_until > ?))`,
+  )
+  const generation = Number(db.prepare("SELECT value FROM meta WHERE name = 'generation'").one([])?.['value'])
+  // The counter, not the highest row: an entry that was dropped has used its number.
+  const sequence = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'revocations'").one([])?.['seq']
+
+  const index = createRevocationIndex({ generation, sequence: Number(sequence ?? 0) })
+  for (const row of db.prepare('SELECT * FROM revocations ORDER BY sequence').all([])) index.add(toRevocation(row))
+  index.prune(now())
+  const listeners = new Set<(entry: Revocation) => void>()
+
+  return {
+    // Nothing else of this process runs meanwhile: entries, bans and epoch are read in one step.
+    check: async (question) => index.check(question, now()),
+    add: (entry) =>
+      db.write(
+        () => {
+          const known = find.one([entry.id])
+          if (known) return { entry: toRevocation(known), added: false }
+          const adding = () => since.all([index.epoch().sequence, 0]).map((row) => shapeOf(toRevocation(row).match))
+          if (!index.hasRoomFor(shapeOf(entry.match), adding)) {
+            throw new Unavailable('overloaded', 'too many combinations of dimensions are being revoked by')
+          }
+          insert.run([
+            generation,
+            entry.id,
+            JSON.stringify(entry.match),
+            entry.mode,
+            entry.reason,
+            entry.by,
+            entry.at,
+            entry.expiresAt,
+            entry.banUntil ?? null,
+            entry.absolute ? 1 : 0,
+          ])
+          return { entry: toRevocation(find.one([entry.id])!), added: true }
+        },
+        {
+          urgent: true,
+          // On disk first, then seen by checks, then acknowledged: an epoch that was handed out is never given twice.
+          committed: ({ entry: stored, added }) => {
+            if (!added) return
+            index.add(stored)
+            for (const listener of listeners) tell(listener, stored)
+          },
+        },
+      ),
+    get: async (id) => {
+      const row = find.one([id])
+      return row && toRevocation(row)
+    },
+    after: async (epoch) => since.all([afterSequence(epoch, generation), now()]).map(toRevocation),
+    bans: async (at) =>
+      openBans
+        .all([])
+        .map(toRevocation)
+        .filter((entry) => banInForce(entry, at)),
+    readmit: (id, by, reason, at) =>
+      db
+        .write(
+          () => {
+            const row = find.one([id])
+            if (!row || !banInForce(toRevocation(row), at)) return undefined
+            readmit.run([at, by, reason, id])
+            return toRevocation(row)
+          },
+          { committed: (entry) => entry && index.readmit(entry) },
+        )
+        .then((entry) => entry !== undefined),
+    epoch: async () => index.epoch(),
+    onAdded: (listener) => {
+      listeners.add(listener)
+      return () => {
+        listeners.delete(listener)
+      }
+    },
+    prune: async (at) => {
+      await db.write(() => forget.run([at, at]), { committed: () => index.prune(at) })
+    },
+  }
+}
+
+/** What a listener throws is its own bug: the entry stands, and so do the others that wait for the same commit. */
+function tell(listener: (entry: Revocation) => void, entry: Revocation): void {
+  try {
+    listener(entry)
+  } catch (error) {
+    setImmediate(() => {
+      throw error
+    })
+  }
+}
+
+/** Everything of an earlier generation lies before; sequences go on counting across generations. */
+const afterSequence = (epoch: Epoch | undefined, generation: number): number => {
+  if (epoch === undefined || epoch.generation < generation) return 0
+  return epoch.generation > generation ? Number.MAX_SAFE_INTEGER : epoch.sequence
+}
+
+export function toRevocation(row: Row): Revocation {
+  const base: NewRevocation = {
+    id: String(row['id']),
+    match: JSON.parse(String(row['match'])) as NewRevocation['match'],
+    mode: row['mode'] as NewRevocation['mode'],
+    reason: String(row['reason']),
+    by: String(row['by']),
+    at: Number(row['at']),
+    expiresAt: Number(row['expires_at']),
+    ...(row['ban_until'] == null ? {} : { banUntil: Number(row['ban_until']) }),
+    ...(row['absolute'] === 1 ? { absolute: true } : {}),
+  }
+  return {
+    ...base,
+    epoch: { generation: Number(row['generation']), sequence: Number(row['sequence']) },
+    ...(row['readmitted_at'] == null
+      ? {}
+      : {
+          readmitted: {
+            at: Number(row['readmitted_at']),
+            by: String(row['readmitted_by']),
+            reason: String(row['readmitted_reason']),
+          },
+        }),
+  }
+}

@@ -1,0 +1,53 @@
+/** Opens the stores that the settings name. Before the audit log: an audit log without a state is a damaged folder. */
+import type { KeyPins, PrincipalBindings } from '../attest/key-pins.ts'
+import type { ReplayGuard } from '../attest/replay-guard.ts'
+import type { SubjectKeys } from '../audit/subject-keys.ts'
+import type { ServiceSettings } from '../config/settings.ts'
+import type { IdempotencyStore } from '../exchange/idempotency.ts'
+import type { KeyStore } from '../keys/key-store.ts'
+import type { RevocationLog } from '../revoke/revocation-log.ts'
+import type { TaskStore } from '../tasks/task-store.ts'
+import { lockDataDir } from './embedded/lock.ts'
+import { openEmbedded } from './embedded/open.ts'
+
+export interface Stores {
+  readonly replayGuard: ReplayGuard
+  readonly keyPins: KeyPins
+  readonly principalBindings: PrincipalBindings
+  readonly keyStore: KeyStore
+  readonly subjectKeys: SubjectKeys
+  readonly tasks: TaskStore
+  readonly revocations: RevocationLog
+  readonly idempotency: IdempotencyStore
+  /** Whether a write is durable at this moment, for `/ready`. */
+  healthy(): Promise<boolean>
+  close(): Promise<void>
+}
+
+export interface OpenStoresDeps {
+  readonly store: ServiceSettings['store']
+  /** Locked for this process in either case: the audit log is local also where the state is not. */
+  readonly dataDir: string
+  /** Unix seconds. */
+  readonly now: () => number
+  /** Milliseconds. */
+  readonly monotonic: () => number
+}
+
+/** Throws a `StoreFault` that says what to do. */
+export async function openStores({ dataDir, now }: OpenStoresDeps): Promise<Stores> {
+  const lock = lockDataDir(dataDir)
+  try {
+    const stores = openEmbedded({ dataDir, now })
+    return {
+      ...stores,
+      close: async () => {
+        await stores.close()
+        lock.release()
+      },
+    }
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}

@@ -1,0 +1,19 @@
+/** Every promise of the stores, for one adapter. */
+import { describeIdempotency } from './idempotency.ts'
+import { describeKeyPins } from './key-pins.ts'
+import { describeKeyStore } from './key-store.ts'
+import { describeReplayGuard } from './replay-guard.ts'
+import { describeRevocationLog } from './revocation-log.ts'
+import { describeSubjectKeys } from './subject-keys.ts'
+import { describeTaskStore } from './task-store.ts'
+import type { OpenWorld } from './world.ts'
+
+export function describeStores(name: string, open: OpenWorld): void {
+  describeReplayGuard(name, open)
+  describeKeyPins(name, open)
+  describeKeyStore(name, open)
+  describeSubjectKeys(name, open)
+  describeTaskStore(name, open)
+  describeRevocationLog(name, open)
+  describeIdempotency(name, open)
+}
