@@ -1,1 +1,48 @@
-export const x = 1
+/** @errand/verifier: what a tool API installs. */
+export type {
+  AccessTokenClaims,
+  Actor,
+  AttestationKind,
+  Confirmation,
+  Constraint,
+  Effect,
+  Grant,
+  Hop,
+  Tier,
+  ToolAuthorization,
+} from './claims.ts'
+export {
+  BadRequestError,
+  InsufficientScopeError,
+  InvalidProofError,
+  InvalidTokenError,
+  type RefusalCode,
+  refusalResponse,
+  UnavailableError,
+  VerificationError,
+} from './errors.ts'
+export type { FollowerStatus } from './follower.ts'
+export type { Fetch } from './http.ts'
+export type { ResourceMetadata } from './metadata.ts'
+export { protectFetch } from './middleware-fetch.ts'
+export { type HonoContextLike, honoMiddleware } from './middleware-hono.ts'
+export {
+  createMcpAuth,
+  type McpAuth,
+  type McpAuthInfo,
+  type McpContextLike,
+  type McpRefusal,
+} from './middleware-mcp.ts'
+export { type NodeRequest, nodeMiddleware, toVerifyRequest } from './middleware-node.ts'
+export type { ReplayGuard } from './replay.ts'
+export type { VerifyRequest } from './request.ts'
+export type { Route } from './routes.ts'
+export {
+  type Authenticated,
+  type Call,
+  type Caller,
+  createVerifier,
+  type VerifiedCall,
+  type Verifier,
+  type VerifierOptions,
+} from './verifier.ts'

@@ -1,0 +1,105 @@
+/** What a tool with a key of its own asks the service: introspection, reservations, acknowledgements, the feed's key. */
+import { createPrivateKey, type JsonWebKey, randomBytes } from 'node:crypto'
+import { decodeBase64url } from './base64url.ts'
+import { endpoint, type Fetch, type Fetched, fetchText, jsonObject, ServiceUnavailable } from './http.ts'
+import { signEs256 } from './signature.ts'
+
+const ASSERTION_LIFE_SECONDS = 60
+const MAX_ANSWER_BYTES = 65_536
+const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer' // RFC 7523 §2.2
+
+export interface Reservation {
+  readonly token: string
+  readonly operation: string
+  readonly calls: number
+  readonly cost?: number
+  /** The same id again reserves nothing more. */
+  readonly operationId: string
+}
+
+export interface ServiceClient {
+  /** RFC 7662: whether the service holds the token for good at this moment. Throws `ServiceUnavailable`. */
+  introspect(token: string): Promise<{ readonly active: boolean }>
+  /** `gone`: there is no such active task. Throws `ServiceUnavailable`. */
+  reserve(task: string, reservation: Reservation): Promise<'reserved' | 'exhausted' | 'gone'>
+  acknowledge(epoch: string): Promise<void>
+  /** The key of the feed's value digests. */
+  feedKey(): Promise<Uint8Array>
+}
+
+export interface ServiceClientDeps {
+  readonly issuer: string
+  /** Where the service is reached; most often the issuer itself. */
+  readonly serviceUrl: string
+  readonly clientId: string
+  /** Private P-256 JWK. */
+  readonly key: JsonWebKey
+  readonly fetch: Fetch
+  readonly now: () => number
+  readonly timeoutMs: number
+}
+
+export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
+  const { issuer, clientId, fetch, timeoutMs } = deps
+  if (deps.key.kty !== 'EC' || deps.key.crv !== 'P-256' || typeof deps.key.d !== 'string')
+    throw new TypeError('key must be a private P-256 JWK')
+  const privateKey = createPrivateKey({ key: deps.key, format: 'jwk' })
+  const kid = typeof deps.key['kid'] === 'string' ? { kid: deps.key['kid'] } : {}
+
+  /** One use each; the audience is the issuer and nothing else (RFC 7523bis). */
+  function assertion(): string {
+    const iat = Math.floor(deps.now())
+    const claims = { iss: clientId, sub: clientId, aud: issuer, jti: randomBytes(16).toString('base64url'), iat }
+    const header = { typ: 'client-authentication+jwt', ...kid }
+    return signEs256(privateKey, header, { ...claims, exp: iat + ASSERTION_LIFE_SECONDS })
+  }
+
+  const ask = (path: string, method: 'GET' | 'POST', type?: string, body?: string, authenticated = true) =>
+    fetchText(fetch, endpoint(deps.serviceUrl, path), {
+      method,
+      timeoutMs,
+      maxBytes: MAX_ANSWER_BYTES,
+      headers: {
+        accept: 'application/json',
+        ...(authenticated ? { authorization: `ClientAssertion ${assertion()}` } : {}),
+        ...(type ? { 'content-type': type } : {}),
+      },
+      ...(body === undefined ? {} : { body }),
+    })
+  const postJson = (path: string, body: object): Promise<Fetched> =>
+    ask(path, 'POST', 'application/json', JSON.stringify(body))
+
+  return {
+    async introspect(token) {
+      const form = new URLSearchParams({
+        token,
+        token_type_hint: 'access_token',
+        client_assertion_type: ASSERTION_TYPE,
+        client_assertion: assertion(),
+      })
+      const type = 'application/x-www-form-urlencoded'
+      return { active: jsonObject(await ask('/introspect', 'POST', type, form.toString(), false))['active'] === true }
+    },
+
+    async reserve(task, { token, operation, calls, cost, operationId }) {
+      const body = { token, operation, calls, ...(cost === undefined ? {} : { cost }), operation_id: operationId }
+      const answer = await postJson(`/tasks/${encodeURIComponent(task)}/reservations`, body)
+      if (answer.status === 409) return 'exhausted'
+      if (answer.status === 404) return 'gone'
+      if (jsonObject(answer)['outcome'] !== 'reserved') throw new ServiceUnavailable('not an answer to a reservation')
+      return 'reserved'
+    },
+
+    async acknowledge(epoch) {
+      const { status } = await postJson('/revocations/acks', { epoch })
+      if (status >= 300) throw new ServiceUnavailable(`the service answered ${status}`, { status })
+    },
+
+    async feedKey() {
+      const { key } = jsonObject(await ask('/revocations/key', 'GET'))
+      const bytes = typeof key === 'string' ? decodeBase64url(key) : undefined
+      if (!bytes || bytes.length < 16) throw new ServiceUnavailable('not a feed key')
+      return bytes
+    },
+  }
+}

@@ -1,0 +1,301 @@
+/**
+ * What a verifier knows of the revocation log, and how old that knowledge can be at most. No clock, timer or network
+ * of its own: frames and statements come in, verdicts go out (DESIGN.md, Revocation: Verifiers, Freshness).
+ */
+import { compareEpochs, type Epoch } from './epoch.ts'
+import type { FeedEntry, FeedFrame, Statement } from './feed-frame.ts'
+import { type CheckedHop, MAX_SHAPES, type Shape, shapeText, valueDigest } from './shapes.ts'
+
+/** A run whose clock was not asked for so long may have drifted away from ours. */
+const ANCHOR_LIFE_MS = 120_000
+const MAX_ANCHORS = 4
+const MAX_RUNS = 16
+const MAX_PENDING_NONCES = 64
+/** Entries outlive the tokens they match by so much, for clocks that differ. */
+const PRUNE_MARGIN_SECONDS = 120
+
+/** A point of a run's history: stamped `s`, the log was at `epoch`. */
+interface Point {
+  readonly s: number
+  readonly epoch: Epoch
+}
+
+interface Run {
+  /** What our nonces were answered with: the service's clock read `offset + t` at local time `t` or later. */
+  readonly anchors: { readonly offset: number; readonly askedAt: number }[]
+  /** Latest stamp up to which our entries are known to be complete. */
+  covered: number
+  /** The latest point of all. */
+  latest: Point | undefined
+  /** A point that we heard of before we had reached its epoch. */
+  ahead: Point | undefined
+}
+
+export type Verdict =
+  | { readonly kind: 'live' }
+  /** `hop` 0 is the token's own, others are its ancestors'. */
+  | { readonly kind: 'dead'; readonly hop: number }
+  /** The token was checked at an epoch that has not arrived here. */
+  | { readonly kind: 'behind' }
+  | { readonly kind: 'stale'; readonly ageSeconds: number }
+
+/**
+ * `gap`: something is missing or out of order, re-sync. `reset`: only a snapshot can help. `other_key`: the value
+ * digests are made with another key.
+ */
+export type FrameOutcome = 'applied' | 'old' | 'gap' | 'reset' | 'other_key'
+
+export interface FeedState {
+  /** The epoch up to which every live entry is here. */
+  epoch(): Epoch | undefined
+  /** The highest epoch heard of, perhaps not reached. */
+  behind(): boolean
+  /** The log went back within its generation: nothing is fresh until there is a new generation. */
+  forked(): boolean
+  /** Call just before a nonce is sent. */
+  asked(nonce: string): void
+  /** False where it answers none of our nonces. */
+  statement(statement: Statement): boolean
+  /** Whether this run has answered a nonce lately: without that its frames prove no freshness. */
+  knowsRun(run: string): boolean
+  frame(frame: FeedFrame): FrameOutcome
+  /** A new connection: the next live frame begins a chain. */
+  connected(): void
+  /** Something was lost or out of order: nothing counts as fresh before new proof. */
+  suspect(): void
+  verdict(hops: readonly CheckedHop[], boundSeconds: number): Verdict
+  ageSeconds(): number
+  /** A lower bound of the service's time, Unix seconds; undefined before the first statement. */
+  serviceTime(): number | undefined
+  prune(now: number): void
+  size(): number
+}
+
+export interface FeedStateDeps {
+  readonly feedKey: Uint8Array
+  readonly keyId: string
+  /** Milliseconds. */
+  readonly monotonic: () => number
+}
+
+interface Known {
+  readonly epoch: Epoch
+  readonly absolute: boolean
+  readonly expiresAt: number
+}
+
+export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): FeedState {
+  const shapes = new Map<Shape, Map<string, Known>>()
+  const runs = new Map<string, Run>()
+  const pending = new Map<string, { readonly at: number; readonly epoch: Epoch | undefined }>()
+  /** A token is verified many times; its digests are made once. */
+  const digests = new WeakMap<CheckedHop, Map<Shape, string | undefined>>()
+  let reached: Epoch | undefined
+  let heardOf: Epoch | undefined
+  let forkedIn: number | undefined
+  let chain: { readonly run: string; readonly seq: number; readonly digest: string } | undefined
+  let clock: { readonly time: number; readonly at: number } | undefined
+
+  /** By maximum, never lowered: whatever order, repetition or age frames arrive in. */
+  function merge(entry: FeedEntry): boolean {
+    let values = shapes.get(entry.shape)
+    if (!values) {
+      if (shapes.size >= MAX_SHAPES) return false
+      values = new Map()
+      shapes.set(entry.shape, values)
+    }
+    const known = values.get(entry.value)
+    values.set(entry.value, {
+      epoch: known && compareEpochs(known.epoch, entry.epoch) > 0 ? known.epoch : entry.epoch,
+      absolute: entry.absolute || known?.absolute === true,
+      expiresAt: Math.max(entry.expiresAt, known?.expiresAt ?? 0),
+    })
+    return true
+  }
+
+  const isBehind = (): boolean => heardOf !== undefined && (!reached || compareEpochs(reached, heardOf) < 0)
+  const hear = (epoch: Epoch): void => {
+    if (!heardOf || compareEpochs(epoch, heardOf) > 0) heardOf = epoch
+  }
+  const fork = (): void => {
+    forkedIn = reached?.generation ?? heardOf?.generation
+  }
+  const isForked = (): boolean => forkedIn !== undefined && !(reached && reached.generation > forkedIn)
+
+  function runOf(name: string): Run {
+    const known = runs.get(name)
+    if (known) {
+      runs.delete(name)
+      runs.set(name, known) // most recently used last
+      return known
+    }
+    const made: Run = { anchors: [], covered: Number.NEGATIVE_INFINITY, latest: undefined, ahead: undefined }
+    runs.set(name, made)
+    if (runs.size > MAX_RUNS) {
+      const idle = [...runs].find(([, run]) => run.anchors.length === 0 && run !== made)
+      runs.delete(idle ? idle[0] : runs.keys().next().value!)
+    }
+    return made
+  }
+
+  /** Takes note that, stamped `s`, the log of this run was at `epoch`. */
+  function note(name: string, point: Point): void {
+    const run = runOf(name)
+    const { latest } = run
+    // Within a run stamps and epochs rise together; where they do not, the log has lost entries.
+    const contradicts =
+      latest &&
+      ((point.s > latest.s && compareEpochs(point.epoch, latest.epoch) < 0) ||
+        (point.s < latest.s && compareEpochs(point.epoch, latest.epoch) > 0))
+    if (contradicts) fork()
+    hear(point.epoch)
+    if (!latest || point.s > latest.s || (point.s === latest.s && compareEpochs(point.epoch, latest.epoch) > 0))
+      run.latest = point
+    if (!run.ahead || point.s > run.ahead.s) run.ahead = point
+    settle()
+    if (reached && compareEpochs(point.epoch, reached) <= 0) run.covered = Math.max(run.covered, point.s)
+  }
+
+  /** What was beyond us when we heard of it counts as soon as we have reached it. */
+  function settle(): void {
+    if (!reached) return
+    for (const run of runs.values())
+      if (run.ahead && compareEpochs(run.ahead.epoch, reached) <= 0) {
+        run.covered = Math.max(run.covered, run.ahead.s)
+        run.ahead = undefined
+      }
+  }
+
+  function suspect(): void {
+    chain = undefined
+    for (const run of runs.values()) {
+      run.covered = Number.NEGATIVE_INFINITY
+      run.ahead = undefined
+    }
+  }
+
+  function ageMs(): number {
+    if (isForked() || isBehind() || !reached) return Number.POSITIVE_INFINITY
+    const now = monotonic()
+    let best = Number.POSITIVE_INFINITY
+    for (const run of runs.values())
+      // Stamps are whole milliseconds, rounded down: one more is the most they can hide.
+      for (const { offset, askedAt } of run.anchors)
+        if (now - askedAt <= ANCHOR_LIFE_MS) best = Math.min(best, offset + now - run.covered + 1)
+    return best
+  }
+
+  function deadHop(hops: readonly CheckedHop[]): number | undefined {
+    for (const [index, hop] of hops.entries()) {
+      let known = digests.get(hop)
+      if (!known) {
+        known = new Map()
+        digests.set(hop, known)
+      }
+      for (const [shape, values] of shapes) {
+        if (!known.has(shape)) {
+          const text = shapeText(shape, hop.facts)
+          known.set(shape, text === undefined ? undefined : valueDigest(feedKey, shape, text))
+        }
+        const digest = known.get(shape)
+        const entry = digest === undefined ? undefined : values.get(digest)
+        if (entry && (entry.absolute || compareEpochs(entry.epoch, hop.rev) > 0)) return index
+      }
+    }
+    return undefined
+  }
+
+  return {
+    epoch: () => reached,
+    behind: isBehind,
+    forked: isForked,
+
+    asked(nonce) {
+      pending.set(nonce, { at: monotonic(), epoch: reached })
+      if (pending.size > MAX_PENDING_NONCES) pending.delete(pending.keys().next().value!)
+    },
+
+    statement({ run: name, s, epoch, nonces, time }) {
+      const nonce = nonces.find((candidate) => pending.has(candidate))
+      const question = nonce === undefined ? undefined : pending.get(nonce)
+      if (nonce === undefined || !question) return false
+      pending.delete(nonce)
+      // Its epoch was read after we asked, so it cannot be before what we had then.
+      if (question.epoch && compareEpochs(epoch, question.epoch) < 0) fork()
+      const run = runOf(name)
+      run.anchors.push({ offset: s - question.at, askedAt: question.at })
+      if (run.anchors.length > MAX_ANCHORS) run.anchors.shift()
+      note(name, { s, epoch })
+      const at = monotonic()
+      if (!clock || time > clock.time + (at - clock.at) / 1000) clock = { time, at }
+      return true
+    },
+
+    knowsRun(name) {
+      const now = monotonic()
+      return runs.get(name)?.anchors.some(({ askedAt }) => now - askedAt <= ANCHOR_LIFE_MS) ?? false
+    },
+
+    frame(frame) {
+      if (frame.keyId !== keyId) return 'other_key'
+      // Entries are true wherever they come from; what a frame proves beyond them is looked at below.
+      const merged = frame.entries.map(merge).every(Boolean)
+      hear(frame.epoch)
+      if (!merged) return 'gap'
+      if (frame.kind === 'snapshot') {
+        if (reached && compareEpochs(frame.epoch, reached) < 0 && frame.epoch.generation < reached.generation)
+          return 'old'
+        if (!reached || compareEpochs(frame.epoch, reached) > 0) reached = frame.epoch
+      } else {
+        if (!reached || frame.epoch.generation > reached.generation) return 'reset'
+        if (frame.epoch.generation < reached.generation) return 'old'
+        if (frame.kind === 'live') {
+          const follows =
+            !chain || (frame.run === chain.run && frame.seq === chain.seq + 1 && frame.prev === chain.digest)
+          if (!follows) {
+            suspect()
+            return 'gap'
+          }
+          chain = { run: frame.run, seq: frame.seq, digest: frame.digest }
+        }
+        if (compareEpochs(frame.after!, reached) > 0) return 'gap'
+        if (compareEpochs(frame.epoch, frame.after!) < 0) {
+          fork()
+          return 'gap'
+        }
+        if (compareEpochs(frame.epoch, reached) > 0) reached = frame.epoch
+      }
+      note(frame.run, { s: frame.s, epoch: frame.epoch })
+      return 'applied'
+    },
+
+    connected() {
+      chain = undefined
+    },
+    suspect,
+
+    verdict(hops, boundSeconds) {
+      // Certain whatever the age of the state: rejected once, rejected for ever.
+      const hop = deadHop(hops)
+      if (hop !== undefined) return { kind: 'dead', hop }
+      if (hops.some(({ rev }) => !reached || compareEpochs(rev, reached) > 0)) return { kind: 'behind' }
+      const age = ageMs()
+      return age <= boundSeconds * 1000 ? { kind: 'live' } : { kind: 'stale', ageSeconds: age / 1000 }
+    },
+
+    ageSeconds: () => ageMs() / 1000,
+    serviceTime: () => clock && clock.time + Math.floor((monotonic() - clock.at) / 1000),
+
+    prune(now) {
+      // Of two clocks the one that is behind: a clock that ran ahead for a moment must not bring anything back.
+      const service = clock && clock.time + Math.floor((monotonic() - clock.at) / 1000)
+      if (service === undefined) return
+      const time = Math.min(now, service)
+      for (const [shape, values] of shapes) {
+        for (const [value, { expiresAt }] of values) if (expiresAt + PRUNE_MARGIN_SECONDS < time) values.delete(value)
+        if (values.size === 0) shapes.delete(shape)
+      }
+    },
+    size: () => [...shapes.values()].reduce((sum, values) => sum + values.size, 0),
+  }
+}

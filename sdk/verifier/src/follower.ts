@@ -1,0 +1,319 @@
+/**
+ * Keeps a verifier's knowledge of revocations: asks for "now", follows the stream (or polls where there is none),
+ * re-syncs after a gap, and acknowledges what it has applied.
+ */
+import { randomBytes } from 'node:crypto'
+import type { ServiceClient } from './client.ts'
+import { compareEpochs, type Epoch, formatEpoch } from './epoch.ts'
+import { feedKeyId, type FeedFrame, MAX_FEED_BYTES, readFrame, readStatement } from './feed-frame.ts'
+import { createFeedState, type FeedState, type Verdict } from './feed-state.ts'
+import { endpoint, type Fetch, fetchText, jsonObject, open, ServiceUnavailable } from './http.ts'
+import type { Jwks } from './jwks.ts'
+import type { CheckedHop } from './shapes.ts'
+import { createEventReader } from './sse.ts'
+
+const ASK_EVERY_MS = 30_000
+/** Heartbeats come each second: so long a silence is a dead connection. */
+const IDLE_MS = 5_000
+const SYNC_TIMEOUT_MS = 2_000
+/** A decision that needs more than we have waits so long for the stream before it has us fetch. */
+const STREAM_PATIENCE_MS = 250
+/** Decisions make us fetch at most this often. */
+const REFRESH_EVERY_MS = 200
+const REFRESH_AFTER_FAILURE_MS = 1_000
+const STREAM_FAILURES_BEFORE_POLLING = 3
+const POLLS_BEFORE_STREAMING_AGAIN = 30
+const ACK_DEBOUNCE_MS = 200
+
+export interface FollowerDeps {
+  readonly issuer: string
+  readonly serviceUrl: string
+  readonly fetch: Fetch
+  readonly jwks: Jwks
+  readonly client: Pick<ServiceClient, 'feedKey' | 'acknowledge'>
+  /** Unix seconds. */
+  readonly now: () => number
+  /** Milliseconds. */
+  readonly monotonic: () => number
+  readonly random: () => number
+  /** Told of what went wrong in the background; never of tokens or keys. */
+  readonly onProblem: (problem: unknown) => void
+}
+
+export interface FollowerStatus {
+  readonly epoch: string | undefined
+  /** How old the state is at most; infinite where that is not known. */
+  readonly ageSeconds: number
+  /** The service's log went back in time: only a new generation (or a restart of this verifier) helps. */
+  readonly steppedBack: boolean
+  readonly entries: number
+}
+
+export interface Follower {
+  verdict(hops: readonly CheckedHop[], boundSeconds: number): Verdict
+  /** Waits, at most 250 ms, until the stream has brought this epoch. */
+  reached(epoch: Epoch): Promise<void>
+  /** Asks and fetches once for everybody who waits. Never rejects: the verdict afterwards says how it went. */
+  refresh(): Promise<void>
+  /** A lower bound of the service's time, Unix seconds. */
+  serviceTime(): number | undefined
+  status(): FollowerStatus
+  close(): void
+}
+
+export function createFollower(deps: FollowerDeps): Follower {
+  const { fetch, monotonic, random, client } = deps
+  const closing = new AbortController()
+  let state: FeedState | undefined
+  let keyDoubted = false
+  const waiters = new Set<{ readonly epoch: Epoch; readonly wake: () => void }>()
+
+  const url = (path: string) => endpoint(deps.serviceUrl, path)
+  const get = async (path: string, timeoutMs: number, maxBytes: number) =>
+    jsonObject(await fetchText(fetch, url(path), { timeoutMs, maxBytes, signal: closing.signal }))
+
+  async function stateWithKey(): Promise<FeedState> {
+    if (state && !keyDoubted) return state
+    const feedKey = await client.feedKey()
+    const keyId = feedKeyId(feedKey)
+    if (!state || keyId !== knownKeyId) {
+      state = createFeedState({ feedKey, keyId, monotonic })
+      knownKeyId = keyId
+    }
+    keyDoubted = false
+    return state
+  }
+  let knownKeyId: string | undefined
+
+  async function ask(to: FeedState): Promise<void> {
+    const nonce = randomBytes(18).toString('base64url')
+    to.asked(nonce)
+    const { statement } = await get(`/revocations/now?nonce=${nonce}`, SYNC_TIMEOUT_MS, 65_536)
+    const read = await readStatement(statement, deps)
+    if (!read || !to.statement(read)) throw new ServiceUnavailable('not an answer to our nonce')
+    arrived()
+  }
+
+  async function pull(to: FeedState, snapshot: boolean, waitSeconds?: number): Promise<void> {
+    const epoch = snapshot ? undefined : to.epoch()
+    const query = epoch ? `?after=${formatEpoch(epoch)}${waitSeconds === undefined ? '' : `&wait=${waitSeconds}`}` : ''
+    const answer = await get(`/revocations${query}`, SYNC_TIMEOUT_MS + (waitSeconds ?? 0) * 1000, MAX_FEED_BYTES)
+    const frame = await readFrame(answer['frame'], deps)
+    if (!frame) throw new ServiceUnavailable('not a frame of the feed')
+    const outcome = apply(to, frame)
+    if (outcome === 'reset' && !snapshot) return pull(to, true)
+    if (outcome !== 'applied' && outcome !== 'old') throw new ServiceUnavailable(`the feed has a fault: ${outcome}`)
+  }
+
+  function apply(to: FeedState, frame: FeedFrame) {
+    const outcome = to.frame(frame)
+    if (outcome === 'other_key') keyDoubted = true
+    arrived()
+    // A restarted service, or another replica: its frames prove no freshness before it was asked.
+    if (outcome === 'applied' && !syncing && !to.knowsRun(frame.run) && monotonic() - askedForRunAt > 1000) {
+      askedForRunAt = monotonic()
+      ask(to).catch(problem)
+    }
+    return outcome
+  }
+  let askedForRunAt = Number.NEGATIVE_INFINITY
+
+  let syncing: Promise<void> | undefined
+  let syncedAt = Number.NEGATIVE_INFINITY
+  let syncFailed = false
+  /** One at a time, shared; never rejects. */
+  function sync(): Promise<void> {
+    syncing ??= (async () => {
+      const to = await stateWithKey()
+      const asking = ask(to)
+      asking.catch(() => undefined)
+      await pull(to, to.epoch() === undefined)
+      await asking
+      if (to.behind()) await pull(to, false) // the answer was newer than the entries
+    })()
+      .then(
+        () => {
+          syncFailed = false
+        },
+        (error: unknown) => {
+          syncFailed = true
+          problem(error)
+        },
+      )
+      .finally(() => {
+        syncedAt = monotonic()
+        syncing = undefined
+      })
+    return syncing
+  }
+
+  const problem = (error: unknown): void => {
+    if (!closing.signal.aborted) deps.onProblem(error)
+  }
+
+  function arrived(): void {
+    const epoch = state?.epoch()
+    if (!epoch) return
+    for (const waiter of [...waiters]) if (compareEpochs(epoch, waiter.epoch) >= 0) waiter.wake()
+    acknowledgeSoon()
+  }
+
+  let acknowledged = ''
+  let acknowledging: NodeJS.Timeout | undefined
+  function acknowledgeSoon(): void {
+    const epoch = state?.epoch()
+    if (!epoch || acknowledging || formatEpoch(epoch) === acknowledged || closing.signal.aborted) return
+    acknowledging = setTimeout(async () => {
+      const text = formatEpoch(state?.epoch() ?? epoch)
+      try {
+        await client.acknowledge(text)
+        acknowledged = text
+      } catch (error) {
+        problem(error) // the next heartbeat tries again
+      }
+      acknowledging = undefined
+      if (acknowledged === text) acknowledgeSoon()
+    }, ACK_DEBOUNCE_MS)
+    acknowledging.unref()
+  }
+
+  async function stream(): Promise<void> {
+    const to = await stateWithKey()
+    const connection = new AbortController()
+    const abort = () => connection.abort()
+    closing.signal.addEventListener('abort', abort)
+    let idle = setTimeout(abort, IDLE_MS)
+    const alive = () => {
+      clearTimeout(idle)
+      idle = setTimeout(abort, IDLE_MS)
+      idle.unref()
+    }
+    idle.unref()
+    try {
+      const epoch = to.epoch()
+      const headers = { accept: 'text/event-stream', ...(epoch ? { 'last-event-id': formatEpoch(epoch) } : {}) }
+      const response = await open(fetch, url('/revocations/stream'), { headers, signal: connection.signal })
+      if (response.status !== 200 || !response.body) {
+        await response.body?.cancel()
+        throw new ServiceUnavailable(`the stream answered ${response.status}`, { status: response.status })
+      }
+      to.connected()
+      const arrivedTexts: string[] = []
+      const read = createEventReader(MAX_FEED_BYTES, ({ event, data }) => {
+        if (event === 'frame') arrivedTexts.push(data)
+      })
+      const decoder = new TextDecoder()
+      for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
+        read(decoder.decode(chunk, { stream: true }))
+        for (let text = arrivedTexts.shift(); text !== undefined; text = arrivedTexts.shift()) {
+          const frame = await readFrame(text, deps)
+          if (!frame) throw new ServiceUnavailable('not a frame of the feed')
+          alive()
+          const outcome = apply(to, frame)
+          if (outcome === 'gap' || outcome === 'reset' || outcome === 'other_key') {
+            void sync()
+            throw new ServiceUnavailable(`the stream has a fault: ${outcome}`)
+          }
+          streamed = true
+        }
+      }
+    } finally {
+      clearTimeout(idle)
+      closing.signal.removeEventListener('abort', abort)
+      connection.abort()
+    }
+  }
+
+  async function poll(): Promise<void> {
+    for (let round = 0; round < POLLS_BEFORE_STREAMING_AGAIN && !closing.signal.aborted; round++) {
+      const to = await stateWithKey()
+      await pull(to, to.epoch() === undefined, 1)
+    }
+  }
+
+  let streamed = false
+  async function follow(): Promise<void> {
+    let failures = 0
+    while (!closing.signal.aborted) {
+      streamed = false
+      const polling = failures >= STREAM_FAILURES_BEFORE_POLLING
+      try {
+        if (polling) await poll()
+        else await stream()
+      } catch (error) {
+        problem(error)
+      }
+      if (streamed) failures = 0
+      else if (polling)
+        failures = STREAM_FAILURES_BEFORE_POLLING - 1 // one try of the stream, then polling again
+      else failures += 1
+      // Many verifiers lose one service at the same moment: they must not come back in the same moment.
+      await pause((streamed ? 100 : 500) * (0.5 + random()))
+    }
+  }
+
+  async function keepAsking(): Promise<void> {
+    while (!closing.signal.aborted) {
+      await pause(syncFailed ? 1000 * (0.5 + random()) : ASK_EVERY_MS * (0.9 + 0.2 * random()))
+      if (closing.signal.aborted) return
+      await sync()
+      state?.prune(deps.now())
+    }
+  }
+
+  const pause = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer)
+        closing.signal.removeEventListener('abort', done)
+        resolve()
+      }
+      const timer = setTimeout(done, ms)
+      timer.unref()
+      closing.signal.addEventListener('abort', done)
+      if (closing.signal.aborted) done()
+    })
+
+  void sync().then(() => {
+    void follow()
+    void keepAsking()
+  })
+
+  return {
+    verdict: (hops, boundSeconds) =>
+      state?.verdict(hops, boundSeconds) ?? { kind: 'stale', ageSeconds: Number.POSITIVE_INFINITY },
+    async reached(epoch) {
+      const here = state?.epoch()
+      if (here && compareEpochs(here, epoch) >= 0) return
+      await new Promise<void>((resolve) => {
+        const waiter = {
+          epoch,
+          wake: () => {
+            clearTimeout(timer)
+            waiters.delete(waiter)
+            resolve()
+          },
+        }
+        const timer = setTimeout(waiter.wake, STREAM_PATIENCE_MS)
+        timer.unref()
+        waiters.add(waiter)
+      })
+    },
+    async refresh() {
+      const pauseMs = syncFailed ? REFRESH_AFTER_FAILURE_MS : REFRESH_EVERY_MS
+      if (syncing || monotonic() - syncedAt >= pauseMs) await sync()
+    },
+    serviceTime: () => state?.serviceTime(),
+    status: () => ({
+      epoch: state?.epoch() && formatEpoch(state.epoch()!),
+      ageSeconds: state?.ageSeconds() ?? Number.POSITIVE_INFINITY,
+      steppedBack: state?.forked() ?? false,
+      entries: state?.size() ?? 0,
+    }),
+    close() {
+      closing.abort()
+      clearTimeout(acknowledging)
+      for (const waiter of [...waiters]) waiter.wake()
+    },
+  }
+}

@@ -1,0 +1,130 @@
+/** The service's keys as the verifier knows them: fetched by their max-age, one purpose each, a bad set refused whole. */
+import { type Fetch, fetchText, ServiceUnavailable } from './http.ts'
+import { holdsSecret, importVerifyKey, type VerifyKey } from './signature.ts'
+import { isJsonObject, parseStrictJson } from './strict-json.ts'
+
+/** The JWKS member `errand_use`: a key counts only for its one purpose. */
+export type KeyUse = 'token' | 'feed'
+export type KeyFault = 'unknown_kid' | 'key_scope' | 'bad_key' | 'alg_not_allowed'
+export type FoundKey =
+  | { readonly ok: true; readonly value: VerifyKey }
+  | { readonly ok: false; readonly fault: KeyFault }
+
+const MAX_BYTES = 262_144
+const MAX_KEYS = 64
+const DEFAULT_MAX_AGE_SECONDS = 300
+const MAX_MAX_AGE_SECONDS = 86_400
+/** However many unknown kids are presented, one fetch in so long. */
+const COOLDOWN_MS = 10_000
+/** With no set at all nothing can be accepted: then asking again is worth more. */
+const EMPTY_COOLDOWN_MS = 1_000
+
+interface KeySet {
+  readonly keys: ReadonlyMap<string, { readonly use: string; readonly found: FoundKey }>
+  readonly refreshAt: number
+  readonly expiresAt: number
+}
+
+export interface Jwks {
+  /** Throws `ServiceUnavailable` where there is no set that is still good. */
+  find(kid: string, use: KeyUse): Promise<FoundKey>
+}
+
+export interface JwksDeps {
+  readonly url: string
+  readonly fetch: Fetch
+  readonly monotonic: () => number
+  readonly random: () => number
+  readonly timeoutMs: number
+}
+
+/** The keys of a set, or why all of it is refused. */
+export function readKeySet(text: string): KeySet['keys'] | { readonly rejected: string } {
+  const json = parseStrictJson(text, { maxBytes: MAX_BYTES, integersOnly: false })
+  const list = json.ok && isJsonObject(json.value) ? json.value['keys'] : undefined
+  if (!Array.isArray(list)) return { rejected: 'not a JWKS' }
+  if (list.length > MAX_KEYS) return { rejected: 'too many keys' }
+  const keys = new Map<string, { use: string; found: FoundKey }>()
+  for (const jwk of list) {
+    if (!isJsonObject(jwk)) return { rejected: 'not a JWKS' }
+    if (holdsSecret(jwk)) return { rejected: 'a key that is not public' }
+    const kid = jwk['kid']
+    if (typeof kid !== 'string') return { rejected: 'a key without kid' }
+    if (keys.has(kid)) return { rejected: 'one kid twice' }
+    keys.set(kid, { use: typeof jwk['errand_use'] === 'string' ? jwk['errand_use'] : '', found: usable(jwk) })
+  }
+  return keys
+}
+
+function usable(jwk: { readonly [name: string]: unknown }): FoundKey {
+  // A key that does not name its algorithm would let the header choose it.
+  if (jwk['alg'] === undefined) return { ok: false, fault: 'alg_not_allowed' }
+  if (jwk['use'] !== 'sig') return { ok: false, fault: 'key_scope' }
+  const key = importVerifyKey(jwk, { algs: ['ES256'] })
+  return key.ok ? key : { ok: false, fault: 'bad_key' }
+}
+
+export function createJwks({ url, fetch, monotonic, random, timeoutMs }: JwksDeps): Jwks {
+  let current: KeySet | undefined
+  let attemptedAt = Number.NEGATIVE_INFINITY
+  let running: Promise<void> | undefined
+  let problem: unknown
+
+  async function load(): Promise<void> {
+    const answer = await fetchText(fetch, url, { timeoutMs, maxBytes: MAX_BYTES })
+    if (answer.status !== 200)
+      throw new ServiceUnavailable(`the JWKS answered ${answer.status}`, { status: answer.status })
+    const keys = readKeySet(answer.text)
+    if ('rejected' in keys) throw new ServiceUnavailable(`the JWKS is refused: ${keys.rejected}`)
+    const lifeMs = freshMs(answer.headers)
+    const at = monotonic()
+    // Verifiers that started together do not come back together.
+    current = { keys, refreshAt: at + lifeMs * (0.5 + 0.3 * random()), expiresAt: at + lifeMs }
+  }
+
+  /** Shared by everybody who waits for it; never rejects. */
+  function refresh(): Promise<void> {
+    if (!running) {
+      attemptedAt = monotonic()
+      running = load()
+        .then(
+          () => {
+            problem = undefined
+          },
+          (error: unknown) => {
+            problem = error // the last good set serves until it expires by itself
+          },
+        )
+        .finally(() => {
+          running = undefined
+        })
+    }
+    return running
+  }
+
+  const good = (): KeySet | undefined => (current && monotonic() < current.expiresAt ? current : undefined)
+
+  return {
+    async find(kid, use) {
+      let set = good()
+      if (!set?.keys.has(kid)) {
+        const cooldown = set ? COOLDOWN_MS : EMPTY_COOLDOWN_MS
+        if (running || monotonic() - attemptedAt >= cooldown) await refresh()
+        set = good()
+        if (!set) throw new ServiceUnavailable('the keys of the service are not to be had', { cause: problem })
+      } else if (monotonic() >= set.refreshAt && monotonic() - attemptedAt >= COOLDOWN_MS) void refresh()
+      const entry = set.keys.get(kid)
+      if (!entry) return { ok: false, fault: 'unknown_kid' }
+      if (entry.use !== use) return { ok: false, fault: 'key_scope' }
+      return entry.found
+    },
+  }
+}
+
+/** RFC 9111 §4.2.1: max-age less the age it already had in shared caches. */
+function freshMs(headers: Headers): number {
+  const stated = /(?:^|[\s,])max-age=([0-9]{1,9})/i.exec(headers.get('cache-control') ?? '')
+  const maxAge = Math.min(stated ? Number(stated[1]) : DEFAULT_MAX_AGE_SECONDS, MAX_MAX_AGE_SECONDS)
+  const age = /^[0-9]{1,9}$/.test(headers.get('age') ?? '') ? Number(headers.get('age')) : 0
+  return Math.max(maxAge - age, 1) * 1000
+}

@@ -1,0 +1,52 @@
+/** What a request says about its caller: one Authorization header, perhaps one proof, perhaps a client certificate. */
+import { createHash, type X509Certificate } from 'node:crypto'
+
+export type HeadersLike = Headers | { readonly [name: string]: string | readonly string[] | undefined }
+
+/**
+ * A request as the caller sent it. A Fetch `Request` is one. Give Node's `headersDistinct` rather than `headers`,
+ * which hides a second Authorization header.
+ */
+export interface VerifyRequest {
+  readonly method: string
+  /** Absolute, as the client sees it: a proof names it. */
+  readonly url: string
+  readonly headers: HeadersLike
+  /** Of the TLS connection that the request came over, verified by whoever terminated it. */
+  readonly clientCertificate?: X509Certificate
+}
+
+export interface Presented {
+  readonly scheme: 'DPoP' | 'Bearer'
+  readonly token: string
+}
+
+/** All values of a field, joined by a comma where there are several (RFC 9110 §5.3). */
+export function headerValue(headers: HeadersLike, name: string): string | undefined {
+  if (typeof (headers as Headers).get === 'function') return (headers as Headers).get(name) ?? undefined
+  const found: string[] = []
+  for (const [key, value] of Object.entries(headers as Exclude<HeadersLike, Headers>))
+    if (key.toLowerCase() === name && value !== undefined) found.push(...(typeof value === 'string' ? [value] : value))
+  return found.length === 0 ? undefined : found.join(', ')
+}
+
+// RFC 9110 §11.4: scheme, one space, token. A comma would be a second header; a tab is no space.
+const AUTHORIZATION = /^(dpop|bearer) ([^\s,]+)$/i
+
+export function readAuthorization(request: VerifyRequest): Presented | 'token_required' | 'bad_auth_scheme' {
+  const query = request.url.indexOf('?')
+  // RFC 6750 §2.3: a token in a URL ends up in logs.
+  if (query >= 0 && new URLSearchParams(request.url.slice(query + 1)).has('access_token')) return 'bad_auth_scheme'
+  const value = headerValue(request.headers, 'authorization')
+  if (value === undefined) return 'token_required'
+  const match = AUTHORIZATION.exec(value)
+  if (!match) return 'bad_auth_scheme'
+  return { scheme: match[1]!.toLowerCase() === 'dpop' ? 'DPoP' : 'Bearer', token: match[2]! }
+}
+
+/** RFC 8705 §3.1: `x5t#S256`. */
+export const certificateThumbprint = (certificate: X509Certificate): string =>
+  createHash('sha256').update(certificate.raw).digest('base64url')
+
+export const isCurrent = (certificate: X509Certificate, now: number): boolean =>
+  Date.parse(certificate.validFrom) <= now * 1000 && now * 1000 < Date.parse(certificate.validTo)

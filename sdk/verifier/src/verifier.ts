@@ -1,0 +1,554 @@
+/** createVerifier: from an HTTP request to a verified caller, or a typed refusal. */
+import { createHash, type JsonWebKey, randomBytes, type X509Certificate } from 'node:crypto'
+import { performance } from 'node:perf_hooks'
+import type { Fault } from './checked.ts'
+import {
+  type AccessTokenClaims,
+  type Actor,
+  CLOCK_LEEWAY_SECONDS,
+  type Effect,
+  type Grant,
+  MAX_TOKEN_LIFETIME_SECONDS,
+  MAX_UNFOLLOWED_LIFETIME_SECONDS,
+} from './claims.ts'
+import { checkTimes } from './claims-check.ts'
+import { createServiceClient, type ServiceClient } from './client.ts'
+import { violation } from './constraints.ts'
+import { DPOP_ALGS, readDpopProof } from './dpop.ts'
+import { compareEpochs, type Epoch } from './epoch.ts'
+import {
+  BadRequestError,
+  InsufficientScopeError,
+  InvalidProofError,
+  InvalidTokenError,
+  type RefusalCode,
+  UnavailableError,
+} from './errors.ts'
+import { createFollower, type Follower, type FollowerStatus } from './follower.ts'
+import { fromAuthorizationDetails } from './grants.ts'
+import { checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './http.ts'
+import { createJwks } from './jwks.ts'
+import { checkHeader, parseJws } from './jws.ts'
+import { metadataUrl, type ResourceMetadata } from './metadata.ts'
+import { createReplayGuard, type ReplayGuard } from './replay.ts'
+import {
+  certificateThumbprint,
+  headerValue,
+  isCurrent,
+  type Presented,
+  readAuthorization,
+  type VerifyRequest,
+} from './request.ts'
+import { createRouter, type Route, type RoutedRequest } from './routes.ts'
+import { type CheckedHop, hopsOf } from './shapes.ts'
+import { checkSignature } from './signature.ts'
+import { ACCESS_TOKEN_HEADER, checkAccessToken } from './token-check.ts'
+
+export interface VerifierOptions {
+  /** The service's issuer identifier, exactly. */
+  readonly issuer: string
+  /** This tool's audience URI, exactly. */
+  readonly audience: string
+  /** This tool's name at the service. Required with `key`; with it only grants on this tool count. */
+  readonly tool?: string
+  /**
+   * Private P-256 JWK registered for this tool. Without it the verifier is offline-only: it knows of no revocation,
+   * and accepts tokens of 60 s at most.
+   */
+  readonly key?: JsonWebKey
+  /** Where the service is reached, where that is not the issuer. */
+  readonly serviceUrl?: string
+  /** Origin under which clients reach this tool, where that is not what requests say (behind a proxy). */
+  readonly publicUrl?: string
+  /** Shown in the metadata. */
+  readonly name?: string
+  /** Accept tokens that are bound to no key (they live 60 s at most). */
+  readonly acceptBearer?: boolean
+  /** Accept tokens that a service in development mode issued by its shortcuts. */
+  readonly acceptDevelopmentTokens?: boolean
+  /** The verified client certificate, for tokens bound by mTLS. */
+  readonly clientCertificate?: (
+    request: VerifyRequest,
+  ) => X509Certificate | undefined | Promise<X509Certificate | undefined>
+  /** How old revocation state may be, by effect; 0 introspects each time. */
+  readonly stalenessSeconds?: Partial<Readonly<Record<Effect, number>>>
+  readonly maxTokenLifetimeSeconds?: number
+  readonly proofMaxAgeSeconds?: number
+  /** Shared by the processes of a tool; by default each remembers for itself. */
+  readonly replayGuard?: ReplayGuard
+  /** Which operation a request is; what matches no route is refused. */
+  readonly routes?: readonly Route[]
+  /** MCP tool name → operation. */
+  readonly mcpTools?: Readonly<Record<string, string>>
+  /** Operations whose calls reserve from the task's budget first. */
+  readonly budgeted?: Readonly<Record<string, { readonly cost?: number }>>
+  /** Told of what went wrong in the background. */
+  readonly onProblem?: (problem: unknown) => void
+  readonly fetch?: Fetch
+  /** Unix seconds. */
+  readonly now?: () => number
+  /** Milliseconds of a clock that is never set. */
+  readonly monotonic?: () => number
+  readonly random?: () => number
+}
+
+/** Who calls, for whom, for which task, and what it may do: all of it verified. */
+export interface Caller {
+  readonly subject: string
+  /** SPIFFE id of the agent that calls. */
+  readonly agent: string
+  readonly clientId: string
+  readonly task: AccessTokenClaims['task']
+  /** SPIFFE ids of the agents, the caller first, then who handed over to it. */
+  readonly chain: readonly string[]
+  readonly scope: readonly string[]
+  readonly grants: readonly Grant[]
+  readonly expiresAt: number
+  readonly claims: AccessTokenClaims
+}
+
+export interface VerifiedCall extends Caller {
+  readonly operation: string
+  readonly effect: Effect
+  /** What was judged: use these and not another reading of the request. */
+  readonly arguments: Readonly<Record<string, unknown>> | undefined
+}
+
+export interface Call {
+  readonly operation: string
+  readonly arguments?: Readonly<Record<string, unknown>>
+}
+
+declare const authenticated: unique symbol
+/** A caller whose token and binding held; whether a call is allowed is asked call by call. */
+export interface Authenticated extends Caller {
+  readonly [authenticated]: true
+}
+
+export interface Verifier {
+  /**
+   * Verifies the request and the call it makes; throws a `VerificationError`.
+   * @example
+   * const caller = await verifier.verify(request, { operation: 'ticket.read', arguments: { id: '7' } })
+   */
+  verify(request: VerifyRequest, call: Call): Promise<VerifiedCall>
+  /** Token, binding and revocation, once per request; a proof counts once. */
+  authenticate(request: VerifyRequest): Promise<Authenticated>
+  /** A bare token, where nothing but the token is to be had: refuses whatever is bound to a key. */
+  authenticateToken(token: string): Promise<Authenticated>
+  /** Operation, arguments, revocation, freshness and budget, at this moment. */
+  authorize(caller: Authenticated, call: Call): Promise<VerifiedCall>
+  /** The call that a request makes by the routes; throws a `VerificationError`. */
+  route(request: RoutedRequest): Promise<Call>
+  operationOfMcpTool(name: string): string
+  /** RFC 9728, to be served at `metadataUrl`. */
+  readonly metadata: ResourceMetadata
+  readonly metadataUrl: string
+  /** Resolves when the first synchronisation is over, well or not. */
+  ready(): Promise<void>
+  status(): FollowerStatus | undefined
+  /** Ends timers and connections. */
+  close(): void
+}
+
+const DEFAULT_STALENESS: Readonly<Record<Effect, number>> = {
+  read: 30,
+  reversible_write: 5,
+  irreversible_write: 2,
+  external_communication: 2,
+  privileged: 2,
+}
+const MAX_REMEMBERED_TOKENS = 10_000
+const TIMEOUT_MS = 5_000
+
+/** A token whose signature and claims held once; what changes is looked at each time. */
+interface Remembered {
+  readonly claims: AccessTokenClaims
+  readonly kid: string
+  /** The very key it was verified with. */
+  readonly keyX: string | undefined
+  readonly hops: readonly CheckedHop[]
+}
+interface Evidence {
+  readonly token: string
+  readonly hops: readonly CheckedHop[]
+}
+
+export function createVerifier(options: VerifierOptions): Verifier {
+  const { issuer, audience, tool, key } = options
+  const serviceUrl = options.serviceUrl ?? issuer
+  checkServiceUrl(serviceUrl)
+  if (key && tool === undefined)
+    throw new TypeError('tool is required with key: it is the name the key is registered under')
+  if (!key && options.budgeted)
+    throw new TypeError('budgeted operations need key: reservations are made at the service')
+  const staleness = { ...DEFAULT_STALENESS, ...options.stalenessSeconds }
+  if (!key && Object.values(staleness).includes(0)) throw new TypeError('stalenessSeconds 0 needs key: it introspects')
+  const fetch: Fetch = options.fetch ?? ((url, init) => globalThis.fetch(url, init))
+  const now = options.now ?? (() => Date.now() / 1000)
+  const monotonic = options.monotonic ?? (() => performance.now())
+  const random = options.random ?? Math.random
+  const maxLifetimeSeconds = options.maxTokenLifetimeSeconds ?? MAX_TOKEN_LIFETIME_SECONDS
+  const proofMaxAgeSeconds = options.proofMaxAgeSeconds ?? 60
+  const loosest = Math.max(...Object.values(staleness))
+  const startedAt = Math.floor(now())
+
+  const jwks = createJwks({
+    url: endpoint(serviceUrl, '/.well-known/jwks.json'),
+    fetch,
+    monotonic,
+    random,
+    timeoutMs: TIMEOUT_MS,
+  })
+  const client: ServiceClient | undefined =
+    key && createServiceClient({ issuer, serviceUrl, clientId: tool!, key, fetch, now, timeoutMs: TIMEOUT_MS })
+  const onProblem = options.onProblem ?? (() => undefined)
+  const follower: Follower | undefined =
+    client && createFollower({ issuer, serviceUrl, fetch, jwks, client, now, monotonic, random, onProblem })
+  const router = createRouter(options.routes ?? [])
+  const replays = options.replayGuard ?? createReplayGuard({ now: time })
+
+  const acceptsCertificates = options.clientCertificate !== undefined
+  const operations = [
+    ...new Set([...(options.routes ?? []).map(({ operation }) => operation), ...Object.values(options.mcpTools ?? {})]),
+  ]
+  const resourceMetadataUrl = metadataUrl(audience).href
+  const metadata: ResourceMetadata = {
+    resource: audience,
+    authorization_servers: [issuer],
+    bearer_methods_supported: ['header'],
+    ...(tool && operations.length > 0 ? { scopes_supported: operations.map((name) => `${tool}:${name}`).sort() } : {}),
+    ...(options.name === undefined ? {} : { resource_name: options.name }),
+    authorization_details_types_supported: ['tool'],
+    dpop_signing_alg_values_supported: DPOP_ALGS,
+    dpop_bound_access_tokens_required: !options.acceptBearer && !acceptsCertificates,
+    ...(acceptsCertificates ? { tls_client_certificate_bound_access_tokens: true } : {}),
+  }
+
+  /** For expiry the larger of two clocks: one that was set back must not make a token live longer. */
+  function time(): number {
+    return Math.max(now(), follower?.serviceTime() ?? 0)
+  }
+
+  // Refusals
+
+  const quoted = (text: string): string => text.replace(/[^\x20-\x7e]|["\\]/g, '_')
+  function challenge(error: string | undefined, description: string, scope?: string): string {
+    const details = [
+      ...(error === undefined ? [] : [`error="${error}"`, `error_description="${quoted(description)}"`]),
+      ...(scope === undefined ? [] : [`scope="${quoted(scope)}"`]),
+      `resource_metadata="${resourceMetadataUrl}"`, // RFC 9728 §5.1
+    ]
+    const dpop = `DPoP ${[...details, `algs="${DPOP_ALGS.join(' ')}"`].join(', ')}` // RFC 9449 §7.1
+    return options.acceptBearer || acceptsCertificates ? `${dpop}, Bearer ${details.join(', ')}` : dpop
+  }
+  const badToken = (code: RefusalCode, description: string) =>
+    new InvalidTokenError({
+      status: code === 'token_too_large' ? 413 : 401,
+      error: code === 'token_too_large' ? 'invalid_request' : 'invalid_token',
+      code,
+      description,
+      // RFC 6750 §3.1: who sent no token is told where to get one, not that it did wrong.
+      wwwAuthenticate: challenge(code === 'token_required' ? undefined : 'invalid_token', description),
+    })
+  const badProof = (code: RefusalCode, description: string) =>
+    new InvalidProofError({
+      status: 401,
+      error: 'invalid_dpop_proof',
+      code,
+      description,
+      wwwAuthenticate: challenge('invalid_dpop_proof', description),
+    })
+  const forbidden = (code: RefusalCode, description: string, scope?: string) =>
+    new InsufficientScopeError({
+      status: 403,
+      error: 'insufficient_scope',
+      code,
+      description,
+      wwwAuthenticate: challenge('insufficient_scope', description, scope),
+    })
+  const unavailable = (code: RefusalCode, description: string) =>
+    new UnavailableError({ status: 503, error: 'temporarily_unavailable', code, description, retryAfterSeconds: 1 })
+  const tokenFault = ({ fault, detail }: Pick<Fault, 'fault' | 'detail'>) =>
+    badToken(fault, detail ?? `the access token is refused: ${fault}`)
+
+  // The token itself
+
+  const remembered = new Map<string, Remembered>()
+
+  async function readToken(token: string): Promise<Remembered> {
+    const digest = createHash('sha256').update(token).digest('base64')
+    const known = remembered.get(digest)
+    if (known) {
+      const current = await findKey(known.kid)
+      if (current.jwk.x === known.keyX) {
+        remembered.delete(digest)
+        remembered.set(digest, known) // most recently used last
+        const times = checkTimes(known.claims, {
+          now: time(),
+          leeway: CLOCK_LEEWAY_SECONDS,
+          maxLifetime: maxLifetimeSeconds,
+        })
+        if (!times.ok) throw tokenFault(times)
+        return known
+      }
+    }
+    const parsed = parseJws(token)
+    if (!parsed.ok) throw tokenFault(parsed)
+    const header = checkHeader(parsed.value.header, ACCESS_TOKEN_HEADER)
+    if (!header.ok) throw tokenFault(header)
+    const kid = header.value.kid!
+    const verifyKey = await findKey(kid)
+    const signature = checkSignature(parsed.value, verifyKey)
+    if (!signature.ok) throw tokenFault(signature)
+    const dev = options.acceptDevelopmentTokens ? 'accept' : 'refuse'
+    const claims = checkAccessToken(parsed.value, { issuer, audience, now: time(), maxLifetimeSeconds, dev })
+    if (!claims.ok) throw tokenFault(claims)
+    const hops = hopsOf(claims.value, kid)
+    if (!hops) throw badToken('bad_claim', 'hops and act differ')
+    // Callers are handed these very objects.
+    const fresh: Remembered = { claims: freeze(claims.value), kid, keyX: verifyKey.jwk.x, hops }
+    remembered.set(digest, fresh)
+    if (remembered.size > MAX_REMEMBERED_TOKENS) remembered.delete(remembered.keys().next().value!)
+    return fresh
+  }
+
+  async function findKey(kid: string) {
+    try {
+      const found = await jwks.find(kid, 'token')
+      if (found.ok) return found.value
+      throw badToken(found.fault, `the key of the token is refused: ${found.fault}`)
+    } catch (error) {
+      if (error instanceof ServiceUnavailable)
+        throw unavailable('keys_unavailable', 'the keys of the token service are not to be had')
+      throw error
+    }
+  }
+
+  // Its binding
+
+  async function checkBinding(request: VerifyRequest, { scheme, token }: Presented, { cnf }: AccessTokenClaims) {
+    if (!cnf) {
+      if (!options.acceptBearer) throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
+      if (scheme !== 'Bearer') throw badToken('cnf_mismatch', 'the token is bound to no key')
+      return
+    }
+    if ('jkt' in cnf) {
+      if (scheme !== 'DPoP') throw badToken('binding_downgrade', 'the token is bound to a DPoP key')
+      return checkProof(request, token, cnf.jkt)
+    }
+    if (scheme !== 'Bearer') throw badToken('cnf_mismatch', 'the token is bound to a client certificate') // RFC 8705 §3
+    const certificate = request.clientCertificate ?? (await options.clientCertificate?.(request))
+    if (!certificate || certificateThumbprint(certificate) !== cnf['x5t#S256'])
+      throw badToken('cnf_mismatch', 'the token is bound to another client certificate')
+    // The connection may be older than the certificate's end.
+    if (!isCurrent(certificate, now())) throw badToken('peer_invalid', 'the client certificate is not valid now')
+  }
+
+  async function checkProof(request: VerifyRequest, token: string, jkt: string): Promise<void> {
+    const header = headerValue(request.headers, 'dpop')
+    if (header === undefined) throw badProof('proof_required', 'the DPoP header is missing')
+    const proof = readDpopProof(header, {
+      method: request.method,
+      url: asClientsSee(request.url),
+      now: time(),
+      maxAgeSeconds: proofMaxAgeSeconds,
+      accessToken: token,
+    })
+    if (!proof.ok) throw badProof(proof.fault, proof.detail ?? `the DPoP proof is refused: ${proof.fault}`)
+    if (proof.value.jkt !== jkt) throw badToken('cnf_mismatch', 'the proof is made with another key')
+    const { jti, iat } = proof.value
+    // What was spent before this process started is not known to it.
+    if (!options.replayGuard && iat < startedAt) throw badProof('proof_replayed', 'the proof is older than this server')
+    const until = iat + proofMaxAgeSeconds + CLOCK_LEEWAY_SECONDS
+    const spent = await replays.spend(jkt, jti, until)
+    if (spent === 'replayed') throw badProof('proof_replayed', 'the proof was used before')
+    if (spent === 'full') throw unavailable('replay_guard_unavailable', 'too many proofs at once')
+  }
+
+  function asClientsSee(url: string): string {
+    if (options.publicUrl === undefined) return url
+    const { pathname, search } = new URL(url)
+    return `${options.publicUrl.replace(/\/$/, '')}${pathname}${search}`
+  }
+
+  // Its revocation
+
+  async function checkRevocation(hops: readonly CheckedHop[], boundSeconds: number): Promise<void> {
+    if (!follower) return
+    let verdict = follower.verdict(hops, boundSeconds)
+    if (verdict.kind === 'behind') {
+      await follower.reached(newest(hops))
+      verdict = follower.verdict(hops, boundSeconds)
+    }
+    if (verdict.kind === 'behind' || verdict.kind === 'stale') {
+      await follower.refresh()
+      verdict = follower.verdict(hops, boundSeconds) // computed now, after all waiting
+    }
+    if (verdict.kind === 'dead')
+      throw verdict.hop === 0
+        ? badToken('revoked', 'the token was revoked')
+        : badToken('ancestor_revoked', 'a token that this one descends from was revoked')
+    if (verdict.kind !== 'live')
+      throw unavailable(
+        'revocation_state_stale',
+        follower.status().steppedBack
+          ? 'the revocation log of the token service went back in time'
+          : 'what is known here of revocations is too old',
+      )
+  }
+
+  async function introspect(token: string): Promise<void> {
+    let active: boolean
+    try {
+      active = (await client!.introspect(token)).active
+    } catch (error) {
+      if (error instanceof ServiceUnavailable)
+        throw unavailable('service_unavailable', 'the token service could not be asked')
+      throw error
+    }
+    if (!active) throw badToken('revoked', 'the token service holds the token for inactive')
+  }
+
+  // What it allows
+
+  /** The first object of authorization_details that admits the call. */
+  function admits(claims: AccessTokenClaims, call: Call): Effect {
+    let path: string | undefined
+    let named = false
+    for (const detail of claims.authorization_details) {
+      if ((tool !== undefined && detail.tool !== tool) || !detail.operations.includes(call.operation)) continue
+      named = true
+      if (detail.constraints === undefined) return detail.effect
+      if (call.arguments === undefined) continue
+      path = violation(detail.constraints, call.arguments)
+      if (path === undefined) return detail.effect
+    }
+    const scope = `${tool ?? claims.authorization_details[0]!.tool}:${call.operation}`
+    if (!named) throw forbidden('insufficient_scope', `operation ${call.operation} is not granted`, scope)
+    if (path === undefined)
+      throw forbidden('insufficient_scope', `${call.operation} is granted for certain arguments only`, scope)
+    throw forbidden('insufficient_scope', `${call.operation} is not granted with this argument: ${path}`, scope)
+  }
+
+  async function reserve({ task }: AccessTokenClaims, token: string, operation: string, cost?: number): Promise<void> {
+    const operationId = randomBytes(16).toString('base64url')
+    const reservation = { token, operation, calls: 1, ...(cost === undefined ? {} : { cost }), operationId }
+    let outcome: Awaited<ReturnType<ServiceClient['reserve']>>
+    try {
+      outcome = await client!.reserve(task.id, reservation)
+    } catch (error) {
+      if (error instanceof ServiceUnavailable)
+        throw unavailable('service_unavailable', 'the budget of the task could not be asked for')
+      throw error
+    }
+    if (outcome === 'exhausted') throw forbidden('budget_exhausted', 'the budget of the task is spent')
+    if (outcome === 'gone') throw badToken('task_not_active', 'the task is over')
+  }
+
+  /** Only what this verifier made itself counts as authenticated. */
+  const evidence = new WeakMap<object, Evidence>()
+
+  async function authenticateBy(presented: Presented, check: (claims: AccessTokenClaims) => Promise<void>) {
+    const { claims, hops } = await readToken(presented.token)
+    if (!follower && claims.exp - claims.iat > MAX_UNFOLLOWED_LIFETIME_SECONDS)
+      throw badToken(
+        'feed_required',
+        `this tool does not follow revocations (its verifier has no key), and accepts tokens of ${MAX_UNFOLLOWED_LIFETIME_SECONDS} s at most`,
+      )
+    await check(claims)
+    await checkRevocation(hops, loosest)
+    const caller = callerOf(claims) as Authenticated
+    evidence.set(caller, { token: presented.token, hops })
+    return caller
+  }
+
+  async function authenticate(request: VerifyRequest): Promise<Authenticated> {
+    const presented = readAuthorization(request)
+    if (presented === 'token_required') throw badToken(presented, 'an access token is required')
+    if (presented === 'bad_auth_scheme')
+      throw badToken(presented, 'one Authorization header with the scheme DPoP or Bearer and one token is required')
+    return authenticateBy(presented, (claims) => checkBinding(request, presented, claims))
+  }
+
+  async function authorize(caller: Authenticated, call: Call): Promise<VerifiedCall> {
+    const held = evidence.get(caller)
+    if (!held) throw new TypeError('authorize takes what authenticate of the same verifier returned')
+    const { claims } = caller
+    const effect = admits(claims, call)
+    if (claims.exp <= time()) throw badToken('expired', 'the access token has expired')
+    const bound = staleness[effect]
+    await checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound)
+    if (bound === 0) await introspect(held.token)
+    const budget =
+      options.budgeted && Object.hasOwn(options.budgeted, call.operation) ? options.budgeted[call.operation] : undefined
+    if (budget) {
+      await reserve(claims, held.token, call.operation, budget.cost)
+      await checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound) // the answer took its time
+    }
+    return { ...caller, operation: call.operation, effect, arguments: call.arguments }
+  }
+
+  return {
+    authenticate,
+    authorize,
+    async verify(request, call) {
+      return authorize(await authenticate(request), call)
+    },
+    authenticateToken: (token) =>
+      authenticateBy({ scheme: 'Bearer', token }, async (claims) => {
+        if (claims.cnf)
+          throw badToken('binding_downgrade', 'the token is bound to a key, and no proof can be seen here')
+        if (!options.acceptBearer)
+          throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
+      }),
+    async route(request) {
+      const found = await router(request)
+      if ('operation' in found) return found
+      const { refused, description } = found
+      if (refused === 'operation_unknown') throw forbidden(refused, description)
+      const status = refused === 'media_type' ? 415 : refused === 'body_too_large' ? 413 : 400
+      throw new BadRequestError({ status, error: 'invalid_request', code: refused, description })
+    },
+    operationOfMcpTool(name) {
+      const operation = options.mcpTools && Object.hasOwn(options.mcpTools, name) ? options.mcpTools[name] : undefined
+      if (operation === undefined)
+        throw forbidden('operation_unknown', 'no operation of this tool has this MCP tool name')
+      return operation
+    },
+    metadata,
+    metadataUrl: resourceMetadataUrl,
+    ready: async () => follower?.refresh(),
+    status: () => follower?.status(),
+    close: () => follower?.close(),
+  }
+}
+
+function callerOf(claims: AccessTokenClaims): Caller {
+  const chain: string[] = []
+  for (let actor: Actor | undefined = claims.act; actor; actor = actor.act) chain.push(actor.sub)
+  // An autonomous token has no act: its subject is its agent. So is the first of a chain that began autonomously.
+  if (chain.length === 0 || (claims.hops?.length ?? 0) >= chain.length) chain.push(claims.sub)
+  return Object.freeze({
+    subject: claims.sub,
+    agent: chain[0]!,
+    clientId: claims.client_id,
+    task: claims.task,
+    chain: Object.freeze(chain),
+    scope: Object.freeze(claims.scope.split(' ')),
+    grants: fromAuthorizationDetails(claims.authorization_details),
+    expiresAt: claims.exp,
+    claims,
+  })
+}
+
+const newest = (hops: readonly CheckedHop[]): Epoch =>
+  hops.reduce((max, { rev }) => (compareEpochs(rev, max) > 0 ? rev : max), hops[0]!.rev)
+
+function freeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value)
+    for (const member of Object.values(value)) freeze(member)
+  }
+  return value
+}

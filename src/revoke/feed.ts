@@ -1,0 +1,268 @@
+/**
+ * The producer of the revocation feed: signed frames, snapshots, deltas and statements of "now" over the log.
+ * Whoever relays them needs no trust; how fresh they are is for the follower to compute (DESIGN.md, Freshness).
+ */
+import { createHash } from 'node:crypto'
+import { compareEpochs, type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
+import { feedKeyId } from '@errand/verifier/feed-frame.ts'
+import { shapeOf, shapeText, valueDigest } from '@errand/verifier/shapes.ts'
+import { TYP } from '../oauth/words.ts'
+import type { Revocation, RevocationLog } from './revocation-log.ts'
+import { createStatements, type Statements } from './statement.ts'
+
+/** Entries that come close together share a frame; none waits longer than this (at most 20 ms are promised). */
+const GATHER_MS = 10
+const HEARTBEAT_MS = 1000
+/** One signature serves every delta of the same place for so long. */
+const DELTA_REUSE_MS = 250
+const MAX_CACHED_DELTAS = 64
+/** A subscriber this many frames behind is dropped: it re-syncs when it is back. */
+const MAX_QUEUED_FRAMES = 64
+
+export interface FeedFrame {
+  /** Compact JWS. */
+  readonly frame: string
+  /** Epoch after the frame, `<generation>.<sequence>`: the `id` of its server-sent event. */
+  readonly epoch: string
+}
+
+export interface FeedDeps {
+  readonly log: Pick<RevocationLog, 'after' | 'epoch' | 'onAdded'>
+  /** Signs with the active feed key. */
+  readonly sign: (typ: string, payload: object) => Promise<{ readonly jws: string }>
+  /** The key that registered verifiers hold: values travel as keyed digests. */
+  readonly feedKey: Uint8Array
+  readonly issuer: string
+  /** Unix seconds. */
+  readonly now: () => number
+  /** Milliseconds. */
+  readonly monotonic: () => number
+  readonly newRunId: () => string
+}
+
+export interface Feed extends Statements {
+  /** All live entries, signed once per epoch. */
+  snapshot(): Promise<FeedFrame>
+  /** Entries after that epoch; a snapshot where the epoch is of another generation or ahead of ours. */
+  delta(after: Epoch): Promise<FeedFrame>
+  /** Resolves with a delta as soon as there is an entry after `after`, or after so many seconds without one. */
+  wait(after: Epoch, seconds: number, signal?: AbortSignal): Promise<FeedFrame>
+  /**
+   * Calls `listener` with each frame in order, waiting for it where it answers a promise. One that is too far behind
+   * or throws is unsubscribed, and `dropped` is called.
+   */
+  subscribe(listener: (frame: FeedFrame) => void | Promise<void>, dropped?: () => void): () => void
+  close(): void
+}
+
+interface Subscriber {
+  readonly queue: FeedFrame[]
+  readonly listener: (frame: FeedFrame) => void | Promise<void>
+  readonly dropped: (() => void) | undefined
+  busy: boolean
+}
+
+export function createFeed(deps: FeedDeps): Feed {
+  const { log, issuer, monotonic } = deps
+  const run = deps.newRunId()
+  const k = feedKeyId(deps.feedKey)
+  let seq = 0
+  let prev = ''
+  /** The epoch up to which the chain has told everything; undefined until it was read first. */
+  let told: Epoch | undefined
+  let closed = false
+  const subscribers = new Set<Subscriber>()
+  const waiting = new Set<() => void>()
+  const deltas = new Map<string, { readonly s: number; readonly epoch: string; readonly made: Promise<FeedFrame> }>()
+  let snapshotMade: { readonly epoch: string; readonly made: Promise<FeedFrame> } | undefined
+
+  /**
+   * The stamp is taken before the epoch is read, and one pair is taken at a time: so what is stamped `s` knows every
+   * entry acknowledged before `s`, and within a run a later stamp never has an earlier epoch.
+   */
+  let lastPosition: Promise<unknown> = Promise.resolve()
+  function position(): Promise<{ readonly s: number; readonly epoch: Epoch }> {
+    const next = lastPosition.then(async () => {
+      const s = Math.floor(monotonic())
+      return { s, epoch: await log.epoch() }
+    })
+    lastPosition = next.catch(() => undefined)
+    return next
+  }
+
+  const entriesUpTo = async (epoch: Epoch, after?: Epoch) =>
+    (await log.after(after)).filter((entry) => compareEpochs(entry.epoch, epoch) <= 0).map(wireEntry)
+
+  function wireEntry({ match, epoch, expiresAt, absolute }: Revocation) {
+    const shape = shapeOf(match)
+    return {
+      e: formatEpoch(epoch),
+      d: shape,
+      v: valueDigest(deps.feedKey, shape, shapeText(shape, match) ?? ''),
+      x: expiresAt,
+      ...(absolute ? { a: true } : {}),
+    }
+  }
+
+  // Snapshots and deltas stand beside the chain: their seq and prev say where it was when they were made.
+  async function sideFrame(kind: 'snapshot' | 'delta', s: number, epoch: Epoch, after?: Epoch): Promise<FeedFrame> {
+    const entries = await entriesUpTo(epoch, after)
+    const payload = {
+      iss: issuer,
+      run,
+      seq,
+      s,
+      prev,
+      k,
+      kind,
+      ...(after ? { after: formatEpoch(after) } : {}),
+      epoch: formatEpoch(epoch),
+      entries,
+    }
+    return { frame: (await deps.sign(TYP.feedFrame, payload)).jws, epoch: formatEpoch(epoch) }
+  }
+
+  async function snapshot(): Promise<FeedFrame> {
+    const { s, epoch } = await position()
+    const text = formatEpoch(epoch)
+    if (snapshotMade?.epoch === text) return snapshotMade.made
+    const made = sideFrame('snapshot', s, epoch)
+    const mine = { epoch: text, made }
+    snapshotMade = mine
+    made.catch(() => {
+      if (snapshotMade === mine) snapshotMade = undefined
+    })
+    return made
+  }
+
+  async function delta(after: Epoch): Promise<FeedFrame> {
+    const { s, epoch } = await position()
+    if (after.generation !== epoch.generation || compareEpochs(after, epoch) > 0) return snapshot()
+    const key = formatEpoch(after)
+    const known = deltas.get(key)
+    if (known?.epoch === formatEpoch(epoch) && s - known.s <= DELTA_REUSE_MS) return known.made
+    const made = sideFrame('delta', s, epoch, after)
+    const mine = { s, epoch: formatEpoch(epoch), made }
+    deltas.delete(key)
+    deltas.set(key, mine)
+    if (deltas.size > MAX_CACHED_DELTAS) deltas.delete(deltas.keys().next().value!)
+    made.catch(() => {
+      if (deltas.get(key) === mine) deltas.delete(key)
+    })
+    return made
+  }
+
+  async function wait(after: Epoch, seconds: number, signal?: AbortSignal): Promise<FeedFrame> {
+    await new Promise<void>((resolve) => {
+      let over = false
+      const done = () => {
+        if (over) return
+        over = true
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', done)
+        waiting.delete(done)
+        resolve()
+      }
+      const timer = setTimeout(done, seconds * 1000)
+      signal?.addEventListener('abort', done)
+      // Listening starts before the epoch is read, so an entry in between wakes it.
+      waiting.add(done)
+      if (closed || signal?.aborted) return done()
+      log.epoch().then((epoch) => {
+        if (compareEpochs(epoch, after) !== 0) done()
+      }, done)
+    })
+    return delta(after)
+  }
+
+  // Frames are made one after the other: each holds the digest of the one before.
+  let lastFrame: Promise<void> = Promise.resolve()
+  const emit = (): Promise<void> => {
+    lastFrame = lastFrame.then(makeFrame).catch(() => undefined) // the next heartbeat tries again; followers turn stale
+    return lastFrame
+  }
+  async function makeFrame(): Promise<void> {
+    if (closed) return
+    const { s, epoch } = await position()
+    const after = told ?? epoch
+    if (subscribers.size === 0) {
+      told = epoch // nobody listens, nothing is signed; who comes asks for a delta after subscribing
+      return
+    }
+    const entries = await entriesUpTo(epoch, after)
+    const payload = {
+      iss: issuer,
+      run,
+      seq: seq + 1,
+      s,
+      prev,
+      k,
+      after: formatEpoch(after),
+      epoch: formatEpoch(epoch),
+      ...(entries.length > 0 ? { entries } : {}),
+    }
+    const { jws } = await deps.sign(TYP.feedFrame, payload)
+    seq += 1
+    prev = createHash('sha256').update(jws).digest('base64url')
+    told = epoch
+    for (const subscriber of subscribers) enqueue(subscriber, { frame: jws, epoch: payload.epoch })
+  }
+
+  function enqueue(subscriber: Subscriber, frame: FeedFrame): void {
+    if (subscriber.queue.length >= MAX_QUEUED_FRAMES) drop(subscriber)
+    else {
+      subscriber.queue.push(frame)
+      if (!subscriber.busy) void drain(subscriber)
+    }
+  }
+  async function drain(subscriber: Subscriber): Promise<void> {
+    subscriber.busy = true
+    try {
+      for (let next = subscriber.queue[0]; next && subscribers.has(subscriber); next = subscriber.queue[0]) {
+        await subscriber.listener(next)
+        subscriber.queue.shift()
+      }
+    } catch {
+      drop(subscriber)
+    } finally {
+      subscriber.busy = false
+    }
+  }
+  function drop(subscriber: Subscriber): void {
+    if (subscribers.delete(subscriber)) subscriber.dropped?.()
+  }
+
+  let gathering: NodeJS.Timeout | undefined
+  const unlisten = log.onAdded(() => {
+    for (const wake of [...waiting]) wake()
+    if (closed || subscribers.size === 0 || gathering) return
+    gathering = setTimeout(() => {
+      gathering = undefined
+      void emit()
+    }, GATHER_MS)
+    gathering.unref()
+  })
+  const heartbeat = setInterval(() => void emit(), HEARTBEAT_MS)
+  heartbeat.unref()
+  void emit()
+
+  return {
+    snapshot,
+    delta,
+    wait,
+    ...createStatements({ position, run, issuer, now: deps.now, sign: deps.sign }),
+    subscribe(listener, dropped) {
+      const subscriber: Subscriber = { queue: [], listener, dropped, busy: false }
+      subscribers.add(subscriber)
+      return () => subscribers.delete(subscriber)
+    },
+    close() {
+      closed = true
+      unlisten()
+      clearInterval(heartbeat)
+      clearTimeout(gathering)
+      for (const wake of [...waiting]) wake()
+      for (const subscriber of [...subscribers]) drop(subscriber)
+    },
+  }
+}
