@@ -29,7 +29,7 @@ const dead: Says = { status: 401, headers: { 'www-authenticate': 'DPoP error="in
 const stale = (retryAfter: string): Says => ({
   status: 503,
   headers: { 'retry-after': retryAfter },
-  body: { error: 'revocation_state_stale' },
+  body: { error: 'temporarily_unavailable', code: 'revocation_state_stale' },
 })
 
 it('adds the token and a proof for exactly this request', async () => {

@@ -27,6 +27,7 @@ it('hands over a part of what it holds, without another exchange for the part', 
     subject_token_type: ACCESS,
     requested_token_type: HAND_OVER,
     delegate_to: 'payments',
+    audience: 'tickets',
     scope: 'tickets:read',
   })
 })

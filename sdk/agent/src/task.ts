@@ -281,8 +281,7 @@ export function createTask(
       subject_token_type: TYPE.accessToken,
       requested_token_type: TYPE.handOver,
       delegate_to: to,
-      scope: form['scope'],
-      authorization_details: form['authorization_details'],
+      ...form,
     })
     const text = answer['access_token']
     if (typeof text === 'string' && answer['issued_token_type'] === TYPE.handOver) return text
@@ -374,7 +373,8 @@ async function isShortlyStale(response: Response, now: number): Promise<boolean>
   if (!(response.headers.get('content-type') ?? '').includes('json')) return false
   try {
     const body: unknown = await response.clone().json()
-    return (body as { error?: unknown } | null)?.error === 'revocation_state_stale'
+    const { error, code } = (body ?? {}) as { error?: unknown; code?: unknown }
+    return error === 'revocation_state_stale' || code === 'revocation_state_stale'
   } catch {
     return false
   }
