@@ -180,10 +180,21 @@ describe('authorization_details', () => {
     ['an unknown keyword', [{ ...entry, constraints: { pattern: '.*' } }]],
     ['constraints null', [{ ...entry, constraints: null }]],
     ['33 objects', Array.from({ length: 33 }, (_, index) => ({ ...entry, operations: [`o${index}`] }))],
-    ['nine alternatives', Array.from({ length: 9 }, (_, index) => ({ ...entry, constraints: { enum: [index] } }))],
+    ['201 operations', [{ ...entry, operations: Array.from({ length: 201 }, (_, index) => `o${index}`) }]],
+    [
+      '201 operations in two objects',
+      [0, 1].map((half) => ({ ...entry, operations: Array.from({ length: 101 }, (_, index) => `o${half}-${index}`) })),
+    ],
   ])('D1 refuses %s', (_, details) => {
     expect(readAuthorizationDetails(details)).toMatchObject({ ok: false, fault: 'bad_authorization_details' })
     expect(readRequestedDetails(details, effectOf)).toMatchObject({ ok: false, fault: 'bad_authorization_details' })
+  })
+
+  it('D1 a request may give one operation four alternatives, a token as many as were granted', () => {
+    const details = Array.from({ length: 5 }, (_, index) => ({ ...entry, constraints: { enum: [index] } }))
+    expect(readRequestedDetails(details.slice(0, 4), effectOf)).toMatchObject({ value: { length: 4 } })
+    expect(readRequestedDetails(details, effectOf)).toMatchObject({ fault: 'bad_authorization_details' })
+    expect(readAuthorizationDetails(details).ok).toBe(true)
   })
 
   it('D1 a request may leave the effect out but not give another than the operation has', () => {

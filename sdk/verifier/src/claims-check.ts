@@ -2,7 +2,7 @@
 import { type Checked, fail, type Fault, pass, type TokenFault } from './checked.ts'
 import { type AccessTokenClaims, MAX_ACTORS } from './claims.ts'
 import { parseEpoch } from './epoch.ts'
-import { fromAuthorizationDetails, readAuthorizationDetails, readScope, scopeOf } from './grants.ts'
+import { readAuthorizationDetails, readScope, scopeOf } from './grants.ts'
 import { hopsOf } from './shapes.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from './strict-json.ts'
 
@@ -160,8 +160,10 @@ export function readAccessTokenClaims(payload: JsonObject): Checked<AccessTokenC
   if (found) return found
   // Each member has its type now; what is left is whether they agree.
   const claims = payload as unknown as AccessTokenClaims
-  if (claims.scope !== scopeOf(fromAuthorizationDetails(claims.authorization_details)))
-    return fail('bad_claim', 'scope and authorization_details differ')
+  const granted = claims.authorization_details.flatMap(({ tool, operations }) =>
+    operations.map((operation) => ({ tool, operation })),
+  )
+  if (claims.scope !== scopeOf(granted)) return fail('bad_claim', 'scope and authorization_details differ')
   if (hopsOf(claims, '') === undefined) return fail('bad_claim', 'hops and act differ')
   return pass(claims)
 }

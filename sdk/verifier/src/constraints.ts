@@ -26,7 +26,7 @@ const KEYWORD_TYPE: ReadonlyMap<string, Type> = new Map([
 
 /** Bounds of one constraint as it is read: its nesting, its keywords' members in all, one name, one text. */
 const MAX_DEPTH = 6
-const MAX_NODES = 256
+const MAX_NODES = 128
 const MAX_NAME = 64
 const MAX_TEXT = 256
 

@@ -4,14 +4,7 @@
  */
 import { type Checked, fail, pass } from './checked.ts'
 import { type Constraint, EFFECTS, type Effect, type Grant, type ToolAuthorization } from './claims.ts'
-import {
-  canonicalConstraint,
-  isWithin,
-  meetConstraints,
-  normalConstraint,
-  readConstraint,
-  violation,
-} from './constraints.ts'
+import { isWithin, meetConstraints, normalConstraint, readConstraint, violation } from './constraints.ts'
 
 const SCOPE_VALUE = /^([a-z][a-z0-9_.-]{0,31}):([a-z][a-z0-9_.-]{0,63})$/
 const TOOL = /^[a-z][a-z0-9_.-]{0,31}$/
@@ -19,31 +12,51 @@ const OPERATION = /^[a-z][a-z0-9_.-]{0,63}$/
 
 const MAX_SCOPE_ITEMS = 200
 const MAX_DETAILS = 32
-/** Different constraints on one operation in one set: their number multiplies when sets are met. */
-const MAX_ALTERNATIVES = 8
+/** Operations in all objects together, and different constraints on one of them: these multiply when sets are met. */
+const MAX_GRANTS = 200
+const MAX_ALTERNATIVES = 4
 
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 export const scopeValue = ({ tool, operation }: Pick<Grant, 'tool' | 'operation'>): string => `${tool}:${operation}`
 
+const FREE: Constraint = {}
 const grantOf = (tool: string, operation: string, constraints: Constraint): Grant =>
   Object.keys(constraints).length === 0 ? { tool, operation } : { tool, operation, constraints }
 
+/** Operations of one object share their constraints, so most questions about them come again: asked once per pair. */
+function remembered<T>(ask: (constraint: Constraint) => T): (constraint: Constraint) => T {
+  const answers = new Map<Constraint, T>()
+  return (constraint) => {
+    const known = answers.get(constraint)
+    if (known !== undefined) return known
+    const answer = ask(constraint)
+    answers.set(constraint, answer)
+    return answer
+  }
+}
+
 /** Sorted, each constraint in normal form, and nothing that another grant of the set covers. */
 export function normalGrants(grants: readonly Grant[]): readonly Grant[] {
+  const settled = remembered((constraints) => {
+    const normal = normalConstraint(constraints)
+    return { normal, text: JSON.stringify(normal) }
+  })
   const byOperation = new Map<string, Map<string, Grant>>()
   for (const { tool, operation, constraints } of grants) {
-    const normal = normalConstraint(constraints ?? {})
+    const { normal, text } = settled(constraints ?? FREE)
     if (normal === 'none') continue
     const key = scopeValue({ tool, operation })
     const alternatives = byOperation.get(key) ?? new Map<string, Grant>()
     byOperation.set(key, alternatives)
-    alternatives.set(canonicalConstraint(normal), grantOf(tool, operation, normal))
+    alternatives.set(text, grantOf(tool, operation, normal))
   }
+  const within = remembered((narrow) => remembered((wide) => isWithin(narrow, wide)))
   return [...byOperation.keys()].sort(byText).flatMap((key) => {
     const alternatives = byOperation.get(key)!
     const sorted = [...alternatives.keys()].sort(byText).map((text) => alternatives.get(text)!)
     return sorted.filter(
-      (grant) => !sorted.some((other) => other !== grant && isWithin(grant.constraints ?? {}, other.constraints ?? {})),
+      (grant) =>
+        !sorted.some((other) => other !== grant && within(grant.constraints ?? FREE)(other.constraints ?? FREE)),
     )
   })
 }
@@ -56,10 +69,11 @@ export function meetGrants(a: readonly Grant[], b: readonly Grant[]): readonly G
     if (known) known.push(grant)
     else others.set(scopeValue(grant), [grant])
   }
+  const meet = remembered((one) => remembered((other) => meetConstraints(one, other)))
   const met: Grant[] = []
   for (const grant of a)
     for (const other of others.get(scopeValue(grant)) ?? []) {
-      const constraints = meetConstraints(grant.constraints ?? {}, other.constraints ?? {})
+      const constraints = meet(grant.constraints ?? FREE)(other.constraints ?? FREE)
       if (constraints !== 'none') met.push(grantOf(grant.tool, grant.operation, constraints))
     }
   return normalGrants(met)
@@ -75,7 +89,7 @@ export const isGranted = (grant: Grant, wide: readonly Grant[]): boolean =>
     (other) =>
       other.tool === grant.tool &&
       other.operation === grant.operation &&
-      isWithin(grant.constraints ?? {}, other.constraints ?? {}),
+      isWithin(grant.constraints ?? FREE, other.constraints ?? FREE),
   )
 
 /**
@@ -89,7 +103,7 @@ export function callViolation(
   let refused: { readonly path?: string } = {}
   for (const { tool, operation, constraints } of grants) {
     if (tool !== call.tool || operation !== call.operation) continue
-    const path = violation(constraints ?? {}, call.arguments)
+    const path = violation(constraints ?? FREE, call.arguments)
     if (path === undefined) return undefined
     refused = { path }
   }
@@ -118,7 +132,7 @@ export function toAuthorizationDetails(
 export const fromAuthorizationDetails = (details: readonly ToolAuthorization[]): readonly Grant[] =>
   normalGrants(
     details.flatMap(({ tool, operations, constraints }) =>
-      operations.map((operation) => grantOf(tool, operation, constraints ?? {})),
+      operations.map((operation) => grantOf(tool, operation, constraints ?? FREE)),
     ),
   )
 
@@ -152,7 +166,7 @@ function readDetails(value: unknown): Checked<readonly Detail[]> {
   if (!Array.isArray(value) || value.length === 0) return bad('not a list of objects')
   if (value.length > MAX_DETAILS) return bad(`at most ${MAX_DETAILS} objects`)
   const details: Detail[] = []
-  const alternatives = new Map<string, number>()
+  let count = 0
   for (const entry of value as readonly unknown[]) {
     if (!isRecord(entry)) return bad('not a list of objects')
     const { type, tool, effect, operations, constraints, ...unknown } = entry
@@ -161,17 +175,13 @@ function readDetails(value: unknown): Checked<readonly Detail[]> {
     if (type !== 'tool') return bad('the only type is tool')
     if (typeof tool !== 'string' || !TOOL.test(tool)) return bad('tool is not a name')
     if (effect !== undefined && !EFFECTS.some((known) => known === effect)) return bad('effect is not one of ours')
-    if (!Array.isArray(operations) || operations.length === 0 || operations.length > MAX_SCOPE_ITEMS)
+    if (!Array.isArray(operations) || operations.length === 0 || operations.length > MAX_GRANTS)
       return bad('operations is not a list of names')
     if (!operations.every((name) => typeof name === 'string' && OPERATION.test(name)))
       return bad('operations is not a list of names')
     if (new Set(operations).size !== operations.length) return bad('an operation stands twice')
-    for (const operation of operations as readonly string[]) {
-      const count = (alternatives.get(scopeValue({ tool, operation })) ?? 0) + 1
-      if (count > MAX_ALTERNATIVES) return bad(`at most ${MAX_ALTERNATIVES} constraints on one operation`)
-      alternatives.set(scopeValue({ tool, operation }), count)
-    }
-    if (alternatives.size > MAX_SCOPE_ITEMS) return bad(`at most ${MAX_SCOPE_ITEMS} operations`)
+    count += operations.length
+    if (count > MAX_GRANTS) return bad(`at most ${MAX_GRANTS} operations`)
     const read = constraints === undefined ? undefined : readConstraint(constraints)
     if (read && !read.ok) return read
     details.push({
@@ -204,11 +214,16 @@ export function readRequestedDetails(
   const read = readDetails(value)
   if (!read.ok) return read
   const grants: Grant[] = []
+  const alternatives = new Map<string, number>()
   for (const { tool, effect, operations, constraints } of read.value)
     for (const operation of operations) {
+      const key = scopeValue({ tool, operation })
+      const count = (alternatives.get(key) ?? 0) + 1
+      if (count > MAX_ALTERNATIVES) return bad(`at most ${MAX_ALTERNATIVES} constraints on one operation`)
+      alternatives.set(key, count)
       if (effect !== undefined && (effectOf(tool, operation) ?? effect) !== effect)
-        return bad(`${tool}:${operation} has another effect`)
-      grants.push(grantOf(tool, operation, constraints ?? {}))
+        return bad(`${key} has another effect`)
+      grants.push(grantOf(tool, operation, constraints ?? FREE))
     }
   return pass(normalGrants(grants))
 }

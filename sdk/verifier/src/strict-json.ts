@@ -13,7 +13,7 @@ export interface JsonLimits {
   readonly maxMembers?: number
   /** Numbers must be written as integers (the default); otherwise any finite number is read. */
   readonly integersOnly?: boolean
-  /** Of the encoded text; not bounded by default. */
+  /** Bytes, or UTF-16 units where text is given; not bounded by default. */
   readonly maxBytes?: number
 }
 
