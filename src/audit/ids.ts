@@ -18,9 +18,12 @@ export function newJti(logId: string, nowMs: number): string {
 
 export const newDecisionId = (logId: string, nowMs: number): string => `dec_${newJti(logId, nowMs)}`
 
+/** By length as well: a jti may happen to begin with `dec_`. */
+export const isDecisionId = (id: string): boolean => id.length === 31 && id.startsWith('dec_')
+
 /** Log and time of a jti or `dec_…` id; undefined where it is neither, or not in its one canonical spelling. */
 export function timeOfId(id: string): { readonly logId: string; readonly ms: number } | undefined {
-  const text = id.startsWith('dec_') ? id.slice(4) : id
+  const text = isDecisionId(id) ? id.slice(4) : id
   if (!FORM.test(text)) return undefined
   const bytes = Buffer.from(text, 'base64url')
   if (bytes.toString('base64url') !== text) return undefined

@@ -103,7 +103,7 @@ export interface AuditLog {
 }
 
 export interface AuditSearch {
-  /** Unix milliseconds, as `t`; both ends are included. */
+  /** Unix milliseconds, as `t`; both ends are included. A search by id takes them as a hint. */
   readonly since?: number
   readonly until?: number
   readonly type?: EventType

@@ -36,7 +36,7 @@ export interface AuditLogDeps {
   readonly appendTimeoutMs?: number
   readonly files?: LogFiles
   /** Calls `run` again and again until the returned function is called. */
-  readonly every?: (ms: number, run: () => void) => () => void
+  readonly every?: (ms: number, run: () => Promise<void>) => () => void
   /** Told once for each change from working to not working, and back; holds no record. */
   readonly onChange?: (state: LogState, cause?: unknown) => void
 }
@@ -55,8 +55,8 @@ const MAX_BATCH_BYTES = 4 << 20
 const MAX_QUEUE = 20_000
 const PROBE_BYTES = 1 << 16
 
-const everyReal = (ms: number, run: () => void) => {
-  const timer = setInterval(run, ms)
+const everyReal = (ms: number, run: () => Promise<void>) => {
+  const timer = setInterval(() => void run(), ms)
   timer.unref()
   return () => clearInterval(timer)
 }
@@ -266,19 +266,23 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     if (!there) become('displaced')
   }
 
-  const stop = every(TICK_MS, () => {
-    expire()
+  const look = async () => {
     if (minding || state === 'closed') return
     minding = true
-    void (async () => {
+    try {
       if (state === 'working') await mind()
       else if (pumping === undefined) await recover()
-      if (state === 'working' && !hung) void flushStrangers()
-    })()
-      .catch(() => undefined) // still not working: looked at again at the next tick
-      .finally(() => {
-        minding = false
-      })
+    } catch {
+      // Still not working: looked at again at the next tick.
+    } finally {
+      minding = false
+    }
+  }
+
+  const stop = every(TICK_MS, async () => {
+    expire()
+    await look()
+    if (state === 'working' && !hung) await flushStrangers()
   })
 
   for (const { kind, index, bytes } of opened.recovered)
