@@ -39,10 +39,6 @@ export async function checkAuditLog({ folder }: { readonly folder: string }): Pr
   const names = (await readdir(home)).sort()
   const files = names.filter((name) => firstOfSegment(name) !== undefined)
   const state = newState(named?.trim())
-  for (const name of names) {
-    if (name.endsWith('.seg') && firstOfSegment(name) === undefined)
-      found(state, { index: state.next, kind: 'stray_file', file: name, detail: 'its name is no segment name' })
-  }
   for (const [at, file] of files.entries()) {
     const handle = await open(join(home, file), 'r')
     try {
@@ -50,6 +46,10 @@ export async function checkAuditLog({ folder }: { readonly folder: string }): Pr
     } finally {
       await handle.close()
     }
+  }
+  for (const name of names) {
+    if (name.endsWith('.seg') && firstOfSegment(name) === undefined)
+      found(state, { index: state.next, kind: 'stray_file', file: name, detail: 'its name is no segment name' })
   }
   if (files.length === 0)
     found(state, { index: 0, kind: 'missing_segment', file: segmentName(0), detail: 'no segments' })
