@@ -8,6 +8,8 @@ export interface TrustDomain {
   readonly jwtKeys: readonly JWK[]
   /** DER certificates with `use: x509-svid`. */
   readonly x509Anchors: readonly Uint8Array[]
-  /** Audience values accepted in JWT-SVIDs besides the issuer; none by default. */
+  /** Path below which its ids may serve here, `/agents`; without it, all of them. */
+  readonly pathRoot?: string
+  /** Where it was read, for messages. */
   readonly file: string
 }

@@ -129,6 +129,7 @@ const table = {
   peer_invalid: 'by_slot',
   // F. attestation
   unknown_client: 'by_slot',
+  agent_disabled: 'by_slot',
   evidence_replayed: 'by_slot',
   origin_not_authorized: 'by_slot',
   noncanonical_id: 'by_slot',

@@ -1,0 +1,60 @@
+/** The interface behind which every kind of evidence stands, and the answers they share. */
+import type { AttestationKind, Tier } from '@errand/verifier/claims.ts'
+import { readNumericDate } from '@errand/verifier/claims-check.ts'
+import { CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
+import type { ParsedJws } from '@errand/verifier/jws.ts'
+import type { JsonObject } from '@errand/verifier/strict-json.ts'
+import { ok, type Result, refuse, type Slot } from '../oauth/refusal.ts'
+import type { AttestationResult } from './attestation-result.ts'
+import type { AgentRegistration } from './registration.ts'
+
+export type EvidenceSlot = Extract<Slot, 'client' | 'actor_token' | 'api'>
+
+export interface Evidence {
+  readonly slot: EvidenceSlot
+  /** Evidence that is a JWT, parsed and not yet believed. */
+  readonly jws?: ParsedJws
+  /** Evidence that is a certificate: DER, leaf first. */
+  readonly chain?: readonly Uint8Array[]
+}
+
+/** What evidence proves: who made the request. Whether that agent may attest in this way is decided afterwards. */
+export type Proven = Omit<AttestationResult, 'kind' | 'tier' | 'spiffeId'>
+
+export interface Attestor {
+  readonly kind: AttestationKind
+  readonly tier: Tier
+  verify(evidence: Evidence): Result<Proven>
+}
+
+export interface AgentLookup {
+  byClientId(clientId: string): AgentRegistration | undefined
+  bySpiffeId(spiffeId: string): AgentRegistration | undefined
+}
+
+/** The life of a JWT, and the bound on it; `iat` may be absent (RFC 7519 §4.1.6), `exp` may not. */
+export interface Life {
+  readonly expiresAt: number
+  readonly issuedAt?: number
+}
+
+export function readLife(
+  { exp, iat, nbf }: JsonObject,
+  { now, maxLifetimeSeconds, slot }: { now: number; maxLifetimeSeconds: number; slot: EvidenceSlot },
+): Result<Life> {
+  const expires = readNumericDate(exp)
+  if (!expires.ok) return refuse('bad_numeric_date', slot)
+  for (const date of [iat, nbf]) {
+    if (date === undefined) continue
+    const read = readNumericDate(date)
+    if (!read.ok) return refuse('bad_numeric_date', slot)
+    if (read.value > now + CLOCK_LEEWAY_SECONDS) return refuse('not_yet_valid', slot)
+  }
+  if (expires.value <= now) return refuse('expired', slot)
+  const issued = typeof iat === 'number' ? iat : undefined
+  const from = issued ?? now
+  if (expires.value <= from || expires.value - from > maxLifetimeSeconds) {
+    return refuse('evidence_lifetime', slot, { detail: `evidence may live ${maxLifetimeSeconds} s at most` })
+  }
+  return ok({ expiresAt: expires.value, ...(issued === undefined ? {} : { issuedAt: issued }) })
+}
