@@ -9,13 +9,20 @@ export interface ServiceSettings {
     readonly port: number
     readonly tls?: { readonly certFile: string; readonly keyFile: string }
     /** The mTLS listener (`mtls_endpoint_aliases`), absent where there is none. */
-    readonly mtls?: { readonly host: string; readonly port: number; readonly certFile: string; readonly keyFile: string }
+    readonly mtls?: {
+      readonly host: string
+      readonly port: number
+      readonly certFile: string
+      readonly keyFile: string
+    }
     /** Addresses or CIDR blocks of reverse proxies whose forwarded headers are believed; none by default. */
     readonly trustedProxies: readonly string[]
     /** Header in which a trusted proxy passes the client certificate (RFC 9440 `Client-Cert`); absent is never. */
     readonly clientCertificateHeader?: string
   }
-  readonly store: { readonly kind: 'embedded' } | { readonly kind: 'redis'; readonly url: string; readonly prefix: string }
+  readonly store:
+    | { readonly kind: 'embedded' }
+    | { readonly kind: 'redis'; readonly url: string; readonly prefix: string }
   readonly bounds: {
     readonly maxBodyBytes: number
     readonly maxHeaderBytes: number
@@ -34,14 +41,20 @@ export interface ServiceSettings {
     readonly maxDeadlineSeconds: number
     readonly maxActors: number
   }
-  readonly dpop: { readonly requireNonce: boolean; readonly nonceLifetimeSeconds: number; readonly proofLifetimeSeconds: number }
+  readonly dpop: {
+    readonly requireNonce: boolean
+    readonly nonceLifetimeSeconds: number
+    readonly proofLifetimeSeconds: number
+  }
   readonly keys: {
     readonly lifetimeSeconds: number
     /** How long a key is published before it is used, and verified with after it was used. */
     readonly overlapSeconds: number
     readonly jwksMaxAgeSeconds: number
   }
-  readonly policy: { /** What a change of policies does to tokens that the old set decided. */ readonly onChange: 'cut' | 'keep' }
+  readonly policy: {
+    /** What a change of policies does to tokens that the old set decided. */ readonly onChange: 'cut' | 'keep'
+  }
   readonly audit: { readonly mode: 'strict' }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
   /** Development shortcuts in force, each named in `/ready`, the start banner and every token as `dev: true`. */

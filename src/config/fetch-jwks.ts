@@ -1,0 +1,199 @@
+/**
+ * Fetches the keys of user issuers from where the configuration says, and from nowhere else (SECURITY-CASES I, B5, B8).
+ * The address is judged when the socket connects, so what was checked is what is connected to.
+ */
+import { lookup as dnsLookup } from 'node:dns'
+import http from 'node:http'
+import https from 'node:https'
+import type { JWK } from 'jose'
+import { Unavailable } from '../oauth/refusal.ts'
+import { isLoopbackHttp, isPublicAddress } from './addresses.ts'
+import { type KeyAlgorithm, readPublicKeys } from './jwks.ts'
+
+const MAX_BYTES = 262_144
+const TIMEOUT_MS = 2_000
+/** At most one fetch per issuer in this time, whatever kids are asked for. */
+const COOLDOWN_SECONDS = 30
+/** How long a set counts where the answer does not say, and at most and at least where it does. */
+const DEFAULT_LIFE_SECONDS = 600
+const MAX_LIFE_SECONDS = 86_400
+const MIN_LIFE_SECONDS = 60
+
+export interface Fetched {
+  readonly text: string
+  /** From Cache-Control, where it says. */
+  readonly maxAgeSeconds?: number
+}
+export type FetchJwks = (uri: string) => Promise<Fetched>
+
+export interface RemoteKeys {
+  /** The lookup of one issuer: its state outlives a reload of the configuration. */
+  of(uri: string, algorithms: readonly KeyAlgorithm[]): (kid: string) => Promise<JWK | undefined>
+}
+
+interface KeySet {
+  readonly byKid: ReadonlyMap<string, JWK>
+  /** When it should be fetched anew, and when it no longer counts even if that fails. Unix seconds. */
+  readonly freshUntil: number
+  readonly expiresAt: number
+}
+
+export function createRemoteKeys({
+  fetch,
+  now,
+  onRefused = () => {},
+}: {
+  readonly fetch: FetchJwks
+  readonly now: () => number
+  /** Told why a set was refused: the last good one serves until its own expiry. */
+  readonly onRefused?: (uri: string, why: string) => void
+}): RemoteKeys {
+  const lookups = new Map<string, (kid: string) => Promise<JWK | undefined>>()
+
+  function createLookup(uri: string, algorithms: readonly KeyAlgorithm[]) {
+    let current: KeySet | undefined
+    let lastTry = Number.NEGATIVE_INFINITY
+    let inFlight: Promise<void> | undefined
+
+    async function refresh(): Promise<void> {
+      try {
+        const { text, maxAgeSeconds } = await fetch(uri)
+        const read = readPublicKeys(JSON.parse(text), algorithms)
+        if (!read.ok) return onRefused(uri, read.why)
+        const life = Math.min(MAX_LIFE_SECONDS, Math.max(MIN_LIFE_SECONDS, maxAgeSeconds ?? DEFAULT_LIFE_SECONDS))
+        const at = now()
+        current = {
+          byKid: new Map(read.keys.map((key) => [key.kid!, key])),
+          freshUntil: at + life,
+          expiresAt: at + Math.max(life, 3600),
+        }
+      } catch (error) {
+        onRefused(uri, error instanceof Error ? error.message : 'not fetched')
+      }
+    }
+
+    return async (kid: string) => {
+      const at = now()
+      const known = current && at < current.expiresAt ? current.byKid.get(kid) : undefined
+      // An unknown kid may be a new one; asking again is bounded by the cooldown, so strangers cannot make us a client.
+      const wanted = known === undefined || current === undefined || at >= current.freshUntil
+      if (wanted && (inFlight || at - lastTry >= COOLDOWN_SECONDS)) {
+        if (!inFlight) {
+          lastTry = at
+          inFlight = refresh().finally(() => {
+            inFlight = undefined
+          })
+        }
+        // A key that is known serves while its set is fetched anew.
+        if (known === undefined) await inFlight
+      }
+      if (current === undefined || now() >= current.expiresAt) {
+        throw new Unavailable('jwks_rejected', `no usable keys from ${uri}`, { retryAfterSeconds: COOLDOWN_SECONDS })
+      }
+      return current.byKid.get(kid)
+    }
+  }
+
+  return {
+    of(uri, algorithms) {
+      const key = JSON.stringify([uri, algorithms])
+      const known = lookups.get(key)
+      if (known) return known
+      const created = createLookup(uri, algorithms)
+      lookups.set(key, created)
+      return created
+    },
+  }
+}
+
+/** Resolves once, checks, and connects to exactly what was checked. */
+export type Resolve = (hostname: string) => Promise<readonly { readonly address: string; readonly family: number }[]>
+
+const resolveByDns: Resolve = (hostname) =>
+  new Promise((done, fail) =>
+    dnsLookup(hostname, { all: true }, (error, addresses) => (error ? fail(error) : done(addresses))),
+  )
+
+/** `development` admits one loopback destination over http; everything else is https to a public address. */
+export const createFetchJwks =
+  ({ development, resolve = resolveByDns }: { readonly development: boolean; readonly resolve?: Resolve }): FetchJwks =>
+  (uri) =>
+    new Promise((done, fail) => {
+      const url = new URL(uri)
+      const loopback = development && isLoopbackHttp(uri)
+      if (!loopback && url.protocol !== 'https:') return fail(new Error('url_forbidden: https only'))
+      const bare = url.hostname.replace(/^\[|\]$/g, '')
+      // A literal address never passes through `lookup`.
+      const literal = /^[0-9.]+$/.test(bare) || bare.includes(':')
+      if (literal && !loopback && !isPublicAddress(bare)) return fail(new Error('url_forbidden: not a public address'))
+
+      const request = (loopback ? http : https).request(
+        url,
+        {
+          method: 'GET',
+          headers: { accept: 'application/json', 'accept-encoding': 'identity' },
+          agent: false,
+          signal: AbortSignal.timeout(TIMEOUT_MS),
+          ...(loopback ? {} : { lookup: guardedLookup(resolve) }),
+        },
+        (response) => {
+          const stop = (message: string) => {
+            response.destroy()
+            fail(new Error(message))
+          }
+          const status = response.statusCode ?? 0
+          if (status >= 300 && status < 400) return stop('redirect_refused')
+          if (status !== 200) return stop(`status ${status}`)
+          // We asked for none: a compressed answer is not unpacked, so it cannot grow.
+          if ((response.headers['content-encoding'] ?? 'identity') !== 'identity')
+            return stop('fetch_limits: compressed answer')
+          if (Number(response.headers['content-length'] ?? 0) > MAX_BYTES) return stop('fetch_limits: above 256 KB')
+          const chunks: Buffer[] = []
+          let size = 0
+          response.on('data', (chunk: Buffer) => {
+            size += chunk.length
+            if (size > MAX_BYTES) stop('fetch_limits: above 256 KB')
+            else chunks.push(chunk)
+          })
+          response.on('error', fail)
+          response.on('end', () => {
+            const maxAge = /(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])/.exec(
+              response.headers['cache-control'] ?? '',
+            )?.[1]
+            done({
+              text: Buffer.concat(chunks).toString('utf8'),
+              ...(maxAge === undefined ? {} : { maxAgeSeconds: Number(maxAge) }),
+            })
+          })
+        },
+      )
+      request.on('error', (error) =>
+        fail(
+          error.name === 'AbortError' || error.name === 'TimeoutError' ? new Error('fetch_limits: above 2 s') : error,
+        ),
+      )
+      request.end()
+    })
+
+type LookupCallback = (
+  error: NodeJS.ErrnoException | null,
+  address: string | { address: string; family: number }[],
+  family?: number,
+) => void
+
+/** node:net connects to what this answers and to nothing else. */
+function guardedLookup(resolve: Resolve) {
+  return (hostname: string, options: { all?: boolean | undefined }, callback: LookupCallback): void => {
+    resolve(hostname).then(
+      (addresses) => {
+        // One private address among public ones is an attack, not an accident.
+        if (addresses.length === 0 || !addresses.every(({ address }) => isPublicAddress(address))) {
+          return callback(new Error('url_forbidden: resolves to an address that is not public'), '', 4)
+        }
+        if (options.all) callback(null, [...addresses])
+        else callback(null, addresses[0]!.address, addresses[0]!.family)
+      },
+      (error: NodeJS.ErrnoException) => callback(error, '', 4),
+    )
+  }
+}

@@ -1,0 +1,129 @@
+/** Holds the snapshot in force, and replaces it as a whole or not at all. */
+import { watch as watchFolder } from 'node:fs'
+import { formatProblems } from './check.ts'
+import type { LoadResult } from './load.ts'
+import type { Snapshot } from './snapshot.ts'
+
+export interface ReloadFailure {
+  /** Unix seconds. */
+  readonly at: number
+  /** For people: file, line and suggestion of every problem. */
+  readonly problems: string
+}
+
+export interface ConfigHolder {
+  /** A request asks once and keeps what it got. */
+  current(): Snapshot
+  /** Why the newest attempt did not replace it: shown in `/ready` while the old one serves. */
+  failure(): ReloadFailure | undefined
+  /** Reads everything anew. True where what was read is in force now; callers at one time share one reading. */
+  reload(): Promise<boolean>
+  /** Told after each change of what is in force. */
+  onChange(listener: (next: Snapshot, previous: Snapshot) => void): void
+  /** Told after each attempt that failed. */
+  onFailure(listener: (failure: ReloadFailure) => void): void
+  /** Reloads when something below `paths` changes, once it has been quiet for a moment. Answers how to stop. */
+  watch(paths: readonly string[]): () => void
+}
+
+const QUIET_MS = 150
+
+export function createConfigHolder({
+  first,
+  load,
+  now,
+  watchPath = (path, changed) => {
+    const watcher = watchFolder(path, { recursive: true }, changed)
+    // A folder that goes away (an editor, a deployment by symlink) must not end the service.
+    watcher.on('error', () => watcher.close())
+    return () => watcher.close()
+  },
+}: {
+  readonly first: Snapshot
+  readonly load: () => Promise<LoadResult>
+  readonly now: () => number
+  readonly watchPath?: (path: string, changed: () => void) => () => void
+}): ConfigHolder {
+  let snapshot = first
+  let lastFailure: ReloadFailure | undefined
+  let reading: Promise<boolean> | undefined
+  let again = false
+  const listeners: ((next: Snapshot, previous: Snapshot) => void)[] = []
+  const failureListeners: ((failure: ReloadFailure) => void)[] = []
+
+  function failed(problems: string): false {
+    lastFailure = { at: now(), problems }
+    for (const listener of failureListeners) listener(lastFailure)
+    return false
+  }
+
+  async function readOnce(): Promise<boolean> {
+    let loaded: LoadResult
+    try {
+      loaded = await load()
+    } catch (error) {
+      return failed(`the configuration cannot be read: ${error instanceof Error ? error.message : 'unknown cause'}`)
+    }
+    if (!loaded.ok) return failed(formatProblems(loaded.problems))
+    const next = loaded.snapshot
+    // These are bound when the service starts; a snapshot that says otherwise would not be what is in force.
+    const fixed = fixedAtStart(snapshot, next)
+    if (fixed !== undefined) return failed(`errand.yaml: a change of ${fixed} needs a restart`)
+    lastFailure = undefined
+    if (next.digest === snapshot.digest) return true
+    const previous = snapshot
+    snapshot = next
+    for (const listener of listeners) listener(next, previous)
+    return true
+  }
+
+  const reload = async (): Promise<boolean> => {
+    if (reading) {
+      // Files may have changed after they were read: what was asked for now is read once more.
+      again = true
+      return reading
+    }
+    reading = (async () => {
+      try {
+        let result: boolean
+        do {
+          again = false
+          result = await readOnce()
+        } while (again)
+        return result
+      } finally {
+        reading = undefined
+      }
+    })()
+    return reading
+  }
+
+  return {
+    current: () => snapshot,
+    failure: () => lastFailure,
+    reload,
+    onChange: (listener) => void listeners.push(listener),
+    onFailure: (listener) => void failureListeners.push(listener),
+    watch(paths) {
+      let timer: NodeJS.Timeout | undefined
+      const changed = () => {
+        clearTimeout(timer)
+        timer = setTimeout(() => void reload(), QUIET_MS)
+        timer.unref()
+      }
+      const stops = paths.map((path) => watchPath(path, changed))
+      return () => {
+        clearTimeout(timer)
+        for (const stop of stops) stop()
+      }
+    },
+  }
+}
+
+/** What a running service cannot change: its name, its mode, where it listens and where it keeps state. */
+function fixedAtStart(before: Snapshot, after: Snapshot): string | undefined {
+  const parts = { issuer: 'issuer', mode: 'mode', listen: 'listen', store: 'store', audit: 'audit' } as const
+  return (Object.keys(parts) as (keyof typeof parts)[]).find(
+    (part) => JSON.stringify(before.settings[part]) !== JSON.stringify(after.settings[part]),
+  )
+}

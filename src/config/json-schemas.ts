@@ -1,0 +1,23 @@
+/** The JSON Schemas in config/schemas/, made from the zod schemas: what an editor checks is what the service checks. */
+import { z } from 'zod'
+import { agentSchema, errandSchema, issuerSchema, toolSchema } from './schemas.ts'
+
+export const CONFIG_SCHEMAS = {
+  errand: errandSchema,
+  agent: agentSchema,
+  tool: toolSchema,
+  issuer: issuerSchema,
+} as const
+export type SchemaName = keyof typeof CONFIG_SCHEMAS
+
+/** What may stand in the files: before defaults. */
+export const jsonSchemaOf = (name: SchemaName) =>
+  z.toJSONSchema(CONFIG_SCHEMAS[name], { io: 'input', unrepresentable: 'any' })
+
+/** Path from the project root → text. */
+export function renderConfigSchemas(): ReadonlyMap<string, string> {
+  const names = Object.keys(CONFIG_SCHEMAS) as SchemaName[]
+  return new Map(
+    names.map((name) => [`config/schemas/${name}.json`, `${JSON.stringify(jsonSchemaOf(name), undefined, 2)}\n`]),
+  )
+}

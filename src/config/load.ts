@@ -1,0 +1,315 @@
+/** config/ in, one immutable snapshot out, or every problem that was found, together. */
+import { createHash } from 'node:crypto'
+import { readdir as readdirFromDisk, readFile as readFileFromDisk } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import type { AgentRegistration, MachineClient } from '../attest/registration.ts'
+import type { TrustDomain } from '../attest/trust-domain.ts'
+import { type Cedar, createCedar } from '../policy/cedar.ts'
+import { createDecide } from '../policy/decide.ts'
+import { loadPolicies, type PolicyFile } from '../policy/load.ts'
+import type { Problem } from '../policy/problem.ts'
+import type { ClaimType, Vocabulary } from '../policy/schema.ts'
+import { didYouMean } from '../policy/suggest.ts'
+import type { Tool } from '../policy/tool.ts'
+import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
+import { isLoopbackHttp } from './addresses.ts'
+import { createFetchJwks, createRemoteKeys, type RemoteKeys } from './fetch-jwks.ts'
+import type { SchemaName } from './json-schemas.ts'
+import { createKeyFiles, type ReadFile } from './key-files.ts'
+import { readAgent } from './read-agent.ts'
+import { readTrustDomain, readUserIssuer } from './read-issuer.ts'
+import { type Overrides, readAdministrators, readSettings } from './read-settings.ts'
+import { readTool } from './read-tool.ts'
+import { createReporter, type Reporter } from './reporter.ts'
+import { type Shaped, shape } from './shape.ts'
+import type { Snapshot } from './snapshot.ts'
+import { FILE_BOUNDS, readYaml, type YamlFile } from './yaml.ts'
+
+export type { Overrides }
+
+export interface Loading {
+  /** The folder config/. */
+  readonly dir: string
+  readonly keysDir: string
+  readonly now: () => number
+  /** Files of the folder named by path; ENOENT where there is none. */
+  readonly readFile?: ReadFile
+  /** Names in a folder; ENOENT where there is none. */
+  readonly readFolder?: (path: string) => Promise<readonly string[]>
+  readonly overrides?: Overrides
+  /** Before the first start has made them, key files that do not exist are no problem. */
+  readonly allowMissingKeys?: boolean
+  /** Kept across reloads: what was parsed and fetched before need not be again. */
+  readonly cedar?: Cedar
+  readonly remoteKeys?: (mode: { readonly development: boolean }) => RemoteKeys
+}
+
+export type LoadResult =
+  | { readonly ok: true; readonly snapshot: Snapshot; readonly vocabulary: Vocabulary }
+  | { readonly ok: false; readonly problems: readonly Problem[] }
+
+interface Read<N extends SchemaName> {
+  readonly yaml: YamlFile
+  readonly value: Extract<Shaped<N>, { ok: true }>['value']
+  readonly report: Reporter
+}
+
+export async function loadConfig(loading: Loading): Promise<LoadResult> {
+  const { dir, keysDir, now, overrides = {}, cedar = createCedar() } = loading
+  const readFile = loading.readFile ?? ((path: string) => readFileFromDisk(path, 'utf8'))
+  const readFolder = loading.readFolder ?? ((path: string) => readdirFromDisk(path))
+  const label = basename(dir) || dir
+  const problems: Problem[] = []
+  const texts = new Map<string, string>()
+
+  async function read<N extends SchemaName>(name: N, path: string): Promise<Read<N> | undefined> {
+    const text = await textOf(path)
+    if (text === undefined) return undefined
+    const yaml = readYaml(`${label}/${path}`, text)
+    if (!yaml.ok) {
+      problems.push(...yaml.problems)
+      return undefined
+    }
+    const shaped = shape(name, yaml.value)
+    if (!shaped.ok) {
+      problems.push(...shaped.problems)
+      return undefined
+    }
+    return { yaml: yaml.value, value: shaped.value, report: createReporter(yaml.value, problems) }
+  }
+
+  async function textOf(path: string): Promise<string | undefined> {
+    try {
+      const text = await readFile(join(dir, path))
+      texts.set(path, text)
+      return text
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      problems.push({ file: `${label}/${path}`, code: 'file_missing', message: 'the file does not exist' })
+      return undefined
+    }
+  }
+
+  async function readAll<N extends SchemaName>(name: N, folder: string): Promise<readonly Read<N>[]> {
+    const found: Read<N>[] = []
+    for (const file of await filesOf(folder, '.yaml')) {
+      const one = await read(name, `${folder}/${file}`)
+      if (one) found.push(one)
+    }
+    return found
+  }
+
+  async function filesOf(folder: string, extension: '.yaml' | '.cedar'): Promise<readonly string[]> {
+    let names: readonly string[]
+    try {
+      names = await readFolder(join(dir, folder))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      return []
+    }
+    // Editors leave hidden files and copies behind.
+    const files = names
+      .filter((name) => !name.startsWith('.') && !name.endsWith('~') && name !== 'schema.cedarschema')
+      .sort()
+    for (const name of files) {
+      if (name.endsWith(extension)) continue
+      problems.push({
+        file: `${label}/${folder}/${name}`,
+        code: 'bad_value',
+        message: `only ${extension} files are read in ${folder}/`,
+        ...(name.endsWith('.yml') ? { suggestion: `rename it to ${name.replace(/\.yml$/, '.yaml')}` } : {}),
+      })
+    }
+    const own = files.filter((name) => name.endsWith(extension))
+    if (own.length > FILE_BOUNDS.files) {
+      problems.push({ file: `${label}/${folder}`, code: 'too_large', message: `more than ${FILE_BOUNDS.files} files` })
+      return []
+    }
+    return own
+  }
+
+  const keyFiles = createKeyFiles({ keysDir, readFile, allowMissing: loading.allowMissingKeys ?? false })
+
+  const errand = await read('errand', 'errand.yaml')
+  const development = errand?.value.mode === 'development'
+  const settings = errand ? readSettings(errand.value, { keysDir, overrides, report: errand.report }) : undefined
+  const administrators = errand ? await readAdministrators(errand.value, { keyFiles, report: errand.report }) : []
+
+  const toolFiles = await readAll('tool', 'tools')
+  const agentFiles = await readAll('agent', 'agents')
+  const issuerFiles = await readAll('issuer', 'issuers')
+  const policyFiles: PolicyFile[] = []
+  for (const file of await filesOf('policies', '.cedar')) {
+    const text = await textOf(`policies/${file}`)
+    if (text !== undefined) policyFiles.push({ file: `${label}/policies/${file}`, text })
+  }
+  // What did not get this far would make others look wrong that are not.
+  const complete = problems.length === 0
+
+  const tools: Tool[] = []
+  for (const { yaml, value, report } of toolFiles)
+    tools.push(await readTool(value, yaml.file, { keyFiles, development, report }))
+  const toolsByName = new Map(tools.map((tool) => [tool.name, tool]))
+
+  const agents: AgentRegistration[] = []
+  const quiet: Reporter = () => {}
+  for (const { yaml, value, report } of agentFiles) {
+    agents.push(await readAgent(value, yaml.file, { keyFiles, tools: toolsByName, report: complete ? report : quiet }))
+  }
+
+  const remoteKeys = (loading.remoteKeys ?? defaultRemoteKeys(now))({ development })
+  const issuers: TrustedIssuer[] = []
+  const trustDomains: TrustDomain[] = []
+  const claims: Record<string, ClaimType> = {}
+  for (const { yaml, value, report } of issuerFiles) {
+    if (value.kind === 'workload') {
+      trustDomains.push(await readTrustDomain(value, yaml.file, { keyFiles, report }))
+      continue
+    }
+    const context = { keyFiles, remoteKeys, development, tools: toolsByName, report: complete ? report : quiet }
+    issuers.push(await readUserIssuer(value, context))
+    for (const [name, type] of Object.entries(value.claims)) {
+      if (claims[name] !== undefined && claims[name] !== type)
+        report(['claims', name], 'bad_value', `another issuer says that the claim ${name} is ${claims[name]}`)
+      claims[name] = type
+    }
+  }
+
+  unique(toolFiles, 'name', ({ name }) => name)
+  unique(toolFiles, 'audience', ({ audience }) => audience)
+  unique(agentFiles, 'client_id', ({ client_id }) => client_id)
+  unique(agentFiles, 'spiffe_id', ({ spiffe_id }) => spiffe_id)
+  unique(issuerFiles, 'issuer', (issuer) => (issuer.kind === 'user' ? issuer.issuer : undefined))
+  unique(issuerFiles, 'name', (issuer) => (issuer.kind === 'user' ? issuer.name : undefined))
+  unique(issuerFiles, 'trust_domain', (issuer) => (issuer.kind === 'workload' ? issuer.trust_domain : undefined))
+  function unique<V>(
+    files: readonly { readonly yaml: YamlFile; readonly value: V; readonly report: Reporter }[],
+    key: string,
+    of: (value: V) => string | undefined,
+  ): void {
+    const first = new Map<string, string>()
+    for (const { yaml, value, report } of files) {
+      const own = of(value)
+      if (own === undefined) continue
+      const other = first.get(own)
+      if (other === undefined) first.set(own, yaml.file)
+      else report([key], 'duplicate', `the ${key} ${own} is already taken by ${other}`)
+    }
+  }
+
+  const clientIds = agents.map((agent) => agent.clientId)
+  if (complete) {
+    for (const { value, report } of agentFiles) {
+      for (const [index, other] of value.delegates_to.entries()) {
+        if (!clientIds.includes(other))
+          report(
+            ['delegates_to', index],
+            'unknown_reference',
+            `there is no agent "${other}"`,
+            didYouMean(other, clientIds).suggestion,
+          )
+      }
+      const domain = value.spiffe_id.slice('spiffe://'.length).split('/', 1)[0]!
+      for (const [index, kind] of value.evidence.entries()) {
+        const domains = trustDomains.map(({ name }) => name)
+        if (kind === 'private_key_jwt' || domains.includes(domain)) continue
+        report(
+          ['evidence', index],
+          'unknown_reference',
+          `${kind} needs the trust domain "${domain}", which no issuer of kind workload configures`,
+          didYouMean(domain, domains).suggestion,
+        )
+      }
+      if (value.minimum_tier === 'platform' && value.evidence.every((kind) => kind === 'private_key_jwt')) {
+        report(['minimum_tier'], 'bad_value', 'none of its kinds of evidence reaches the tier platform')
+      }
+      if (value.minimum_tier === 'measured')
+        report(['minimum_tier'], 'bad_value', 'no kind of evidence reaches the tier measured yet')
+    }
+    for (const { value, report } of toolFiles) {
+      if (value.agent !== undefined && !clientIds.includes(value.agent))
+        report(
+          ['agent'],
+          'unknown_reference',
+          `there is no agent "${value.agent}"`,
+          didYouMean(value.agent, clientIds).suggestion,
+        )
+    }
+    for (const [index, { clientId }] of administrators.entries()) {
+      if (clientIds.includes(clientId))
+        errand!.report(
+          ['administrators', index, 'client_id'],
+          'duplicate',
+          `the client_id ${clientId} is already taken by an agent`,
+        )
+    }
+  }
+
+  const vocabulary: Vocabulary = { agents: clientIds, tools, issuers: issuers.map(({ name }) => name), claims }
+  // Policies are judged against names; with a file unread, names would seem unknown that are not.
+  const policies = complete ? loadPolicies(policyFiles, vocabulary, cedar) : undefined
+  if (policies && !policies.ok) problems.push(...policies.problems)
+  if (problems.length > 0 || !settings || !policies?.ok) return { ok: false, problems }
+
+  const shortcuts = [
+    ...settings.developmentShortcuts,
+    ...issuers
+      .filter((issuer) => issuer.development)
+      .map((issuer) => `the development issuer "${issuer.name}" vouches for users`),
+    ...issuerFiles.flatMap(({ value }) =>
+      value.kind === 'user' && value.jwks_uri !== undefined && isLoopbackHttp(value.jwks_uri)
+        ? [`the keys of issuer "${value.name}" are fetched over http`]
+        : [],
+    ),
+    ...tools
+      .filter(({ audience }) => isLoopbackHttp(audience))
+      .map(({ name }) => `the tool "${name}" is served over http`),
+  ]
+  const machines: readonly MachineClient[] = [
+    ...administrators,
+    // A verifier knows its audience and its key, so its audience is its client_id.
+    ...tools
+      .filter(({ keys }) => keys.length > 0)
+      .map(({ audience, keys }) => ({ clientId: audience, kind: 'tool' as const, keys, audience })),
+  ]
+  return {
+    ok: true,
+    vocabulary,
+    snapshot: {
+      settings: { ...settings, developmentShortcuts: shortcuts },
+      agents: { all: agents, byClientId: by(agents, 'clientId'), bySpiffeId: by(agents, 'spiffeId') },
+      tools: { all: tools, byName: by(tools, 'name'), byAudience: by(tools, 'audience') },
+      issuers: { all: issuers, byIss: by(issuers, 'issuer') },
+      trustDomains: { all: trustDomains, byName: by(trustDomains, 'name') },
+      machines: { byClientId: by(machines, 'clientId') },
+      decide: createDecide(policies.set),
+      policyDigest: policies.set.digest,
+      digest: digestOf(texts, keyFiles.texts, overrides),
+      loadedAt: now(),
+    },
+  }
+}
+
+function by<K extends string, T extends { readonly [key in K]: string }>(
+  all: readonly T[],
+  key: K,
+): (value: string) => T | undefined {
+  const index = new Map(all.map((one) => [one[key] as string, one]))
+  return (value) => index.get(value)
+}
+
+const defaultRemoteKeys =
+  (now: () => number) =>
+  ({ development }: { readonly development: boolean }): RemoteKeys =>
+    createRemoteKeys({ fetch: createFetchJwks({ development }), now })
+
+function digestOf(
+  config: ReadonlyMap<string, string>,
+  keys: ReadonlyMap<string, string>,
+  overrides: Overrides,
+): string {
+  const sorted = (texts: ReadonlyMap<string, string>) => [...texts].sort(([a], [b]) => (a < b ? -1 : 1))
+  return createHash('sha256')
+    .update(JSON.stringify([sorted(config), sorted(keys), overrides]))
+    .digest('hex')
+}

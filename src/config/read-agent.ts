@@ -1,0 +1,61 @@
+/** agents/*.yaml → AgentRegistration. */
+import type { AgentRegistration } from '../attest/registration.ts'
+import type { Tool } from '../policy/tool.ts'
+import type { KeyFiles } from './key-files.ts'
+import type { Reporter } from './reporter.ts'
+import { readRights } from './rights.ts'
+import type { AgentFile } from './schemas.ts'
+
+/** SPIFFE-ID §2: lower-case trust domain, segments of letters, digits, ".", "_" and "-", none of them a dot segment. */
+const SPIFFE_ID = /^spiffe:\/\/[a-z0-9._-]{1,255}(?:\/[A-Za-z0-9._-]+)+$/
+
+export async function readAgent(
+  source: AgentFile,
+  file: string,
+  context: { readonly keyFiles: KeyFiles; readonly tools: ReadonlyMap<string, Tool>; readonly report: Reporter },
+): Promise<AgentRegistration> {
+  const { keyFiles, tools, report } = context
+  if (!SPIFFE_ID.test(source.spiffe_id) || /\/\.{1,2}(?:\/|$)/.test(source.spiffe_id)) {
+    report(
+      ['spiffe_id'],
+      'bad_identifier',
+      `${JSON.stringify(source.spiffe_id)} is not a SPIFFE id`,
+      'spiffe://<trust domain>/<path>',
+    )
+  }
+  const keys = await keyFiles.ownKeys(source)
+  if (!keys.ok) report([source.keys === undefined ? 'keys_file' : 'keys'], keys.code, keys.message, keys.suggestion)
+  const byKey = source.evidence.includes('private_key_jwt')
+  const namesKeys = source.keys_file !== undefined || source.keys !== undefined
+  if (byKey && !namesKeys)
+    report(
+      ['evidence'],
+      'missing_key',
+      'private_key_jwt needs a public key',
+      'add keys_file: agents/<client_id>.pub.jwk',
+    )
+  // A key that nothing is verified with is a mistake of one or the other.
+  if (!byKey && namesKeys)
+    report(
+      [source.keys === undefined ? 'keys_file' : 'keys'],
+      'bad_value',
+      'the agent has keys but may not use private_key_jwt',
+    )
+
+  return {
+    clientId: source.client_id,
+    spiffeId: source.spiffe_id,
+    displayName: source.display_name ?? source.client_id,
+    ...(source.owner === undefined ? {} : { owner: source.owner }),
+    disabled: source.disabled,
+    evidence: [...new Set(source.evidence)],
+    keys: keys.ok ? keys.value : [],
+    stage: source.stage,
+    ceiling: readRights(source.ceiling, ['ceiling'], tools, report),
+    autonomous: source.autonomous,
+    delegatesTo: source.delegates_to,
+    ...(source.instance_since === undefined ? {} : { instanceSince: source.instance_since }),
+    ...(source.minimum_tier === undefined ? {} : { minimumTier: source.minimum_tier }),
+    file,
+  }
+}

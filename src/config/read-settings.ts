@@ -1,0 +1,172 @@
+/** errand.yaml → ServiceSettings and administrators. */
+import { resolve } from 'node:path'
+import type { MachineClient } from '../attest/registration.ts'
+import { isLoopbackHttp, urlProblem } from './addresses.ts'
+import type { KeyFiles } from './key-files.ts'
+import type { Reporter } from './reporter.ts'
+import type { ErrandFile } from './schemas.ts'
+import type { ServiceSettings } from './settings.ts'
+
+/** What the caller's environment sets instead of the file; values, so that nothing here reads the environment. */
+export interface Overrides {
+  readonly issuer?: string
+  readonly host?: string
+  readonly port?: number
+  readonly mtlsPort?: number
+  readonly redisUrl?: string
+  readonly logLevel?: ServiceSettings['log']['level']
+}
+
+export function readSettings(
+  source: ErrandFile,
+  {
+    keysDir,
+    overrides,
+    report,
+  }: { readonly keysDir: string; readonly overrides: Overrides; readonly report: Reporter },
+): ServiceSettings {
+  const development = source.mode === 'development'
+  const issuer = overrides.issuer ?? source.issuer
+  const fault = urlProblem(issuer, { development }) ?? issuerForm(issuer)
+  if (fault !== undefined) report(['issuer'], 'url_forbidden', `the issuer ${issuer} ${fault}`)
+
+  const { listen } = source
+  if (
+    !development &&
+    listen.tls === undefined &&
+    listen.trusted_proxies.length === 0 &&
+    !isLoopbackAddress(overrides.host ?? listen.host)
+  ) {
+    report(
+      ['listen'],
+      'missing_key',
+      'in production a listener that others can reach needs tls, or trusted_proxies in front of it',
+    )
+  }
+  if (listen.client_certificate_header !== undefined && listen.trusted_proxies.length === 0) {
+    report(
+      ['listen', 'client_certificate_header'],
+      'bad_value',
+      'a header with a certificate is believed from trusted_proxies only, and there are none',
+    )
+  }
+  if (source.tasks.default_deadline_seconds > source.tasks.max_deadline_seconds) {
+    report(['tasks', 'default_deadline_seconds'], 'bad_limit', 'default_deadline_seconds is above max_deadline_seconds')
+  }
+  if (source.keys.overlap_seconds >= source.keys.lifetime_seconds) {
+    report(['keys', 'overlap_seconds'], 'bad_limit', 'overlap_seconds must be below lifetime_seconds')
+  }
+  if (source.keys.overlap_seconds < source.keys.jwks_max_age_seconds) {
+    report(
+      ['keys', 'overlap_seconds'],
+      'bad_limit',
+      'a new key must be published for as long as an old JWKS may be cached: overlap_seconds is below jwks_max_age_seconds',
+    )
+  }
+  if (source.store.kind === 'redis' && !/^rediss?:\/\/[^\s]+$/.test(source.store.url)) {
+    report(['store', 'url'], 'url_forbidden', 'the url of the store must begin with redis:// or rediss://')
+  }
+
+  const inKeys = ({ cert_file, key_file }: { readonly cert_file: string; readonly key_file: string }) => ({
+    certFile: resolve(keysDir, cert_file),
+    keyFile: resolve(keysDir, key_file),
+  })
+  const host = overrides.host ?? listen.host
+  return {
+    issuer,
+    mode: source.mode,
+    listen: {
+      host,
+      port: overrides.port ?? listen.port,
+      ...(listen.tls === undefined ? {} : { tls: inKeys(listen.tls) }),
+      ...(listen.mtls === undefined
+        ? {}
+        : {
+            mtls: {
+              host: listen.mtls.host ?? host,
+              port: overrides.mtlsPort ?? listen.mtls.port,
+              ...inKeys(listen.mtls),
+            },
+          }),
+      trustedProxies: listen.trusted_proxies,
+      ...(listen.client_certificate_header === undefined
+        ? {}
+        : { clientCertificateHeader: listen.client_certificate_header }),
+    },
+    store: storeOf(source, overrides),
+    bounds: {
+      maxBodyBytes: source.bounds.max_body_bytes,
+      maxHeaderBytes: source.bounds.max_header_bytes,
+      requestTimeoutSeconds: source.bounds.request_timeout_seconds,
+      maxConcurrentRequests: source.bounds.max_concurrent_requests,
+      requestsPerSecondPerClient: source.bounds.requests_per_second_per_client,
+      strangersPerSecondPerSource: source.bounds.strangers_per_second_per_source,
+    },
+    tokens: {
+      maxLifetimeSeconds: source.tokens.max_lifetime_seconds,
+      handOverLifetimeSeconds: source.tokens.hand_over_lifetime_seconds,
+      idempotencySeconds: source.tokens.idempotency_seconds,
+    },
+    tasks: {
+      defaultDeadlineSeconds: source.tasks.default_deadline_seconds,
+      maxDeadlineSeconds: source.tasks.max_deadline_seconds,
+      maxActors: source.tasks.max_actors,
+    },
+    dpop: {
+      requireNonce: source.dpop.require_nonce,
+      nonceLifetimeSeconds: source.dpop.nonce_lifetime_seconds,
+      proofLifetimeSeconds: source.dpop.proof_lifetime_seconds,
+    },
+    keys: {
+      lifetimeSeconds: source.keys.lifetime_seconds,
+      overlapSeconds: source.keys.overlap_seconds,
+      jwksMaxAgeSeconds: source.keys.jwks_max_age_seconds,
+    },
+    policy: { onChange: source.policy.on_change },
+    audit: { mode: source.audit.mode },
+    log: { level: overrides.logLevel ?? source.log.level },
+    // Completed by what issuers and tools use of it.
+    developmentShortcuts:
+      development && fault === undefined && isLoopbackHttp(issuer) ? [`the issuer ${issuer} is served over http`] : [],
+  }
+}
+
+/** RFC 8414 §2: no query; and one spelling only, so without the trailing slash that clients lose. */
+function issuerForm(issuer: string): string | undefined {
+  const url = new URL(issuer)
+  if (url.search !== '' || issuer.includes('?')) return 'has a query'
+  const canonical = url.pathname === '/' ? url.origin : url.href
+  return issuer === canonical && !issuer.endsWith('/')
+    ? undefined
+    : `is not in canonical form: write ${canonical.replace(/\/+$/, '')}`
+}
+
+const isLoopbackAddress = (host: string): boolean => host === '127.0.0.1' || host === '::1' || host === 'localhost'
+
+function storeOf({ store }: ErrandFile, { redisUrl }: Overrides): ServiceSettings['store'] {
+  if (redisUrl !== undefined)
+    return { kind: 'redis', url: redisUrl, prefix: store.kind === 'redis' ? store.prefix : 'errand' }
+  return store
+}
+
+export async function readAdministrators(
+  source: ErrandFile,
+  { keyFiles, report }: { readonly keyFiles: KeyFiles; readonly report: Reporter },
+): Promise<readonly MachineClient[]> {
+  const clients: MachineClient[] = []
+  for (const [index, administrator] of source.administrators.entries()) {
+    const here = ['administrators', index]
+    if (administrator.keys === undefined && administrator.keys_file === undefined)
+      report(here, 'missing_key', 'an administrator needs a public key: keys_file or keys')
+    const keys = await keyFiles.ownKeys(administrator)
+    if (!keys.ok)
+      report(
+        [...here, administrator.keys === undefined ? 'keys_file' : 'keys'],
+        keys.code,
+        keys.message,
+        keys.suggestion,
+      )
+    clients.push({ clientId: administrator.client_id, kind: 'admin', keys: keys.ok ? keys.value : [] })
+  }
+  return clients
+}

@@ -1,0 +1,90 @@
+/** tools/*.yaml → Tool. */
+import type { Constraint } from '@errand/verifier/claims.ts'
+import { EFFECTS } from '@errand/verifier/claims.ts'
+import { readConstraint } from '@errand/verifier/constraints.ts'
+import type { Operation, Tool } from '../policy/tool.ts'
+import { audienceProblem } from './addresses.ts'
+import type { KeyFiles } from './key-files.ts'
+import type { Reporter } from './reporter.ts'
+import type { ToolFile } from './schemas.ts'
+
+/** DESIGN.md, *Revocation*: bounds of staleness by effect. */
+const DEFAULT_STALENESS = {
+  read: 30,
+  reversible_write: 5,
+  irreversible_write: 2,
+  external_communication: 2,
+  privileged: 2,
+} as const
+
+export async function readTool(
+  source: ToolFile,
+  file: string,
+  {
+    keyFiles,
+    development,
+    report,
+  }: { readonly keyFiles: KeyFiles; readonly development: boolean; readonly report: Reporter },
+): Promise<Tool> {
+  const problem = audienceProblem(source.audience, { development })
+  if (problem !== undefined)
+    report(['audience'], 'resource_not_canonical', `the audience ${source.audience} ${problem}`)
+
+  const operations = new Map<string, Operation>()
+  const routes = new Map<string, string>()
+  const mcpNames = new Map<string, string>()
+  for (const [name, operation] of Object.entries(source.operations)) {
+    const here = ['operations', name]
+    let schema: Constraint | undefined
+    if (operation.arguments !== undefined) {
+      const read = readConstraint(operation.arguments)
+      if (read.ok) schema = read.value
+      else report([...here, 'arguments'], 'bad_value', `arguments: ${read.detail ?? 'not a constraint'}`)
+    }
+    for (const [index, route] of operation.routes.entries()) {
+      // Two routes that differ only in the names of their arguments match the same requests.
+      const key = route.replace(/:[^/]+/g, ':')
+      const other = routes.get(key)
+      if (other !== undefined)
+        report([...here, 'routes', index], 'duplicate', `the route ${route} already maps to "${other}"`)
+      routes.set(key, name)
+    }
+    for (const [index, mcpName] of operation.mcp_tools.entries()) {
+      const other = mcpNames.get(mcpName)
+      if (other !== undefined)
+        report([...here, 'mcp_tools', index], 'duplicate', `the MCP tool ${mcpName} already maps to "${other}"`)
+      mcpNames.set(mcpName, name)
+    }
+    operations.set(name, {
+      name,
+      effect: operation.effect,
+      ...(operation.description === undefined ? {} : { description: operation.description }),
+      ...(schema === undefined ? {} : { arguments: schema }),
+      routes: operation.routes.map((route) => {
+        const [method, path] = route.split(' ', 2) as [string, string]
+        return { method, path }
+      }),
+      mcpTools: operation.mcp_tools,
+      ...(operation.budgeted === undefined ? {} : { budgeted: operation.budgeted }),
+    })
+  }
+
+  const keys = await keyFiles.ownKeys(source)
+  if (!keys.ok) report([source.keys === undefined ? 'keys_file' : 'keys'], keys.code, keys.message, keys.suggestion)
+
+  return {
+    name: source.name,
+    displayName: source.display_name ?? source.name,
+    audience: source.audience,
+    operations,
+    followsFeed: source.follows_feed,
+    acceptsBearer: source.accepts_bearer,
+    maxTokenLifetimeSeconds: source.max_token_lifetime_seconds,
+    stalenessSeconds: Object.fromEntries(
+      EFFECTS.map((effect) => [effect, source.staleness_seconds[effect] ?? DEFAULT_STALENESS[effect]]),
+    ) as Tool['stalenessSeconds'],
+    keys: keys.ok ? keys.value : [],
+    ...(source.agent === undefined ? {} : { agent: source.agent }),
+    file,
+  }
+}

@@ -1,0 +1,269 @@
+/** What the files of config/ may say: strict, in snake_case, and the source of the JSON Schemas that editors read. */
+import { EFFECTS } from '@errand/verifier/claims.ts'
+import { z } from 'zod'
+import { STAGES } from '../attest/registration.ts'
+import { CLIENT_ID, OPERATION_NAME, TOOL_NAME } from '../policy/identifier.ts'
+import { CLAIM_TYPES } from '../policy/schema.ts'
+
+const identifier = (pattern: RegExp, what: string) =>
+  z
+    .string()
+    .regex(pattern, { error: `${what}: lower-case ASCII letters, digits, "_" and "-", beginning with a letter` })
+const clientId = identifier(CLIENT_ID, 'not a client_id')
+const toolName = identifier(TOOL_NAME, 'not a tool name')
+/** Groups and subjects come from elsewhere and are compared as they are: printable ASCII, no outer spaces. */
+const foreignName = z
+  .string()
+  .regex(/^[!-~](?:[ -~]{0,253}[!-~])?$/, { error: 'not a name: printable ASCII without outer spaces, 255 at most' })
+const display = z.string().regex(/^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]{1,120}$/, {
+  error: 'one line of 1 to 120 characters',
+})
+
+const limit = (min: number, max: number) => z.int().min(min).max(max)
+/** G7: empty, missing and null all mean none. */
+const list = <T extends z.ZodType>(item: T) =>
+  z
+    .array(item)
+    .max(1000)
+    .nullish()
+    .transform((value) => value ?? [])
+const section = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape)
+
+/** Inside keys/, by relative path: no way out of the folder. */
+const keysPath = z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*(?:\/[A-Za-z0-9_][A-Za-z0-9_.-]*){0,4}$/, {
+  error: 'not a path inside the keys folder: segments of letters, digits, "_", "." and "-"',
+})
+const publicKey = z.looseObject({ kty: z.string(), kid: z.string() })
+const keyFields = {
+  keys_file: keysPath.optional().describe('Public key (JWK or JWKS) by path inside the keys folder.'),
+  keys: z.array(publicKey).max(8).optional().describe('Public keys written here instead of in a file.'),
+}
+
+const constraint = z
+  .record(z.string(), z.unknown())
+  .describe(
+    'Closed JSON Schema subset: type, enum, minimum, maximum, minLength, maxLength, minItems, maxItems, items, properties, required, additionalProperties: false.',
+  )
+
+const pattern = z
+  .string()
+  .regex(/^[a-z][a-z0-9_-]{0,31}:(?:\*|[a-z][a-z0-9_.-]{0,63})$/, { error: 'not of the form tool:operation or tool:*' })
+  .describe('`tool:operation`, or `tool:*` for all operations of a tool.')
+const rights = list(
+  z.union([
+    pattern,
+    section({ operation: pattern, constraints: constraint.optional().describe('Bounds on the arguments.') }),
+  ]),
+)
+
+const url = z.string().min(1).max(2048)
+
+export const errandSchema = section({
+  issuer: url.describe('Issuer identifier: exactly what stands in `iss`, https, without a trailing slash.'),
+  mode: z
+    .enum(['development', 'production'])
+    .default('production')
+    .describe('development admits loopback destinations over http; what it issues carries dev: true.'),
+  listen: section({
+    host: z.string().min(1).max(255).default('127.0.0.1'),
+    port: limit(0, 65535).default(4460),
+    tls: section({ cert_file: keysPath, key_file: keysPath }).optional(),
+    mtls: section({
+      host: z.string().min(1).max(255).optional(),
+      port: limit(0, 65535).default(4461),
+      cert_file: keysPath,
+      key_file: keysPath,
+    })
+      .optional()
+      .describe('Listener for X.509-SVIDs and certificate-bound tokens.'),
+    trusted_proxies: list(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()])).describe(
+      'Addresses or CIDR blocks whose forwarded headers are believed.',
+    ),
+    client_certificate_header: z
+      .string()
+      .regex(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, { error: 'not a header name' })
+      .optional()
+      .describe('Header in which a trusted proxy passes the client certificate (RFC 9440).'),
+  }).prefault({}),
+  store: z
+    .discriminatedUnion('kind', [
+      section({ kind: z.literal('embedded') }),
+      section({
+        kind: z.literal('redis'),
+        url,
+        prefix: z
+          .string()
+          .regex(/^[a-z][a-z0-9_-]{0,31}$/, { error: 'not a prefix' })
+          .default('errand'),
+      }),
+    ])
+    .prefault({ kind: 'embedded' }),
+  bounds: section({
+    max_body_bytes: limit(1024, 1_048_576).default(65_536),
+    max_header_bytes: limit(4096, 65_536).default(32_768),
+    request_timeout_seconds: limit(1, 120).default(10),
+    max_concurrent_requests: limit(1, 100_000).default(1024),
+    requests_per_second_per_client: limit(1, 1_000_000).default(500),
+    strangers_per_second_per_source: limit(1, 1_000_000).default(50),
+  }).prefault({}),
+  tokens: section({
+    max_lifetime_seconds: limit(1, 300).default(300),
+    hand_over_lifetime_seconds: limit(1, 60).default(60),
+    idempotency_seconds: limit(1, 86_400).default(600),
+  }).prefault({}),
+  tasks: section({
+    default_deadline_seconds: limit(1, 604_800).default(3600),
+    max_deadline_seconds: limit(1, 604_800).default(86_400),
+    max_actors: limit(1, 4).default(4),
+  }).prefault({}),
+  dpop: section({
+    require_nonce: z.boolean().default(true),
+    nonce_lifetime_seconds: limit(5, 600).default(60),
+    proof_lifetime_seconds: limit(5, 300).default(60),
+  }).prefault({}),
+  keys: section({
+    lifetime_seconds: limit(60, 31_536_000).default(604_800),
+    overlap_seconds: limit(1, 2_592_000).default(3600),
+    jwks_max_age_seconds: limit(0, 86_400).default(300),
+  }).prefault({}),
+  policy: section({
+    on_change: z
+      .enum(['cut', 'keep'])
+      .default('cut')
+      .describe('What a change of policies does to tokens that the old set decided.'),
+  }).prefault({}),
+  audit: section({ mode: z.literal('strict').default('strict') }).prefault({}),
+  log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
+  administrators: list(section({ client_id: clientId, ...keyFields })).describe('Who may administer, by key.'),
+})
+
+export const agentSchema = section({
+  client_id: clientId,
+  spiffe_id: z.string().min(1).max(2048).describe("The agent's own SPIFFE id, also when it attests by key."),
+  display_name: display.optional(),
+  owner: display.optional(),
+  disabled: z.boolean().default(false),
+  evidence: z
+    .array(z.enum(['private_key_jwt', 'jwt_svid', 'x509_svid']))
+    .min(1)
+    .max(3)
+    .describe('How it may prove what it is.'),
+  ...keyFields,
+  stage: z.enum(STAGES).describe('Its autonomy: a cap on effects.'),
+  ceiling: rights.describe('What it may do at most, whoever asks.'),
+  autonomous: z.boolean().default(false).describe('Whether it may open a task for itself.'),
+  delegates_to: list(clientId).describe('client_ids to which it may hand over.'),
+  instance_since: limit(0, 4_102_444_800)
+    .optional()
+    .describe('Unix seconds: evidence issued earlier belonged to another principal.'),
+  minimum_tier: z.enum(['key', 'platform', 'measured']).optional(),
+})
+
+const staleness = Object.fromEntries(EFFECTS.map((effect) => [effect, limit(0, 120).optional()])) as Record<
+  (typeof EFFECTS)[number],
+  z.ZodOptional<z.ZodInt>
+>
+
+export const toolSchema = section({
+  name: toolName,
+  display_name: display.optional(),
+  audience: url.describe('Audience URI: the exact string in `aud`, in canonical form.'),
+  follows_feed: z
+    .boolean()
+    .default(true)
+    .describe('Whether its verifier follows revocations; without, its tokens live 60 s at most.'),
+  accepts_bearer: z.boolean().default(false),
+  max_token_lifetime_seconds: limit(1, 300).default(300),
+  staleness_seconds: section(staleness)
+    .prefault({})
+    .describe('How old revocation state may be, by effect; 0 asks each time.'),
+  ...keyFields,
+  agent: clientId.optional().describe('client_id, where the tool is a registered agent itself.'),
+  operations: z
+    .record(
+      identifier(OPERATION_NAME, 'not an operation name'),
+      section({
+        effect: z.enum(EFFECTS).describe('An operation without a label is denied, so there is none without.'),
+        description: display.optional(),
+        arguments: constraint.optional().describe('Schema of its arguments: authority is always also bounded by it.'),
+        routes: list(
+          z.string().regex(/^(?:GET|HEAD|POST|PUT|PATCH|DELETE) \/[A-Za-z0-9_.~:/-]*$/, {
+            error: 'not of the form METHOD /path/:argument',
+          }),
+        ).describe('HTTP routes it maps to: `POST /tickets/:ticket_id`.'),
+        mcp_tools: list(z.string().regex(/^[A-Za-z0-9_.-]{1,128}$/, { error: 'not an MCP tool name' })),
+        budgeted: section({ cost: limit(0, 1_000_000_000).default(0) })
+          .optional()
+          .describe("Calls reserve from the task's budget; cost is per call."),
+      }),
+    )
+    .nullish()
+    .transform((value) => value ?? {}),
+})
+
+const userIssuer = section({
+  kind: z.literal('user'),
+  name: toolName.describe('Our name for it: the part of `sub` before the bar.'),
+  issuer: url.describe('Compared as an exact string with `iss`.'),
+  jwks_file: keysPath.optional(),
+  jwks_uri: url.optional(),
+  algorithms: z
+    .array(z.enum(['ES256', 'EdDSA', 'RS256', 'PS256', 'ES384']))
+    .min(1)
+    .max(5),
+  audiences: z.array(z.string().min(1).max(2048)).min(1).max(16),
+  token_types: z
+    .array(z.enum(['id_token', 'access_token']))
+    .min(1)
+    .max(2)
+    .default(['id_token']),
+  groups_claim: z
+    .string()
+    .regex(/^[A-Za-z][A-Za-z0-9_:/.-]{0,127}$/, { error: 'not a claim name' })
+    .default('groups'),
+  claims: z
+    .record(
+      z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, { error: 'not a claim name that policies can read' }),
+      z.enum(CLAIM_TYPES),
+    )
+    .nullish()
+    .transform((value) => value ?? {})
+    .describe('Further claims that policies may read, with their types.'),
+  may_delegate: z.boolean().default(false).describe('Whether `act` in its tokens is believed.'),
+  disabled_subjects: list(foreignName),
+  max_token_lifetime_seconds: limit(1, 604_800).default(86_400),
+  development: z.boolean().default(false).describe('Made on first start; refused in production.'),
+  development_users: z
+    .record(
+      foreignName,
+      section({
+        groups: list(foreignName),
+        claims: z.record(z.string(), z.union([z.string(), z.int(), z.boolean(), z.array(z.string())])).optional(),
+      }),
+    )
+    .optional()
+    .describe('Users that the development issuer knows.'),
+  rights: z
+    .record(foreignName, rights)
+    .nullish()
+    .transform((value) => value ?? {})
+    .describe('What members of a group may do at most, by group; `*` is every user of this issuer.'),
+})
+
+const workloadIssuer = section({
+  kind: z.literal('workload'),
+  trust_domain: z
+    .string()
+    .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'not a trust domain: lower-case, without scheme' }),
+  bundle_file: keysPath.describe('SPIFFE bundle (JWKS) by path inside the keys folder.'),
+})
+
+export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIssuer])
+
+export type ErrandFile = z.output<typeof errandSchema>
+export type AgentFile = z.output<typeof agentSchema>
+export type ToolFile = z.output<typeof toolSchema>
+export type IssuerFile = z.output<typeof issuerSchema>
+export type UserIssuerFile = z.output<typeof userIssuer>
+export type WorkloadIssuerFile = z.output<typeof workloadIssuer>
+export type Rights = z.output<typeof rights>
