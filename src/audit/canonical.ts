@@ -12,12 +12,15 @@ export function canonicalize(value: Json): string {
   return write(value, 0)
 }
 
+/** Printable ASCII that needs no escape. */
+export const isPlain = (text: string): boolean => PLAIN.test(text)
+
 /** The same text with every lone surrogate replaced (U+FFFD): then it has a canonical form. */
 export const wellFormed = (text: string): string =>
-  PLAIN.test(text) ? text : text.replace(LONE_SURROGATES, String.fromCharCode(0xfffd))
+  isPlain(text) ? text : text.replace(LONE_SURROGATES, String.fromCharCode(0xfffd))
 
 export function canonicalString(text: string): string {
-  if (PLAIN.test(text)) return `"${text}"`
+  if (isPlain(text)) return `"${text}"`
   if (LONE_SURROGATE.test(text)) throw new TypeError('no canonical form: lone surrogate')
   return JSON.stringify(text) // RFC 8785 §3.2.2.2 is ECMAScript's own serialisation
 }

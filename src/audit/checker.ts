@@ -10,7 +10,7 @@ import { type Bytes, classifyTail, nextFrame, readSegmentHeader, SEGMENT_HEADER_
 import { firstOfSegment, LOG_ID_FILE, REGRESSION_MS, segmentName } from './layout.ts'
 import type { AuditRecord, Json } from './log.ts'
 
-export interface Damage {
+interface Damage {
   /** The index at which the log first is not what it was. */
   readonly index: number
   readonly kind: DamageKind

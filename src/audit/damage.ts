@@ -1,22 +1,20 @@
 /** What can be wrong with a log on disk, and the error that refuses to open it. */
 
-export const DAMAGE_KINDS = [
-  'bad_crc', // a frame's bytes are not what was written
-  'not_canonical', // intact bytes that are no canonical record
-  'missing', // the index that should stand here is not there
-  'out_of_order', // another index stands here
-  'duplicate_segment', // a file whose records stand in another one already
-  'missing_segment',
-  'bad_segment_header',
-  'wrong_log', // a record or a segment of another log
-  'duplicate_jti', // one jti in two intents
-  'clock_unrecorded', // time went back and no `clock_regressed` says so
-  'torn_tail', // the last write was cut off; the service repairs it at its next start
-  'zero_tail',
-  'stray_file',
-  'format_newer', // written by a newer version of Errand
-] as const
-export type DamageKind = (typeof DAMAGE_KINDS)[number]
+export type DamageKind =
+  | 'bad_crc' // a frame's bytes are not what was written
+  | 'not_canonical' // intact bytes that are no canonical record
+  | 'missing' // the index that should stand here is not there
+  | 'out_of_order' // another index stands here
+  | 'duplicate_segment' // a file whose records stand in another one already
+  | 'missing_segment'
+  | 'bad_segment_header'
+  | 'wrong_log' // a record or a segment of another log
+  | 'duplicate_jti' // one jti in two intents
+  | 'clock_unrecorded' // time went back and no `clock_regressed` says so
+  | 'torn_tail' // the last write was cut off; the service repairs it at its next start
+  | 'zero_tail'
+  | 'stray_file'
+  | 'format_newer' // written by a newer version of Errand
 
 /** The log cannot be opened as it is. Thrown at start: nothing is changed on disk before it. */
 export class AuditDamage extends Error {

@@ -10,7 +10,7 @@
  */
 import { crc32 } from 'node:zlib'
 
-export const FORMAT_VERSION = 1
+const FORMAT_VERSION = 1
 export const SEGMENT_HEADER_BYTES = 32
 export const FRAME_HEADER_BYTES = 12
 export const MAX_RECORD_BYTES = 1 << 20

@@ -2,7 +2,7 @@
  * The canonical record of an event, and what it seals. The members are an allowlist: what an event holds beyond them
  * never gets in. Their names and meanings are final; later versions only add.
  */
-import { canonicalize, canonicalString, wellFormed } from './canonical.ts'
+import { canonicalize, canonicalString, isPlain, wellFormed } from './canonical.ts'
 import type { AuditEvent, AuditRecord, Json, Unsealed } from './log.ts'
 import type { Subject, SubjectSeal } from './subject-vault.ts'
 
@@ -100,7 +100,8 @@ export function recordText(text: string): string {
 // Moved to another record, a sealed part does not open.
 const sealContext = (type: string, jti: string | undefined) => `${type} ${jti ?? ''}`
 
-const quote = (text: string) => canonicalString(recordText(text))
+const quote = (text: string) =>
+  text.length <= MAX_TEXT && isPlain(text) ? `"${text}"` : canonicalString(recordText(text))
 const member = (name: string, text: string | undefined) => (text === undefined ? '' : `"${name}":${quote(text)},`)
 const list = (name: string, texts: readonly string[] | undefined) =>
   texts === undefined ? '' : `"${name}":[${texts.map(quote).join(',')}],`

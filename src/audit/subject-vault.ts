@@ -5,7 +5,15 @@
  * service), and by the hash that records carry (a keyed hash of the subject under the subject's own key, which tells
  * nothing to whoever holds the service's keys but not this one).
  */
-import { createCipheriv, createDecipheriv, createHmac, createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  type KeyObject,
+  randomBytes,
+  randomFillSync,
+} from 'node:crypto'
 import type { SubjectKeys } from './subject-keys.ts'
 
 const IV_BYTES = 12
@@ -53,6 +61,7 @@ export interface SubjectVaultDeps {
 export function createSubjectVault(deps: SubjectVaultDeps): SubjectVault {
   const { keys, seal, open, now, maxRemembered = 10_000, rememberMs = 60_000 } = deps
   const referenceKey = createSecretKey(deps.referenceKey)
+  const newIv = ivSource()
   const remembered = new Map<string, { readonly subject: Subject; readonly until: number }>()
   const asking = new Map<string, Promise<Subject>>()
 
@@ -73,7 +82,7 @@ export function createSubjectVault(deps: SubjectVaultDeps): SubjectVault {
     const sealed = await keys.obtain(reference(name), () => seal(randomBytes(32)))
     if (sealed === undefined) return 'erased'
     const key = open(sealed)
-    const subject = sealUnder(key, hashUnder(key, name))
+    const subject = sealUnder(key, hashUnder(key, name), newIv)
     // The second way must exist before the first record that needs it.
     const second = await keys.obtain(byHashRef(subject.hash), () => seal(key))
     return second === undefined ? 'erased' : subject
@@ -102,7 +111,7 @@ export function createSubjectVault(deps: SubjectVaultDeps): SubjectVault {
     },
     byHash: async (hash) => {
       const sealed = await keys.find(byHashRef(hash))
-      return sealed === undefined ? undefined : sealUnder(open(sealed), hash)
+      return sealed === undefined ? undefined : sealUnder(open(sealed), hash, newIv)
     },
     erase: async (name) => {
       const sealed = await keys.find(reference(name))
@@ -121,12 +130,26 @@ const derive = (key: Uint8Array, purpose: string) => createHmac('sha256', key).u
 const hashUnder = (key: Uint8Array, subject: string): string =>
   createHmac('sha256', derive(key, 'errand audit subject')).update(subject).digest('base64url').slice(0, 22)
 
-function sealUnder(key: Uint8Array, hash: string): SubjectSeal {
+/** Random IVs, drawn many at a time: one call each costs as much as the encryption. */
+function ivSource(): () => Buffer {
+  const pool = Buffer.allocUnsafe(IV_BYTES * 256)
+  let used = pool.length
+  return () => {
+    if (used === pool.length) {
+      randomFillSync(pool)
+      used = 0
+    }
+    used += IV_BYTES
+    return pool.subarray(used - IV_BYTES, used)
+  }
+}
+
+function sealUnder(key: Uint8Array, hash: string, newIv: () => Buffer): SubjectSeal {
   const sealing: KeyObject = createSecretKey(derive(key, 'errand audit seal'))
   return {
     hash,
     seal: (text, context) => {
-      const iv = randomBytes(IV_BYTES)
+      const iv = newIv()
       const cipher = createCipheriv('aes-256-gcm', sealing, iv)
       cipher.setAAD(Buffer.from(context, 'utf8'))
       const body = cipher.update(text, 'utf8')

@@ -8,6 +8,7 @@ import { segmentName } from '../../src/audit/layout.ts'
 import { assemble, draftRecord } from '../../src/audit/record.ts'
 import { framesOf, frameOf, LOG, withLog } from './log-file.ts'
 
+const ROUNDS = 1000
 const jtis = Array.from({ length: 200 }, () => newJti(LOG, 1_800_000_000_000))
 const text = (i: number, more: { jti?: string; t?: number; log?: string } = {}) =>
   assemble(
@@ -44,42 +45,60 @@ describe('checking a log', () => {
     const starts = frames.map((_, n) => 32 + Buffer.concat(frames.slice(0, n)).length)
     await withLog(one(frames), async (folder, [file]) => {
       const whole = Buffer.concat([segmentHeader(LOG, 0), ...frames])
-      for (let round = 0; round < 1000; round += 1) {
-        const at = pick(99)
-        let bytes: Buffer
-        let kind = ['bits', 'byte', 'deleted', 'swapped', 'inserted', 'cut bytes', 'added bytes'][pick(7)]!
-        const place = 32 + pick(whole.length - 32)
-        const hit = starts.findLastIndex((start) => start <= place)
-        let index = at
-        if (kind === 'bits' || kind === 'byte') {
-          bytes = Buffer.from(whole)
-          bytes[place]! ^= kind === 'bits' ? 1 << pick(8) : 1 + pick(255)
-          index = hit
-        } else if (kind === 'deleted') bytes = Buffer.concat([whole.subarray(0, 32), ...frames.toSpliced(at, 1)])
-        else if (kind === 'swapped') {
-          const other = at + 1 + pick(99 - at)
-          const swapped = frames.with(at, frames[other]!).with(other, frames[at]!)
-          bytes = Buffer.concat([whole.subarray(0, 32), ...swapped])
-        } else if (kind === 'inserted') {
-          const stranger = pick(2) === 0 ? frames[pick(at)]! : frameOf(text(at, { jti: newJti(LOG, 1) }))
-          if (stranger === frames[at]) continue
-          bytes = Buffer.concat([whole.subarray(0, 32), ...frames.toSpliced(at + 1, 0, stranger)])
-          index = at + 1
-        } else {
-          const length = 1 + pick(40)
-          const middle =
-            kind === 'cut bytes'
-              ? whole.subarray(place + length)
-              : [Buffer.alloc(length, pick(256)), whole.subarray(place)]
-          bytes = Buffer.concat([whole.subarray(0, place), ...(Array.isArray(middle) ? middle : [middle])])
-          index = hit
-          // Bytes that happen to repeat what stood there say where by the first that differs.
-          const differs = bytes.findIndex((byte, n) => byte !== whole[n])
-          const first = differs < 0 ? bytes.length : differs
-          index = starts.findLastIndex((start) => start <= first)
-          if (first >= whole.length) index = frames.length
-          kind += ` at ${place}`
-        }
+      const header = whole.subarray(0, 32)
+      const at = () => pick(frames.length - 1)
+      const place = () => 32 + pick(whole.length - 32)
+      /** The frame that stands where the bytes first differ. */
+      const differing = (bytes: Buffer) => {
+        const first = bytes.findIndex((byte, n) => byte !== whole[n])
+        return starts.findLastIndex((start) => start <= (first < 0 ? bytes.length : first))
+      }
+      const edits: Record<string, () => { bytes: Buffer; index: number }> = {
+        'a bit flipped': () => {
+          const bytes = Buffer.from(whole)
+          bytes[place()]! ^= 1 << pick(8)
+          return { bytes, index: differing(bytes) }
+        },
+        'a byte changed': () => {
+          const bytes = Buffer.from(whole)
+          bytes[place()]! ^= 1 + pick(255)
+          return { bytes, index: differing(bytes) }
+        },
+        'a record deleted': () => {
+          const index = at()
+          return { bytes: Buffer.concat([header, ...frames.toSpliced(index, 1)]), index }
+        },
+        'two records swapped': () => {
+          const index = at()
+          const other = index + 1 + pick(frames.length - 1 - index)
+          const swapped = frames.with(index, frames[other]!).with(other, frames[index]!)
+          return { bytes: Buffer.concat([header, ...swapped]), index }
+        },
+        'an old record inserted': () => {
+          const index = at() + 1
+          return { bytes: Buffer.concat([header, ...frames.toSpliced(index, 0, frames[pick(index)]!)]), index }
+        },
+        'a forged record inserted': () => {
+          const index = at() + 1
+          const forged = frameOf(text(index - 1, { jti: newJti(LOG, 1) }))
+          return { bytes: Buffer.concat([header, ...frames.toSpliced(index, 0, forged)]), index }
+        },
+        'bytes cut out': () => {
+          const from = place()
+          const bytes = Buffer.concat([whole.subarray(0, from), whole.subarray(from + 1 + pick(40))])
+          return { bytes, index: differing(bytes) }
+        },
+        'bytes added': () => {
+          const from = place()
+          const added = Buffer.alloc(1 + pick(40), pick(256))
+          const bytes = Buffer.concat([whole.subarray(0, from), added, whole.subarray(from)])
+          return { bytes, index: differing(bytes) }
+        },
+      }
+      const kinds = Object.keys(edits)
+      for (let round = 0; round < ROUNDS; round += 1) {
+        const kind = kinds[pick(kinds.length)]!
+        const { bytes, index } = edits[kind]!()
         await writeFile(file!, bytes)
         const { ok, damage } = await check(folder)
         expect({ seed, round, kind, ok, index: damage[0]?.index }).toEqual({ seed, round, kind, ok: false, index })

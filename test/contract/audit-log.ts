@@ -7,7 +7,7 @@ import type { AuditEvent, AuditLog, AuditReader, Json } from '../../src/audit/lo
 import type { SubjectVault } from '../../src/audit/subject-vault.ts'
 import { issuing, memorySubjectKeys, vaultOver } from '../audit/fixtures.ts'
 
-export interface OpenedLog {
+interface OpenedLog {
   readonly log: AuditLog & AuditReader
   /** Opens the same log again, as after a crash: what was not durable is gone. */
   readonly reopen: () => Promise<AuditLog & AuditReader>

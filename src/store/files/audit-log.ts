@@ -41,7 +41,7 @@ export interface AuditLogDeps {
   readonly onChange?: (state: LogState, cause?: unknown) => void
 }
 
-export type LogState = 'working' | 'full' | 'sync_failed' | 'displaced' | 'hung' | 'closed'
+type LogState = 'working' | 'full' | 'sync_failed' | 'displaced' | 'hung' | 'closed'
 
 interface Waiting {
   readonly draft: Draft
@@ -285,8 +285,14 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     if (state === 'working' && !hung) await flushStrangers()
   })
 
-  for (const { kind, index, bytes } of opened.recovered)
-    await append({ type: 'recovered_tail', by: 'system', details: { kind, index, bytes } })
+  try {
+    for (const { kind, index, bytes } of opened.recovered)
+      await append({ type: 'recovered_tail', by: 'system', details: { kind, index, bytes } })
+  } catch (error) {
+    stop()
+    await files.close(active.fd)
+    throw error
+  }
 
   const reader = createAuditReader({ files, folder, logId, closed, active: () => active, subjectVault })
 

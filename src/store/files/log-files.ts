@@ -3,7 +3,7 @@ import { type Stats, close, constants, fdatasync, fsync, ftruncate, open, read, 
 import { access, mkdir, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
-export interface FileId {
+interface FileId {
   readonly dev: number
   readonly ino: number
   readonly size: number
@@ -36,7 +36,7 @@ const flags = {
   read: constants.O_RDONLY,
 } as const
 
-export const codeOf = (error: unknown): string | undefined =>
+const codeOf = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 
 const absent = (error: unknown): undefined => {

@@ -36,7 +36,7 @@ export interface ActiveSegment {
   readonly blocks: Blocks
 }
 
-export interface Recovered {
+interface Recovered {
   readonly kind: 'torn_tail' | 'zero_tail' | 'duplicate_segment' | 'overhang'
   readonly index: number
   readonly bytes: number
@@ -54,7 +54,7 @@ interface Place {
   readonly logId: string
 }
 
-export const bytesOf = (files: LogFiles, fd: number, size: number): Bytes => ({
+const bytesOf = (files: LogFiles, fd: number, size: number): Bytes => ({
   size,
   read: (into, position) => files.read(fd, into, position),
 })

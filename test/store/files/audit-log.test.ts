@@ -240,7 +240,7 @@ describe('P4 a sync that fails', () => {
 })
 
 describe('FI-5 a full disk', () => {
-  it('cuts off what was half written, refuses while there is no room, and recovers by itself', async () => {
+  it('FI-5 cuts off what was half written, refuses while there is no room, and recovers by itself', async () => {
     const { folder, path, log, some, disk, timer } = await setUp()
     await some(3)
     const { size } = await stat(join(path, segmentName(0)))
@@ -259,7 +259,7 @@ describe('FI-5 a full disk', () => {
     expect(await check(folder)).toMatchObject({ ok: true, records: 4 })
   })
 
-  it('also when it fills up at the change of segments', async () => {
+  it('FI-5 also when it fills up at the change of segments', async () => {
     const { folder, log, some, disk, timer } = await setUp({ maxSegmentBytes: 500 })
     await some(4)
     disk.faults.room = 0

@@ -60,7 +60,7 @@ interface Inode {
 export type Image = ReadonlyMap<string, Buffer>
 
 /** What may be found on disk after a crash at this point. */
-export interface CrashPoint {
+interface CrashPoint {
   readonly acknowledged: number
   readonly images: () => Generator<Image>
 }
