@@ -1,20 +1,13 @@
-import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
-
-const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+import { sources, workers } from './vitest.shared.ts'
 
 export default defineConfig({
-  resolve: {
-    alias: [
-      { find: /^@errand\/verifier$/, replacement: here('./sdk/verifier/src/index.ts') },
-      { find: /^@errand\/verifier\/(.*)$/, replacement: `${here('./sdk/verifier/src/')}$1` },
-      { find: /^@errand\/agent$/, replacement: here('./sdk/agent/src/index.ts') },
-    ],
-  },
+  resolve: sources,
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/faults/**', 'test/long/**'],
-    // Real processes, real fsync and a real Redis share two cores in CI.
+    pool: 'forks',
+    maxWorkers: workers,
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },
