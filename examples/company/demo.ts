@@ -1,0 +1,156 @@
+/**
+ * `npm run demo`: the main job on real input, as a story. Starts a company's processes on free loopback ports, tells
+ * what happens between them, and ends with 0 only if each step really happened. `--keep` leaves it running.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { COMPANY_KEYS, errandEnvironment, writeCompanyConfig } from './company-config.ts'
+import { createNarrator, StoryBroken } from './narrator.ts'
+import { createProcesses, freePorts, ProcessFailed, type Running, tailOf } from './processes.ts'
+import { type DemoSettings, fileIn, urlsOf } from './settings.ts'
+import { tellStory } from './story.ts'
+import { makeTrustDomain } from './trust-domain.ts'
+
+const keep = process.argv.includes('--keep')
+const startedAt = Date.now()
+const tell = createNarrator(process.stdout, process.env)
+const processes = createProcesses()
+const folder = mkdtempSync(join(tmpdir(), 'errand-demo-'))
+
+let tidied = false
+function removeFolder(): void {
+  if (tidied) return
+  tidied = true
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
+}
+// Whatever happens to this process, short of SIGKILL, nothing of it stays.
+process.once('exit', () => {
+  processes.kill()
+  removeFolder()
+})
+
+let interrupted: ((signal: NodeJS.Signals) => void) | undefined
+const interruption = new Promise<NodeJS.Signals>((resolve) => {
+  interrupted = resolve
+})
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted?.(signal))
+
+async function start(): Promise<DemoSettings> {
+  const [errand, mtls, idp, tickets, payments, research, paymentsAgent] = (await freePorts(7)) as [
+    ...[number, number, number, number, number, number, number],
+  ]
+  const settings: DemoSettings = {
+    folder,
+    ports: { errand, mtls, idp, tickets, payments, research, paymentsAgent },
+  }
+  const settingsFile = fileIn(settings, 'demo.json')
+  writeFileSync(settingsFile, JSON.stringify(settings))
+  const urls = urlsOf(settings)
+  const serviceFolder = fileIn(settings, 'keys', COMPANY_KEYS)
+  mkdirSync(serviceFolder, { recursive: true, mode: 0o700 })
+  writeCompanyConfig(settings)
+
+  const script = (name: string, file: string): Running =>
+    processes.startScript(name, fileIn(settings, `${name}.log`), file, settingsFile)
+  // The identity provider needs nothing of the others; the rest begins when the trust domain is there.
+  const idpProcess = script('identity-provider', './idp.ts')
+  await makeTrustDomain({
+    folder,
+    serviceFolder,
+    trustDomain: 'company.example',
+    x509Agent: 'spiffe://company.example/agents/research',
+    jwtAgent: 'spiffe://company.example/agents/payments',
+    audience: urls.errand,
+  })
+  const service = processes.start(
+    'errand',
+    fileIn(settings, 'errand.log'),
+    ['bin/errand.js', 'serve'],
+    errandEnvironment(settings),
+  )
+  const others = [
+    [script('tickets-api', './tickets-api.ts'), urls.tickets],
+    [script('payments-api', './payments-api.ts'), urls.payments],
+    [script('research-agent', './research-agent.ts'), urls.research],
+    [script('payments-agent', './payments-agent.ts'), urls.paymentsAgent],
+  ] as const
+  await Promise.all([
+    processes.waitFor(service, `${urls.errand}/ready`),
+    processes.waitFor(idpProcess, `${urls.idp}/health`),
+    ...others.map(([it, url]) => processes.waitFor(it, `${url}/health`)),
+  ])
+  return settings
+}
+
+function tellFailure(error: unknown): void {
+  const logOf = (name: string): void => {
+    const it = processes.running.find((each) => each.name === name)
+    if (!it) return
+    tell.say(tell.bold(`The end of ${name}'s log:`))
+    tell.quote(tailOf(it.log))
+  }
+  if (error instanceof StoryBroken) {
+    tell.broken('The story broke off.', `expected: ${error.expected}\ngot:      ${error.got}`)
+    if (error.processName !== undefined) logOf(error.processName)
+    if (error.processName !== 'errand') logOf('errand')
+  } else if (error instanceof ProcessFailed) {
+    tell.broken(`${error.process.name} did not come up.`, `expected: it answers\ngot:      ${error.message}`)
+    logOf(error.process.name)
+  } else {
+    tell.broken('The story broke off.', error instanceof Error ? (error.stack ?? error.message) : String(error))
+    logOf('errand')
+  }
+}
+
+async function main(): Promise<number> {
+  tell.line(tell.bold('Errand: one task, from sign-in to its end'))
+  tell.line(
+    tell.dim(
+      'An identity provider, the service, two tool APIs and two agents, each a process of its own on 127.0.0.1.',
+    ),
+  )
+  const settings = await start()
+  const urls = urlsOf(settings)
+  tell.line(tell.dim(`All seven listen after ${((Date.now() - startedAt) / 1000).toFixed(1)} s. Their logs: ${folder}`))
+  await tellStory({ settings, tell })
+  tell.line()
+  tell.line(tell.bold(`Every step happened, in ${((Date.now() - startedAt) / 1000).toFixed(1)} s.`))
+  if (!keep) return 0
+
+  const env = Object.entries(errandEnvironment(settings))
+    .map(([name, value]) => `${name}=${value}`)
+    .join(' ')
+  tell.line()
+  tell.line('Left running, until Ctrl-C:')
+  for (const [name, url] of Object.entries(urls)) tell.detail(name, url)
+  tell.line()
+  tell.line('Look around:')
+  for (const command of [
+    'npx errand audit tail',
+    'npx errand task list',
+    'npx errand agent list',
+    'npx errand --help',
+  ]) {
+    tell.say(`${env} ${command}`)
+  }
+  tell.say(`curl ${urls.errand}/.well-known/oauth-authorization-server`)
+  tell.say(`tail -f ${fileIn(settings, 'errand.log')}`)
+  const json = "-H 'content-type: application/json'"
+  tell.line('Give the research agent another task (it still has Alice’s token until that runs out):')
+  tell.say(`curl ${json} -d '{"purpose":"Look again"}' ${urls.research}/open`)
+  tell.say(`curl ${json} -d '{"tool":"tickets","url":"${urls.tickets}/tickets/4711"}' ${urls.research}/call`)
+  await interruption
+  return 0
+}
+
+const ended = await Promise.race([
+  main().catch((error: unknown) => {
+    tellFailure(error)
+    return 1
+  }),
+  interruption.then((signal) => (keep && signal === 'SIGINT' ? 0 : 130)),
+])
+await processes.stop()
+removeFolder()
+process.exit(ended)
