@@ -53,7 +53,7 @@ export function createProveAgent(deps: AuthenticateDeps): ProveAgent {
     const proof =
       wire.dpop === undefined
         ? undefined
-        : await deps.dpop.check({
+        : deps.dpop.check({
             header: wire.dpop,
             method: wire.method,
             url: wire.url,

@@ -9,6 +9,7 @@ import { MAX_UNFOLLOWED_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { meetGrants, scopeOf, toAuthorizationDetails } from '@errand/verifier/grants.ts'
 import { trustDomainOf } from '@errand/verifier/shapes.ts'
+import { isSelfActor } from '../attest/attest.ts'
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { KeyPins } from '../attest/key-pins.ts'
 import { newDecisionId, newJti } from '../audit/ids.ts'
@@ -116,7 +117,8 @@ function checkGrant(request: TokenRequest): Result<void> {
     if ((actorToken === undefined) !== (actorTokenType === undefined)) {
       return refuse('param_missing', 'request', { detail: 'actor_token and actor_token_type come together' })
     }
-    if (actorToken !== undefined && actorToken === subjectToken) return refuse('self_actor', 'actor_token')
+    if (actorToken !== undefined && subjectToken !== undefined && isSelfActor(subjectToken, actorToken))
+      return refuse('self_actor', 'actor_token')
   } else if (grantType !== GRANT.clientCredentials) {
     return refuse('unsupported_grant_type', 'request')
   } else if (subjectToken !== undefined || actorToken !== undefined) {

@@ -31,6 +31,8 @@ export interface RevokeRequest {
   readonly correlation?: string
   readonly absolute?: boolean
   readonly banUntil?: number
+  /** Unix seconds: kept longer than any token lives, where caches must forget a key first. */
+  readonly keepUntil?: number
   /** Given where the same revocation may be asked for again: the same id is the same entry. */
   readonly id?: string
 }
@@ -111,7 +113,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 
   return {
     endTask,
-    async byMatch({ match, mode, reason, by, correlation, absolute, banUntil, id }) {
+    async byMatch({ match, mode, reason, by, correlation, absolute, banUntil, keepUntil = 0, id }) {
       const now = deps.now()
       const entry: NewRevocation = {
         id: id ?? newId('rev'),
@@ -120,7 +122,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         reason,
         by,
         at: now,
-        expiresAt: now + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS,
+        expiresAt: Math.max(now + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, keepUntil),
         ...(absolute ? { absolute } : {}),
         ...(banUntil === undefined ? {} : { banUntil }),
       }

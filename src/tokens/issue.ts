@@ -9,7 +9,7 @@ import {
   type ToolAuthorization,
 } from '@errand/verifier/claims.ts'
 import { parseJws } from '@errand/verifier/jws.ts'
-import { importVerifyKey, verifySignature } from '@errand/verifier/signature.ts'
+import { checkSignature, importVerifyKey } from '@errand/verifier/signature.ts'
 import { scopeOf } from '@errand/verifier/grants.ts'
 import { checkAccessToken } from '@errand/verifier/token-check.ts'
 import type { JWK } from 'jose'
@@ -85,7 +85,7 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
       const parsed = parseJws(jws)
       const jwk = deps.keys.publicJwk(kid)
       const key = jwk && importVerifyKey(jwk, { algs: ['ES256'] })
-      if (!parsed.ok || !key?.ok || !verifySignature(key.value, parsed.value.signingInput, parsed.value.signature)) {
+      if (!parsed.ok || !key?.ok || !checkSignature(parsed.value, key.value).ok) {
         throw new Error(`the signature just made with key ${kid} does not verify`)
       }
     }

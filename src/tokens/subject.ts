@@ -2,15 +2,15 @@
 import { createHash } from 'node:crypto'
 import { type AccessTokenClaims, CLOCK_LEEWAY_SECONDS, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { readNumericDate, readSubjectText } from '@errand/verifier/claims-check.ts'
-import { type ParsedJws, parseJws } from '@errand/verifier/jws.ts'
+import { checkHeader, type HeaderRule, type ParsedJws, parseJws } from '@errand/verifier/jws.ts'
 import { importVerifyKey, type VerifyKey, verifySignature } from '@errand/verifier/signature.ts'
-import { checkAccessToken } from '@errand/verifier/token-check.ts'
+import { ACCESS_TOKEN_HEADER, checkAccessToken } from '@errand/verifier/token-check.ts'
 import type { JWK } from 'jose'
-import { ok, type Reason, type Result, refuse } from '../oauth/refusal.ts'
-import { TOKEN_TYPE } from '../oauth/words.ts'
+import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import { TOKEN_TYPE, TYP } from '../oauth/words.ts'
 import type { SubjectFacts } from '../tasks/task.ts'
 import { type HandOverClaims, readHandOverClaims } from './hand-over.ts'
-import { KINDS, plainTyp } from './kinds.ts'
+import { plainTyp } from './kinds.ts'
 import type { TrustedIssuer } from './trusted-issuer.ts'
 
 export type SubjectToken =
@@ -41,6 +41,7 @@ export interface SubjectReaderDeps {
 export type ReadSubjectToken = (token: string, type: string) => Promise<Result<SubjectToken>>
 
 const SLOT = 'subject_token'
+const HAND_OVER_HEADER: HeaderRule = { typ: [TYP.handOver], algs: ['ES256'], kid: 'required' }
 const OUR_TYPES: readonly string[] = [TOKEN_TYPE.accessToken, TOKEN_TYPE.jwt]
 
 export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
@@ -68,17 +69,15 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
   }
 
   const readOwn = (jws: ParsedJws, type: string): Result<SubjectToken> => {
-    const typ = plainTyp(jws.header.typ)
-    const handOver = typ === KINDS.hand_over.typ[0]
-    if (!handOver && typ !== KINDS.access_token.typ[0]) return refuse('wrong_typ', SLOT)
+    const handOver = plainTyp(jws.header['typ']) === TYP.handOver
+    const header = checkHeader(jws.header, handOver ? HAND_OVER_HEADER : ACCESS_TOKEN_HEADER)
+    if (!header.ok) return refuse(header.fault, SLOT)
     if (handOver ? type !== TOKEN_TYPE.handOver && type !== TOKEN_TYPE.jwt : !OUR_TYPES.includes(type)) {
       return refuse('token_type_mismatch', SLOT)
     }
-    const kid = jws.header.kid
-    if (typeof kid !== 'string') return refuse('unknown_kid', SLOT)
+    const kid = header.value.kid!
     const jwk = deps.ownKeys.verifyKey(kid)
     if (!jwk.ok) return refuse(jwk.refusal.reason, SLOT)
-    if (jws.header.alg !== 'ES256') return refuse('alg_not_allowed', SLOT)
     const key = keyFrom(jwk.value, ['ES256'])
     if (!key) return refuse('bad_key', SLOT)
     if (!signatureHolds(jws, key, kid)) return refuse('bad_signature', SLOT)
@@ -101,16 +100,19 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
   }
 
   const readUser = async (jws: ParsedJws, type: string, issuer: TrustedIssuer): Promise<Result<SubjectToken>> => {
-    const typ = plainTyp(jws.header.typ)
-    const kind = typ === 'at+jwt' ? 'access_token' : typ === 'jwt' || typ === undefined ? 'id_token' : undefined
-    if (!kind) return refuse('wrong_typ', SLOT)
+    const kind = plainTyp(jws.header['typ']) === TYP.accessToken ? 'access_token' : 'id_token'
+    const header = checkHeader(jws.header, {
+      typ: kind === 'access_token' ? [TYP.accessToken] : ['jwt'],
+      typOptional: kind === 'id_token',
+      algs: issuer.algorithms,
+      kid: 'required',
+    })
+    if (!header.ok) return refuse(header.fault, SLOT)
     if (!issuer.tokenTypes.includes(kind)) return refuse('wrong_typ', SLOT)
     if (type !== TOKEN_TYPE.jwt && type !== (kind === 'id_token' ? TOKEN_TYPE.idToken : TOKEN_TYPE.accessToken)) {
       return refuse('token_type_mismatch', SLOT)
     }
-    const { alg, kid } = jws.header
-    if (!(issuer.algorithms as readonly unknown[]).includes(alg)) return refuse('alg_not_allowed', SLOT)
-    if (typeof kid !== 'string' || kid.length > 256) return refuse('unknown_kid', SLOT)
+    const { alg, kid } = header.value as { alg: string; kid: string }
     const jwk = await issuer.keys(kid)
     if (!jwk) return refuse('unknown_kid', SLOT)
     const key = keyFrom(jwk, issuer.algorithms)
@@ -132,8 +134,6 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     const parsed = parseJws(token)
     if (!parsed.ok) return refuse(parsed.fault, SLOT)
     const jws = parsed.value
-    const header = headerFault(jws.header)
-    if (header) return refuse(header, SLOT)
     const { iss } = jws.payload
     if (typeof iss !== 'string') return refuse('untrusted_issuer', SLOT)
     if (iss === deps.issuer) return readOwn(jws, type)
@@ -141,14 +141,6 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     if (!issuer) return refuse('untrusted_issuer', SLOT)
     return readUser(jws, type, issuer)
   }
-}
-
-/** Members that no subject token of any kind may have: keys and extensions that the token itself brings. */
-function headerFault(header: Readonly<Record<string, unknown>>): Reason | undefined {
-  for (const name of ['jku', 'jwk', 'x5u', 'x5c']) if (Object.hasOwn(header, name)) return 'header_forbidden'
-  if (Object.hasOwn(header, 'crit') || Object.hasOwn(header, 'b64')) return 'crit_unsupported'
-  if (Object.hasOwn(header, 'zip') || Object.hasOwn(header, 'enc')) return 'jwe_not_accepted'
-  return typeof header['alg'] === 'string' ? undefined : 'alg_not_allowed'
 }
 
 function userClaims(

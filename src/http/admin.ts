@@ -1,0 +1,303 @@
+/** What administrators look at and turn: agents, tools, configuration, keys, the audit log. */
+import { z } from 'zod'
+import { EVENT_TYPES } from '../audit/log.ts'
+import { refuse } from '../oauth/refusal.ts'
+import { toAuthorizationDetails } from '@errand/verifier/grants.ts'
+import { jsonOf } from './body.ts'
+import { refused } from './refused.ts'
+import type { Call, Route } from './route.ts'
+import { detailSchema, errorAnswers } from './schemas.ts'
+
+const problems = errorAnswers(400, 401, 403, 404, 429, 503)
+
+const agentSchema = z
+  .looseObject({
+    client_id: z.string(),
+    spiffe_id: z.string(),
+    stage: z.string(),
+    evidence: z.array(z.string()),
+    ceiling: z.array(detailSchema),
+  })
+  .meta({ id: 'Agent' })
+
+function agentView({ deps }: Call, clientId: string) {
+  const snapshot = deps.snapshot()
+  const agent = snapshot.agents.byClientId(clientId)
+  return (
+    agent && {
+      client_id: agent.clientId,
+      spiffe_id: agent.spiffeId,
+      display_name: agent.displayName,
+      ...(agent.owner === undefined ? {} : { owner: agent.owner }),
+      disabled: agent.disabled,
+      stage: agent.stage,
+      evidence: agent.evidence,
+      autonomous: agent.autonomous,
+      delegates_to: agent.delegatesTo,
+      ceiling: toAuthorizationDetails(
+        agent.ceiling,
+        (tool, operation) => snapshot.tools.byName(tool)?.operations.get(operation)?.effect ?? 'privileged',
+      ),
+      file: agent.file,
+    }
+  )
+}
+
+const agentsRoute: Route = {
+  method: 'GET',
+  path: '/agents',
+  access: ['admin'],
+  tag: 'Administration',
+  summary: 'Registered agents',
+  answers: { 200: { description: 'Agents', schema: z.object({ agents: z.array(agentSchema) }) }, ...problems },
+  handle: (call) =>
+    Response.json({ agents: call.deps.snapshot().agents.all.map((agent) => agentView(call, agent.clientId)) }),
+}
+
+const agentRoute: Route = {
+  method: 'GET',
+  path: '/agents/:id',
+  access: ['admin', 'agent'],
+  tag: 'Administration',
+  summary: 'One agent; an agent may look at itself',
+  answers: { 200: { description: 'The agent', schema: agentSchema }, ...problems },
+  handle(call) {
+    const { caller, c } = call
+    const id = c.req.param('id') ?? ''
+    const own = caller?.kind === 'agent' && caller.proven.attested.agent.clientId === id
+    const view = caller?.kind === 'admin' || own ? agentView(call, id) : undefined
+    return view ? Response.json(view) : refused(call, refuse('not_found', 'request', { proven: true }).refusal)
+  },
+}
+
+const toolsRoute: Route = {
+  method: 'GET',
+  path: '/tools',
+  access: ['admin', 'agent', 'tool'],
+  tag: 'Administration',
+  summary: 'Tools with their operations and effects',
+  answers: {
+    200: {
+      description: 'Tools',
+      schema: z.object({ tools: z.array(z.looseObject({ name: z.string(), audience: z.string() })) }),
+    },
+    ...problems,
+  },
+  handle: ({ deps }) =>
+    Response.json({
+      tools: deps.snapshot().tools.all.map((tool) => ({
+        name: tool.name,
+        display_name: tool.displayName,
+        audience: tool.audience,
+        follows_feed: tool.followsFeed,
+        accepts_bearer: tool.acceptsBearer,
+        max_token_lifetime_seconds: tool.maxTokenLifetimeSeconds,
+        staleness_seconds: tool.stalenessSeconds,
+        operations: [...tool.operations.values()].map((operation) => ({
+          name: operation.name,
+          effect: operation.effect,
+          ...(operation.description === undefined ? {} : { description: operation.description }),
+          ...(operation.arguments === undefined ? {} : { arguments: operation.arguments }),
+          ...(operation.budgeted === undefined ? {} : { budgeted: operation.budgeted }),
+          routes: operation.routes,
+          mcp_tools: operation.mcpTools,
+        })),
+      })),
+    }),
+}
+
+const configRoute: Route = {
+  method: 'GET',
+  path: '/config',
+  access: ['admin'],
+  tag: 'Administration',
+  summary: 'Which configuration is in force, and what is wrong with the one that is not',
+  answers: { 200: { description: 'State', schema: z.looseObject({ digest: z.string() }) }, ...problems },
+  handle({ deps }) {
+    const snapshot = deps.snapshot()
+    const failure = deps.configFailure()
+    return Response.json({
+      digest: snapshot.digest,
+      policy_digest: snapshot.policyDigest,
+      loaded_at: snapshot.loadedAt,
+      mode: snapshot.settings.mode,
+      issuer: snapshot.settings.issuer,
+      development_shortcuts: snapshot.settings.developmentShortcuts,
+      ...(failure === undefined ? {} : { failure: { at: failure.at, problems: failure.problems } }),
+    })
+  },
+}
+
+const keysRoute: Route = {
+  method: 'GET',
+  path: '/keys',
+  access: ['admin'],
+  tag: 'Administration',
+  summary: 'Signing keys and their states',
+  answers: {
+    200: { description: 'Keys', schema: z.object({ keys: z.array(z.looseObject({ kid: z.string() })) }) },
+    ...problems,
+  },
+  handle: ({ deps }) =>
+    Response.json({
+      keys: deps.keys.keys().map((key) => ({
+        kid: key.kid,
+        purpose: key.purpose,
+        alg: key.alg,
+        state: key.state,
+        prepared_at: key.preparedAt,
+        ...(key.activatedAt === undefined ? {} : { activated_at: key.activatedAt }),
+        ...(key.retiringAt === undefined ? {} : { retiring_at: key.retiringAt }),
+        ...(key.retiredAt === undefined ? {} : { retired_at: key.retiredAt }),
+      })),
+    }),
+}
+
+const rotateSchema = z.strictObject({
+  purpose: z.enum(['token', 'feed']).optional(),
+  immediately: z.boolean().describe('Do not wait until the new key is in every cache').optional(),
+})
+
+const rotateRoute: Route = {
+  method: 'POST',
+  path: '/keys/rotate',
+  access: ['admin'],
+  tag: 'Administration',
+  summary: 'Prepare a successor now; it signs once it has been published long enough',
+  json: rotateSchema,
+  answers: {
+    200: {
+      description: 'The successor',
+      schema: z.looseObject({
+        purpose: z.string(),
+        kid: z.string(),
+        state: z.string(),
+        activates_at: z.number().int(),
+      }),
+    },
+    ...errorAnswers(413, 415),
+    ...problems,
+  },
+  async handle(call) {
+    const { deps, c } = call
+    const body = await jsonOf(c, deps.snapshot().settings.bounds.maxBodyBytes, rotateSchema)
+    if (!body.ok) return refused(call, { ...body.refusal, proven: true })
+    const answer = await deps.rotation.rotateNow(body.value.purpose ?? 'token', {
+      ...(body.value.immediately === undefined ? {} : { immediately: body.value.immediately }),
+    })
+    return Response.json({
+      purpose: answer.purpose,
+      kid: answer.kid,
+      state: answer.state,
+      activates_at: answer.activatesAt,
+    })
+  },
+}
+
+const compromiseSchema = z.strictObject({ kid: z.string().min(1).max(128), reason: z.string().min(3).max(500) })
+
+const compromiseRoute: Route = {
+  method: 'POST',
+  path: '/keys/compromise',
+  access: ['admin'],
+  tag: 'Administration',
+  summary: 'A key is in other hands: rotate now, and everything it signed is dead whatever it claims',
+  json: compromiseSchema,
+  answers: {
+    200: { description: 'Done', schema: z.looseObject({ kid: z.string() }) },
+    ...errorAnswers(413, 415),
+    ...problems,
+  },
+  async handle(call) {
+    const { deps, c, wire, caller } = call
+    const body = await jsonOf(c, deps.snapshot().settings.bounds.maxBodyBytes, compromiseSchema)
+    if (!body.ok) return refused(call, { ...body.refusal, proven: true })
+    const done = await deps.rotation.compromise(body.value.kid)
+    if (!done) return refused(call, refuse('not_found', 'request', { proven: true }).refusal)
+    const revoked =
+      done.revocation &&
+      (await deps.revoke.byMatch({
+        match: done.revocation.match,
+        mode: done.revocation.mode,
+        absolute: true,
+        reason: body.value.reason,
+        by: caller?.kind === 'admin' ? caller.client.clientId : 'unknown',
+        correlation: wire.correlation,
+        keepUntil: done.revocation.expiresAt,
+      }))
+    return Response.json({
+      kid: done.kid,
+      purpose: done.purpose,
+      ...(done.successor === undefined ? {} : { successor: done.successor }),
+      ...(revoked ? { revocation: revoked.entry.id } : {}),
+    })
+  },
+}
+
+const NUMBER = /^(0|[1-9][0-9]{0,12})$/
+
+const recordsRoute: Route = {
+  method: 'GET',
+  path: '/audit/records',
+  access: ['admin'],
+  tag: 'Administration',
+  summary: 'Records of the audit log: from an index on, or those that match, newest first',
+  query: {
+    from: 'index: oldest first from there',
+    since: 'Unix seconds',
+    until: 'Unix seconds',
+    type: 'event type',
+    agent: 'client_id',
+    subject: 'issuer|sub',
+    task: 'task id',
+    jti: 'token id',
+    reason: 'refusal reason',
+    limit: 'at most 1000',
+  },
+  answers: {
+    200: {
+      description: 'Records',
+      schema: z.object({ log: z.string(), size: z.number().int(), records: z.array(z.looseObject({})) }),
+    },
+    ...problems,
+  },
+  async handle(call) {
+    const { deps, c } = call
+    const { from, since, until, type, agent, subject, task, jti, reason, limit = '100' } = c.req.query()
+    const known = EVENT_TYPES.find((each) => each === type)
+    const numbers = [from, since, until, limit].filter((each) => each !== undefined)
+    if (numbers.some((each) => !NUMBER.test(each)) || Number(limit) > 1000 || (type !== undefined && !known)) {
+      return refused(
+        call,
+        refuse('bad_param', 'request', { proven: true, detail: 'a query parameter is not of the documented form' })
+          .refusal,
+      )
+    }
+    const records =
+      from === undefined
+        ? await deps.reader.search({
+            ...(since === undefined ? {} : { since: Number(since) * 1000 }),
+            ...(until === undefined ? {} : { until: Number(until) * 1000 }),
+            ...(known === undefined ? {} : { type: known }),
+            ...(agent === undefined ? {} : { agent }),
+            ...(subject === undefined ? {} : { subject }),
+            ...(task === undefined ? {} : { task }),
+            ...(jti === undefined ? {} : { jti }),
+            ...(reason === undefined ? {} : { reason }),
+            limit: Number(limit),
+          })
+        : await deps.reader.from(Number(from), Number(limit))
+    return Response.json({ log: deps.audit.logId, size: deps.reader.size, records })
+  },
+}
+
+export const adminRoutes: readonly Route[] = [
+  agentsRoute,
+  agentRoute,
+  toolsRoute,
+  configRoute,
+  keysRoute,
+  rotateRoute,
+  compromiseRoute,
+  recordsRoute,
+]

@@ -1,0 +1,110 @@
+/** Who is calling an endpoint of our own: an agent, a tool or an administrator, each by what it can prove. */
+import { pinProofKey, spendEvidence } from '../attest/attest.ts'
+import { ok, type Result, refuse, type Slot } from '../oauth/refusal.ts'
+import { claimedName } from './claimed-name.ts'
+import type { Call, Caller } from './route.ts'
+
+export interface Presented {
+  readonly assertion?: { readonly type?: string; readonly token: string }
+  readonly clientId?: string
+}
+
+/** `Authorization: ClientAssertion <jwt>`, exactly one, or a client certificate with `Client-Id`. */
+export function presentedInHeaders({ c, wire }: Call): Result<Presented> {
+  const authorization = c.req.header('authorization')
+  if (authorization === undefined) {
+    if (!wire.certificate) return refuse('client_auth_required', 'api')
+    const clientId = c.req.header('client-id')
+    return ok(clientId === undefined ? {} : { clientId })
+  }
+  // Two headers arrive joined by a comma; none of our credentials holds one.
+  const match = /^ClientAssertion ([A-Za-z0-9_.-]+)$/i.exec(authorization)
+  if (!match || c.req.query('access_token') !== undefined) return refuse('bad_auth_scheme', 'api')
+  return ok({ assertion: { token: match[1]! } })
+}
+
+/** The same out of a form (RFC 7521 §4.2). */
+export function presentedInForm(form: ReadonlyMap<string, readonly string[]>, { wire }: Call): Result<Presented> {
+  const token = form.get('client_assertion')?.[0]
+  const type = form.get('client_assertion_type')?.[0]
+  const clientId = form.get('client_id')?.[0]
+  if ((token === undefined) !== (type === undefined)) return refuse('client_auth_required', 'client')
+  if (token === undefined && !wire.certificate) return refuse('client_auth_required', 'client')
+  return ok({
+    ...(token === undefined ? {} : { assertion: { type: type!, token } }),
+    ...(clientId === undefined ? {} : { clientId }),
+  })
+}
+
+/**
+ * Verifies what was presented, spends it, and says who it is. `slot` decides the answer of a refusal: `client` at the
+ * form endpoints, `api` elsewhere.
+ */
+export async function callerOf(
+  call: Call,
+  presented: Presented,
+  allowed: readonly Caller['kind'][],
+  slot: Extract<Slot, 'client' | 'api'>,
+): Promise<Result<Caller>> {
+  const { deps, wire } = call
+  const claimed = claimedName(deps, {
+    ...(presented.clientId === undefined ? {} : { clientId: presented.clientId }),
+    ...(presented.assertion ? { assertion: presented.assertion.token } : {}),
+  })
+  if (presented.assertion && deps.snapshot().machines.byClientId(claimed)) {
+    const proven = await deps.authenticateMachine({ slot, ...presented })
+    if (!proven.ok) return proven
+    const { machine, oneUse, keyThumbprint } = proven.value
+    const proof = wire.dpop === undefined ? undefined : checkProof(call, machine.clientId)
+    if (proof && !proof.ok) return proof
+    // Whoever steals an administrator's assertion in flight cannot turn it on another endpoint.
+    if (machine.kind === 'admin') {
+      if (!proof) return refuse('proof_required', 'api')
+      if (proof.value.jkt !== keyThumbprint) return refuse('key_switch', 'api')
+    }
+    const spent = await spendEvidence({ oneUse }, deps.replayGuard, slot)
+    if (!spent.ok) return spent
+    if (proof) {
+      const fresh = await deps.dpop.spend(proof.value)
+      if (!fresh.ok) return fresh
+    }
+    if (!allowed.includes(machine.kind)) return refuse('not_permitted', 'api', { proven: true })
+    return ok({ kind: machine.kind, client: machine })
+  }
+
+  const attested = await deps.attest({
+    slot,
+    ...(presented.assertion ? { assertion: presented.assertion } : {}),
+    ...(presented.clientId === undefined ? {} : { clientId: presented.clientId }),
+    ...(wire.certificate && !presented.assertion ? { certificate: wire.certificate } : {}),
+  })
+  if (!attested.ok) return attested
+  const { agent, oneUse, certificateThumbprint } = attested.value
+  const proof = wire.dpop === undefined ? undefined : checkProof(call, agent.clientId)
+  if (proof && !proof.ok) return proof
+  if (!proof && !oneUse && !certificateThumbprint) return refuse('proof_required', slot === 'api' ? 'api' : 'dpop')
+  const spent = await spendEvidence(attested.value, deps.replayGuard, slot)
+  if (!spent.ok) return spent
+  if (proof) {
+    const fresh = await deps.dpop.spend(proof.value)
+    if (!fresh.ok) return fresh
+    const pinned = await pinProofKey(attested.value, proof.value.jkt, deps.keyPins, slot)
+    if (!pinned.ok) return pinned
+  }
+  if (!allowed.includes('agent')) return refuse('not_permitted', 'api', { proven: true })
+  return ok({
+    kind: 'agent',
+    proven: {
+      attested: attested.value,
+      ...(proof
+        ? { confirmation: { jkt: proof.value.jkt } }
+        : certificateThumbprint === undefined
+          ? {}
+          : { confirmation: { 'x5t#S256': certificateThumbprint } }),
+    },
+  })
+}
+
+/** RFC 9449 §7.1: at a protected resource a bad proof is a 401. */
+const checkProof = ({ deps, wire }: Call, clientHint: string) =>
+  deps.dpop.check({ header: wire.dpop!, method: wire.method, url: wire.url, clientHint, slot: 'api' })

@@ -1,0 +1,56 @@
+/** What the endpoints are given. */
+import type { Attest, AuthenticateMachine } from '../attest/attest.ts'
+import type { Dpop } from '../attest/dpop.ts'
+import type { KeyPins } from '../attest/key-pins.ts'
+import type { ReplayGuard } from '../attest/replay-guard.ts'
+import type { AuditLog, AuditReader } from '../audit/log.ts'
+import type { ReloadFailure } from '../config/holder.ts'
+import type { Snapshot } from '../config/snapshot.ts'
+import type { ProveAgent } from '../exchange/authenticate.ts'
+import type { Exchange } from '../exchange/exchange.ts'
+import type { OpenTask } from '../exchange/open-task.ts'
+import type { KeyRing } from '../keys/key-ring.ts'
+import type { Acks } from '../revoke/acks.ts'
+import type { Feed } from '../revoke/feed.ts'
+import type { RevocationLog } from '../revoke/revocation-log.ts'
+import type { Revoke } from '../revoke/revoke.ts'
+import type { Rotation } from '../rotate/rotate.ts'
+import type { TaskStore } from '../tasks/task-store.ts'
+import type { Introspected } from '../tokens/introspect.ts'
+import type { Limits } from './limits.ts'
+import type { Metrics } from './metrics.ts'
+
+export interface HttpDeps {
+  readonly snapshot: () => Snapshot
+  /** Why the last reload did not take, for `/ready`. */
+  readonly configFailure: () => ReloadFailure | undefined
+  readonly now: () => number
+  readonly nowMs: () => number
+  readonly attest: Attest
+  readonly authenticateMachine: AuthenticateMachine
+  readonly dpop: Dpop
+  readonly replayGuard: ReplayGuard
+  readonly keyPins: KeyPins
+  readonly proveAgent: ProveAgent
+  readonly exchange: Exchange
+  readonly openTask: OpenTask
+  readonly tasks: TaskStore
+  readonly revoke: Revoke
+  readonly revocations: RevocationLog
+  readonly introspect: (token: string) => Promise<Introspected>
+  readonly feed: Feed
+  readonly feedKey: Uint8Array
+  readonly acks: Acks
+  readonly keys: KeyRing
+  readonly rotation: Rotation
+  readonly audit: AuditLog
+  readonly reader: AuditReader
+  readonly storeHealthy: () => Promise<boolean> | boolean
+  readonly limits: Limits
+  readonly metrics: Metrics
+  /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
+  readonly mtlsBase?: string
+  readonly stopping: () => boolean
+  /** A bug: written to the service log without the request's words. */
+  readonly onBug: (error: unknown, correlation: string) => void
+}

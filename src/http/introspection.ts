@@ -1,0 +1,143 @@
+/** `POST /introspect` (RFC 7662) and `POST /revoke` (RFC 7009), for those whom a token concerns. */
+import { z } from 'zod'
+import type { OwnToken } from '../tokens/introspect.ts'
+import { refuse, type Refusal } from '../oauth/refusal.ts'
+import { formOf } from './body.ts'
+import { callerOf, presentedInForm } from './caller.ts'
+import { claimedName } from './claimed-name.ts'
+import { refusalResponse } from './refusal-response.ts'
+import type { Call, Caller, Route } from './route.ts'
+import { errorAnswers } from './schemas.ts'
+
+const formSchema = z.object({
+  token: z.string(),
+  token_type_hint: z.string().optional(),
+  client_assertion: z.string().optional(),
+  client_assertion_type: z.string().optional(),
+  client_id: z.string().optional(),
+})
+
+/** A tool may ask about tokens for its audience, an agent about its own, an administrator about any. */
+function concerns(caller: Caller, { claims }: OwnToken): boolean {
+  switch (caller.kind) {
+    case 'admin':
+      return true
+    case 'tool':
+      return claims.aud === caller.client.audience
+    case 'agent':
+      return claims.client_id === caller.proven.attested.agent.clientId
+  }
+}
+
+const nameOf = (caller: Caller): string =>
+  caller.kind === 'agent' ? caller.proven.attested.agent.clientId : caller.client.clientId
+
+/** Client authentication and the token out of the form; a refusal becomes the answer. */
+async function asked(
+  call: Call,
+): Promise<{ readonly answer: Response } | { readonly caller: Caller; readonly token: string }> {
+  const { c, deps, wire } = call
+  let hint = ''
+  const refused = (refusal: Refusal) => {
+    deps.audit.countStranger(wire.source, refusal.reason)
+    deps.metrics.refused(refusal.reason)
+    c.set('reason', refusal.reason)
+    return { answer: refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint) }) }
+  }
+  const form = await formOf(c, deps.snapshot().settings.bounds.maxBodyBytes)
+  if (!form.ok) return refused(form.refusal)
+  const presented = presentedInForm(form.value, call)
+  if (!presented.ok) return refused(presented.refusal)
+  hint = claimedName(deps, {
+    ...(presented.value.clientId === undefined ? {} : { clientId: presented.value.clientId }),
+    ...(presented.value.assertion ? { assertion: presented.value.assertion.token } : {}),
+  })
+  const caller = await callerOf(call, presented.value, ['agent', 'tool', 'admin'], 'client')
+  if (!caller.ok) return refused(caller.refusal)
+  const token = form.value.get('token')?.[0]
+  if (token === undefined) {
+    return refused(refuse('param_missing', 'request', { detail: 'token is missing', proven: true }).refusal)
+  }
+  return { caller: caller.value, token }
+}
+
+/** A caller whom the token does not concern learns nothing; the log learns of the caller. */
+async function notTheirs(call: Call, caller: Caller, token: OwnToken, at: string): Promise<void> {
+  await call.deps.audit.append({
+    type: 'token.inspected_refused',
+    decision: 'refuse',
+    reason: 'caller_not_audience',
+    by: nameOf(caller),
+    jti: token.claims.jti,
+    task: token.claims.task.id,
+    correlation: call.wire.correlation,
+    details: { at },
+  })
+}
+
+export const introspectRoute: Route = {
+  method: 'POST',
+  path: '/introspect',
+  access: 'form',
+  tag: 'OAuth',
+  summary: 'Whether a token is good at this moment (RFC 7662)',
+  form: formSchema,
+  answers: {
+    200: {
+      description: 'active: false for everything bad, unknown, or not of the caller',
+      schema: z.looseObject({ active: z.boolean() }),
+    },
+    ...errorAnswers(400, 401, 413, 415, 429, 503),
+  },
+  async handle(call) {
+    const request = await asked(call)
+    if ('answer' in request) return request.answer
+    const { deps } = call
+    const { active, token } = await deps.introspect(request.token)
+    const headers = { 'Cache-Control': 'no-store' }
+    if (token && !concerns(request.caller, token)) {
+      await notTheirs(call, request.caller, token, 'introspect')
+      return Response.json({ active: false }, { headers })
+    }
+    if (!active || !token) return Response.json({ active: false }, { headers })
+    const { claims } = token
+    return Response.json(
+      {
+        active: true,
+        token_type:
+          token.kind === 'hand_over' ? 'N_A' : 'cnf' in claims && claims.cnf && 'jkt' in claims.cnf ? 'DPoP' : 'Bearer',
+        ...claims,
+      },
+      { headers },
+    )
+  },
+}
+
+export const revokeRoute: Route = {
+  method: 'POST',
+  path: '/revoke',
+  access: 'form',
+  tag: 'OAuth',
+  summary: 'Revoke one token and everything made from it (RFC 7009)',
+  form: formSchema,
+  answers: {
+    200: { description: 'Revoked, or there was nothing to revoke' },
+    ...errorAnswers(400, 401, 413, 415, 429, 503),
+  },
+  async handle(call) {
+    const request = await asked(call)
+    if ('answer' in request) return request.answer
+    const { deps, wire } = call
+    const { token, active } = await deps.introspect(request.token)
+    const headers = { 'Cache-Control': 'no-store' }
+    if (token && !concerns(request.caller, token)) {
+      await notTheirs(call, request.caller, token, 'revoke')
+      return new Response(null, { status: 200, headers }) // RFC 7009 §2.2: no word on whose it is
+    }
+    if (token && active) {
+      await deps.revoke.token(token.claims, nameOf(request.caller), wire.correlation)
+      deps.metrics.revoked('cut')
+    }
+    return new Response(null, { status: 200, headers })
+  },
+}

@@ -1,0 +1,122 @@
+/** Turns a refusal into the answer of the RFCs: status, code, and what this caller may learn. */
+import { answerTo, type Reason, type Refusal } from '../oauth/refusal.ts'
+
+/** What a stranger reads: true, and no more than the code says. */
+const STRANGER: Readonly<Record<string, string>> = {
+  invalid_client: 'client authentication failed',
+  invalid_request: 'the request is malformed, or what it presents cannot be accepted',
+  invalid_scope: 'the scope cannot be granted',
+  invalid_target: 'the target cannot be served',
+  invalid_token: 'authentication is missing or cannot be accepted',
+  invalid_dpop_proof: 'the DPoP proof is missing or cannot be accepted',
+  use_dpop_nonce: 'use the nonce of the DPoP-Nonce header in the proof',
+  unsupported_grant_type: 'this grant type is not supported',
+  unauthorized_client: 'the client may not use this grant',
+  access_denied: 'not permitted',
+  not_found: 'there is nothing here',
+  temporarily_unavailable: 'not now; try again after the time in Retry-After',
+}
+
+/** Reasons whose name tells a stranger only of its own request's form, so that a first integration is not a riddle. */
+const PLAIN: ReadonlySet<Reason> = new Set<Reason>([
+  'param_missing',
+  'param_duplicate',
+  'param_in_query',
+  'bad_param',
+  'media_type',
+  'bad_body',
+  'body_too_large',
+  'unsupported_grant_type',
+  'client_auth_required',
+  'actor_required',
+  'proof_required',
+  'rate_limited',
+  'overloaded',
+])
+
+export interface RefusalBody {
+  readonly error: string
+  readonly error_description: string
+  readonly reason?: string
+  readonly rule?: string
+  readonly missing?: readonly string[]
+  readonly next?: string
+  readonly decision_id?: string
+}
+
+export function refusalBody(refusal: Refusal): RefusalBody {
+  const { error } = answerTo(refusal)
+  const plain = PLAIN.has(refusal.reason)
+  const told = refusal.proven === true || plain
+  const { explanation } = refusal
+  return {
+    error,
+    error_description: asciiDescription(
+      (told ? refusal.detail : undefined) ?? (told ? sentence(refusal.reason) : undefined) ?? STRANGER[error] ?? error,
+    ),
+    ...(told ? { reason: refusal.reason } : {}),
+    ...(refusal.proven && explanation
+      ? {
+          ...(explanation.rule === undefined ? {} : { rule: explanation.rule }),
+          ...(explanation.missing === undefined ? {} : { missing: explanation.missing }),
+          ...(explanation.next === undefined ? {} : { next: explanation.next }),
+          ...(explanation.decisionId === undefined ? {} : { decision_id: explanation.decisionId }),
+        }
+      : {}),
+  }
+}
+
+export function refusalResponse(refusal: Refusal, more: { readonly dpopNonce?: string } = {}): Response {
+  const { status, error } = answerTo(refusal)
+  const headers: Record<string, string> = { 'Cache-Control': 'no-store', Pragma: 'no-cache' }
+  if (more.dpopNonce !== undefined) headers['DPoP-Nonce'] = more.dpopNonce
+  if (status === 429 || status === 503) headers['Retry-After'] = String(refusal.retryAfterSeconds ?? 1)
+  if (status === 401) {
+    // RFC 6750 §3, RFC 9449 §7.1: the challenge names the scheme the resource takes.
+    headers['WWW-Authenticate'] =
+      error === 'use_dpop_nonce' || error === 'invalid_dpop_proof'
+        ? `DPoP error="${error}"`
+        : `ClientAssertion error="${error}"`
+  }
+  return Response.json(refusalBody(refusal), { status, headers })
+}
+
+/** RFC 6749 §5.2: error_description is %x20-21 / %x23-5B / %x5D-7E. */
+const asciiDescription = (text: string): string => text.replace(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, "'").slice(0, 300)
+
+const SENTENCES: Partial<Record<Reason, string>> = {
+  actor_required: 'no agent is named: authenticate the client, or send an actor_token',
+  client_auth_required: 'client authentication is required',
+  proof_required: 'a DPoP proof or a client certificate is required',
+  scope_not_granted: 'part of what was asked for is not granted; nothing was issued',
+  policy_denied: 'policy does not permit this',
+  audience_denied: 'this target is not within reach of the caller and its task',
+  one_target: 'name exactly one target',
+  resource_not_canonical: 'the resource is not a canonical absolute https URI',
+  bad_scope: 'a scope is <tool>:<operation> values, each once, separated by single spaces',
+  task_not_active: 'there is no such active task of this agent',
+  task_expired: "the task's deadline or heartbeat has passed",
+  banned: 'a ban is in force',
+  revoked: 'what was presented has been revoked',
+  replayed: 'this one-use token has been used',
+  may_act: 'this token names another agent',
+  depth: 'the chain of actors would be longer than allowed',
+  parent_expiring: 'the parent ends too soon for a child',
+  presenter_not_audience: 'a token is exchanged by its holder with a proof, or by the agent that is its audience',
+  idempotency_conflict: 'this Idempotency-Key was used for another request',
+  budget_exhausted: 'the budget does not suffice',
+  expired: 'what was presented has expired',
+  bad_signature: 'the signature does not hold',
+  untrusted_issuer: 'the issuer is not trusted here',
+  wrong_typ: 'this kind of token does not go here',
+  wrong_audience: 'the token is not meant for this audience',
+  token_type_mismatch: 'the token is not of the type that was named',
+  token_type_unsupported: 'this token type is not supported',
+  cnf_mismatch: 'the token is bound to another key',
+  key_switch: 'the evidence belongs to another proof key',
+  grant_not_allowed: 'the agent may not work for itself',
+  rate_limited: 'too many requests',
+  overloaded: 'too much work at this moment',
+}
+
+const sentence = (reason: Reason): string => SENTENCES[reason] ?? reason.replaceAll('_', ' ')

@@ -1,0 +1,60 @@
+/** What an endpoint is: its path, who may knock, what it takes and answers. The API description is made from it. */
+import type { Context } from 'hono'
+import type { ZodType } from 'zod'
+import type { MachineClient } from '../attest/registration.ts'
+import type { ProvenAgent, Wire } from '../exchange/authenticate.ts'
+import type { HttpDeps } from './deps.ts'
+
+export type Caller =
+  | { readonly kind: 'agent'; readonly proven: ProvenAgent }
+  | { readonly kind: 'tool'; readonly client: MachineClient }
+  | { readonly kind: 'admin'; readonly client: MachineClient }
+
+/** `public`: anybody. `form`: the endpoint reads client authentication out of its own form. A list: these and nobody else. */
+export type Access = 'public' | 'form' | readonly Caller['kind'][]
+
+export type Variables = {
+  correlation: string
+  source: string
+  reason?: string
+}
+export type Env = { Bindings: WireBindings; Variables: Variables }
+
+/** What the listener tells of the connection. */
+export interface WireBindings {
+  /** Base URL of this listener as the configuration knows it. */
+  readonly base: string
+  /** Peer address of the socket. */
+  readonly peer: string
+  /** Client certificate chain (DER, leaf first), read anew for each request. */
+  certificate?(): readonly Uint8Array[] | undefined
+}
+
+export interface Call {
+  readonly c: Context<Env>
+  readonly deps: HttpDeps
+  readonly wire: Wire
+  /** Present on every route whose access is a list. */
+  readonly caller?: Caller
+}
+
+export interface Described {
+  readonly description: string
+  readonly schema?: ZodType
+  /** Where it is not JSON. */
+  readonly contentType?: string
+}
+
+export interface Route {
+  readonly method: 'GET' | 'POST'
+  /** In Hono's form: `/tasks/:id`. */
+  readonly path: string
+  readonly access: Access
+  readonly tag: string
+  readonly summary: string
+  readonly query?: Readonly<Record<string, string>>
+  readonly form?: ZodType
+  readonly json?: ZodType
+  readonly answers: Readonly<Record<number, Described>>
+  handle(call: Call): Promise<Response> | Response
+}

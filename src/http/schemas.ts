@@ -1,0 +1,137 @@
+/** Shapes that several endpoints answer, for the API description. */
+import { z } from 'zod'
+import type { Described } from './route.ts'
+
+export const errorSchema = z
+  .object({
+    error: z.string(),
+    error_description: z.string().optional(),
+    reason: z.string().describe('Stable code of the refusal; told to callers that have proven who they are').optional(),
+    rule: z.string().describe('The policy or check that decided').optional(),
+    missing: z.array(z.string()).optional(),
+    next: z.string().describe('The least change that would permit it').optional(),
+    decision_id: z.string().optional(),
+  })
+  .meta({ id: 'Error' })
+
+export const detailSchema = z
+  .object({
+    type: z.literal('tool'),
+    tool: z.string(),
+    effect: z.string(),
+    operations: z.array(z.string()),
+    constraints: z.record(z.string(), z.unknown()).optional(),
+  })
+  .meta({ id: 'ToolAuthorization' })
+
+export const tokenSchema = z
+  .object({
+    access_token: z.string().optional(),
+    issued_token_type: z.string().optional(),
+    token_type: z.enum(['DPoP', 'Bearer', 'N_A']).optional(),
+    expires_in: z.number().int().optional(),
+    scope: z.string().optional(),
+    authorization_details: z.array(detailSchema).optional(),
+    task_id: z.string().optional(),
+    decision_id: z.string(),
+    log: z.object({ id: z.string(), index: z.number().int() }).optional(),
+    dry_run: z.literal(true).optional(),
+    allowed: z.boolean().optional(),
+    would_issue: z.record(z.string(), z.unknown()).optional(),
+    verdicts: z.array(z.record(z.string(), z.unknown())).optional(),
+  })
+  .meta({ id: 'TokenResponse' })
+
+export const budgetSchema = z
+  .object({
+    max_calls: z.number().int().optional(),
+    max_exchanges: z.number().int().optional(),
+    max_cost: z.number().int().optional(),
+    max_duration_seconds: z.number().int().optional(),
+  })
+  .meta({ id: 'Budget' })
+
+export const spentSchema = z
+  .object({ calls: z.number().int(), exchanges: z.number().int(), cost: z.number().int() })
+  .meta({ id: 'Spent' })
+
+export const taskSchema = z
+  .object({
+    id: z.string(),
+    parent: z.string().optional(),
+    root: z.string(),
+    depth: z.number().int(),
+    agent: z.string(),
+    subject: z.string(),
+    purpose: z.string(),
+    environment: z.string(),
+    data_classification: z.string(),
+    state: z.string(),
+    created_at: z.number().int(),
+    deadline: z.number().int(),
+    heartbeat_by: z.number().int().optional(),
+    ended_at: z.number().int().optional(),
+    ended_reason: z.string().optional(),
+    budget: budgetSchema,
+    spent: spentSchema,
+    authority: z.array(detailSchema),
+    get children() {
+      return z.array(taskSchema).optional()
+    },
+    tokens: z
+      .array(
+        z.object({
+          jti: z.string(),
+          audience: z.string(),
+          scope: z.string(),
+          issued_at: z.number().int(),
+          expires_at: z.number().int(),
+          decision_id: z.string(),
+        }),
+      )
+      .optional(),
+    refusals: z
+      .array(
+        z.object({
+          decision_id: z.string(),
+          reason: z.string(),
+          at: z.number().int(),
+          missing: z.array(z.string()).optional(),
+        }),
+      )
+      .optional(),
+  })
+  .meta({ id: 'Task' })
+
+export const revocationSchema = z
+  .object({
+    id: z.string(),
+    epoch: z.string(),
+    match: z.record(z.string(), z.string()),
+    mode: z.enum(['cut', 'ban']),
+    reason: z.string(),
+    by: z.string(),
+    at: z.number().int(),
+    expires_at: z.number().int(),
+    ban_until: z.number().int().optional(),
+    readmitted: z.object({ at: z.number().int(), by: z.string(), reason: z.string() }).optional(),
+    tasks_ended: z.array(z.string()).optional(),
+    acknowledged: z.array(z.object({ verifier: z.string(), epoch: z.string(), at: z.number().int() })).optional(),
+  })
+  .meta({ id: 'Revocation' })
+
+const WHAT: Record<number, string> = {
+  400: 'Refused',
+  401: 'Not authenticated',
+  403: 'Not permitted',
+  404: 'Nothing here for this caller',
+  409: 'Not possible in the present state',
+  413: 'Too large',
+  415: 'Not this media type',
+  422: 'The Idempotency-Key was used for another request',
+  429: 'Too many requests; see Retry-After',
+  503: 'Not now; see Retry-After',
+}
+
+export const errorAnswers = (...statuses: readonly (keyof typeof WHAT)[]): Record<number, Described> =>
+  Object.fromEntries(statuses.map((status) => [status, { description: WHAT[status]!, schema: errorSchema }]))

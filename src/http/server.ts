@@ -1,0 +1,153 @@
+/** The listeners: plain HTTP or TLS for everybody, and one that asks for a client certificate (RFC 8705). */
+import { readFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import { getRequestListener } from '@hono/node-server'
+import type { Hono } from 'hono'
+import { chainOf, clientCertificate, createTrustedProxies } from '../attest/client-certificate.ts'
+import type { ServiceSettings } from '../config/settings.ts'
+import { refusalBody } from './refusal-response.ts'
+import type { Env, WireBindings } from './route.ts'
+
+export interface Listener {
+  readonly url: string
+  /** Stops taking connections and resolves when every request under way is answered. */
+  close(): Promise<void>
+}
+
+export interface Listening {
+  readonly settings: ServiceSettings
+  readonly kind: 'main' | 'mtls'
+  readonly app: Hono<Env>
+  /** Base URL under which clients know this listener: what a DPoP proof's `htu` must name. */
+  readonly base: string
+}
+
+export async function listen({ settings, kind, app, base }: Listening): Promise<Listener> {
+  const { bounds } = settings
+  const at = kind === 'mtls' ? settings.listen.mtls! : settings.listen
+  const files = kind === 'mtls' ? settings.listen.mtls! : settings.listen.tls
+  const isTrustedProxy = createTrustedProxies(settings.listen.trustedProxies)
+  const header = settings.listen.clientCertificateHeader?.toLowerCase()
+
+  const handle = getRequestListener(
+    (request, env) => {
+      const { incoming } = env as { incoming: IncomingMessage }
+      return app.fetch(
+        request,
+        bindings(incoming, { base, isTrustedProxy, ...(header === undefined ? {} : { header }) }),
+      )
+    },
+    { overrideGlobalObjects: false },
+  )
+  const options = {
+    maxHeaderSize: bounds.maxHeaderBytes,
+    headersTimeout: bounds.requestTimeoutSeconds * 1000,
+    requestTimeout: bounds.requestTimeoutSeconds * 1000,
+    connectionsCheckingInterval: Math.min(5_000, bounds.requestTimeoutSeconds * 500),
+    keepAliveTimeout: 60_000,
+  }
+  const server: Server = files
+    ? createTlsServer(
+        {
+          ...options,
+          cert: readFileSync(files.certFile),
+          key: readFileSync(files.keyFile),
+          minVersion: 'TLSv1.2',
+          // The path is validated by our own rules; the handshake proves possession of the key.
+          ...(kind === 'mtls' ? { requestCert: true, rejectUnauthorized: false } : {}),
+        },
+        handle,
+      )
+    : createServer(options, handle)
+  server.on('clientError', refuseBytes)
+
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(at.port, at.host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  const { port } = server.address() as AddressInfo
+  const host = at.host.includes(':') ? `[${at.host}]` : at.host
+  return {
+    url: `${files ? 'https' : 'http'}://${host}:${port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeIdleConnections()
+        // Streams of followers have no end of their own; what is still open after the grace is cut.
+        setTimeout(() => {
+          for (const socket of sockets) socket.destroy()
+        }, 2_000).unref()
+      }),
+  }
+}
+
+function bindings(
+  incoming: IncomingMessage,
+  {
+    base,
+    isTrustedProxy,
+    header,
+  }: { readonly base: string; readonly isTrustedProxy: (address: string) => boolean; readonly header?: string },
+): WireBindings {
+  const socket = incoming.socket as Socket | TLSSocket
+  const peer = socket.remoteAddress ?? ''
+  const proxied = isTrustedProxy(peer)
+  return {
+    base,
+    // The last hop that the proxy itself saw; what stands before it in the header is the client's own word.
+    peer: proxied ? (forwardedBy(incoming.headers['x-forwarded-for']) ?? peer) : peer,
+    certificate: () => {
+      const chain = 'getPeerX509Certificate' in socket ? chainOf(socket) : undefined
+      const clientCert = header === undefined ? undefined : one(incoming.headers[header])
+      const clientCertChain = header === undefined ? undefined : one(incoming.headers['client-cert-chain'])
+      const shown = clientCertificate(
+        {
+          peerAddress: peer,
+          ...(chain ? { chain } : {}),
+          ...(clientCert === undefined ? {} : { clientCert }),
+          ...(clientCertChain === undefined ? {} : { clientCertChain }),
+        },
+        { isTrustedProxy, byHeader: header !== undefined },
+      )
+      // A malformed certificate is evidence that cannot hold: it fails where it is verified.
+      return shown.ok ? shown.value : [new Uint8Array(0)]
+    },
+  }
+}
+
+const one = (value: string | string[] | undefined): string | undefined =>
+  Array.isArray(value) ? value.join(', ') : value
+
+function forwardedBy(value: string | string[] | undefined): string | undefined {
+  const last = one(value)?.split(',').at(-1)?.trim()
+  return last === undefined || last === '' ? undefined : last
+}
+
+/** What the HTTP parser itself refuses: too many headers, too slow, not HTTP. */
+function refuseBytes(error: NodeJS.ErrnoException, socket: import('node:stream').Duplex): void {
+  if (!socket.writable || socket.destroyed) {
+    socket.destroy()
+    return
+  }
+  const [status, phrase, reason] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? ([431, 'Request Header Fields Too Large', 'headers_too_large'] as const)
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? ([408, 'Request Timeout', 'request_timeout'] as const)
+        : ([400, 'Bad Request', 'bad_body'] as const)
+  const body = JSON.stringify(refusalBody({ reason, slot: 'request' }))
+  socket.end(
+    `HTTP/1.1 ${status} ${phrase}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
+  )
+}

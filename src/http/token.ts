@@ -1,0 +1,77 @@
+/** `POST /token`: RFC 8693 exchange and RFC 6749 §4.4 client credentials. */
+import { z } from 'zod'
+import { readTokenRequest } from '../exchange/token-request.ts'
+import { type Refusal, refuse } from '../oauth/refusal.ts'
+import { formOf } from './body.ts'
+import { claimedName } from './claimed-name.ts'
+import { refusalResponse } from './refusal-response.ts'
+import type { Route } from './route.ts'
+import { errorAnswers, tokenSchema } from './schemas.ts'
+
+const text = (description: string) => z.string().describe(description).optional()
+
+export const tokenRoute: Route = {
+  method: 'POST',
+  path: '/token',
+  access: 'form',
+  tag: 'OAuth',
+  summary: 'Exchange task context for a scoped token (RFC 8693), or open an autonomous task (client_credentials)',
+  form: z.object({
+    grant_type: z.string().describe('urn:ietf:params:oauth:grant-type:token-exchange, or client_credentials'),
+    subject_token: text("The user's token, a hand-over token, or an own token"),
+    subject_token_type: text('RFC 8693 §3'),
+    actor_token: text("The agent's evidence, where it does not authenticate as client"),
+    actor_token_type: text('urn:ietf:params:oauth:token-type:jwt'),
+    requested_token_type: text('access_token (default), jwt, or urn:errand:params:oauth:token-type:hand-over'),
+    resource: text("The tool's audience URI (RFC 8707)"),
+    audience: text("The tool's audience URI or name"),
+    scope: text('`<tool>:<operation>` values; absent asks for the largest permitted set'),
+    authorization_details: text('RFC 9396, instead of scope: JSON list of objects of type tool'),
+    task_id: text('An existing task'),
+    request_details: text('JSON: opens a task'),
+    delegate_to: text('client_id of the agent to whom a hand-over token is made out'),
+    dry_run: text('true: the full decision and what would be issued; nothing is changed'),
+    client_id: text('Needed with mTLS'),
+    client_assertion: text('private_key_jwt or JWT-SVID'),
+    client_assertion_type: text(
+      'urn:ietf:params:oauth:client-assertion-type:jwt-bearer, or urn:ietf:params:oauth:client-assertion-type:jwt-spiffe',
+    ),
+  }),
+  answers: {
+    200: { description: 'Issued (or, with dry_run, decided)', schema: tokenSchema },
+    ...errorAnswers(400, 401, 413, 415, 422, 429, 503),
+  },
+  async handle(call) {
+    const { c, deps, wire } = call
+    const { bounds } = deps.snapshot().settings
+    const hint = { clientHint: '' }
+    const refused = (refusal: Refusal, alreadyRecorded = false) => {
+      if (!alreadyRecorded) deps.audit.countStranger(wire.source, refusal.reason)
+      deps.metrics.refused(refusal.reason)
+      c.set('reason', refusal.reason)
+      return refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint.clientHint) })
+    }
+    const form = await formOf(c, bounds.maxBodyBytes)
+    if (!form.ok) return refused(form.refusal)
+    const request = readTokenRequest(form.value)
+    if (!request.ok) return refused(request.refusal)
+    const evidence = request.value.clientAssertion ?? request.value.actorToken
+    hint.clientHint = claimedName(deps, {
+      ...(request.value.clientId === undefined ? {} : { clientId: request.value.clientId }),
+      ...(evidence === undefined ? {} : { assertion: evidence }),
+    })
+    const wait = deps.limits.take(`client:${hint.clientHint || wire.source}`, bounds.requestsPerSecondPerClient)
+    if (wait > 0) return refused(refuse('rate_limited', 'request', { retryAfterSeconds: wait }).refusal)
+
+    const answer = await deps.exchange(request.value, wire)
+    if (!answer.ok) return refused(answer.refusal, true)
+    if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
+    return Response.json(answer.value, {
+      headers: {
+        'Cache-Control': 'no-store', // RFC 6749 §5.1
+        Pragma: 'no-cache',
+        'DPoP-Nonce': deps.dpop.freshNonce(hint.clientHint),
+      },
+    })
+  },
+}

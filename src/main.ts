@@ -1,0 +1,403 @@
+/** Reads the configuration, opens the rooms in order, listens; closes them in the reverse order. */
+import { randomBytes } from 'node:crypto'
+import { join, resolve } from 'node:path'
+import pino, { type Logger } from 'pino'
+import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
+import { createDpop } from './attest/dpop.ts'
+import type { AuditLog, AuditReader } from './audit/log.ts'
+import { createSubjectVault } from './audit/subject-vault.ts'
+import { formatProblems } from './config/check.ts'
+import { listMaterial } from './config/first-start.ts'
+import { type ConfigHolder, createConfigHolder } from './config/holder.ts'
+import { loadConfig } from './config/load.ts'
+import type { Snapshot } from './config/snapshot.ts'
+import { createProveAgent } from './exchange/authenticate.ts'
+import type { Directory } from './exchange/directory.ts'
+import { createExchange } from './exchange/exchange.ts'
+import { createOpenTask } from './exchange/open-task.ts'
+import { createApp } from './http/app.ts'
+import { createLimits } from './http/limits.ts'
+import { createMetrics } from './http/metrics.ts'
+import { type Listener, listen } from './http/server.ts'
+import { openKeyRing } from './keys/key-ring.ts'
+import { prepareMaterial } from './keys/material.ts'
+import { createSealer, type Sealer } from './keys/seal.ts'
+import { ok, refuse } from './oauth/refusal.ts'
+import { createAcks } from './revoke/acks.ts'
+import { createFeed } from './revoke/feed.ts'
+import { createRevoke } from './revoke/revoke.ts'
+import { createRotation, scheduleOf } from './rotate/rotate.ts'
+import { openAuditLog } from './store/files/audit-log.ts'
+import { openStores, type Stores } from './store/open.ts'
+import { createIntrospect } from './tokens/introspect.ts'
+import { createIssuer } from './tokens/issue.ts'
+import { createSubjectReader, type ReadSubjectToken } from './tokens/subject.ts'
+
+export interface ServeOptions {
+  /** Folder config/; `ERRAND_CONFIG`, default `config`. */
+  readonly configDir?: string
+  /** Folder data/; `ERRAND_DATA`, default `data`. */
+  readonly dataDir?: string
+  /** Folder keys/; `ERRAND_KEYS`, default `keys`. */
+  readonly keysDir?: string
+  /** One line for the person who started it; the service log goes elsewhere. */
+  readonly print: (line: string) => void
+  readonly logger?: Logger
+  /** Tests: seconds and milliseconds of wall time. */
+  readonly nowMs?: () => number
+}
+
+export interface Service {
+  readonly url: string
+  readonly mtlsUrl?: string
+  readonly snapshot: () => Snapshot
+  /** What first start made, relative to the keys folder. */
+  readonly made: readonly string[]
+  /** Reads config/ again, as a whole or not at all. */
+  reload(): Promise<boolean>
+  /** Finishes what it began, then closes. */
+  close(): Promise<void>
+}
+
+/** The configuration does not hold together; the message names every file, line and mend. */
+export class ConfigRefused extends Error {
+  readonly code = 'config_rejected'
+  constructor(problems: string) {
+    super(`the configuration is refused\n${problems}`)
+    this.name = 'ConfigRefused'
+  }
+}
+
+const PURPOSES = ['token', 'feed'] as const
+
+export async function serve(options: ServeOptions): Promise<Service> {
+  const configDir = resolve(options.configDir ?? process.env['ERRAND_CONFIG'] ?? 'config')
+  const dataDir = resolve(options.dataDir ?? process.env['ERRAND_DATA'] ?? 'data')
+  const keysDir = resolve(options.keysDir ?? process.env['ERRAND_KEYS'] ?? 'keys')
+  const nowMs = options.nowMs ?? Date.now
+  const now = () => Math.floor(nowMs() / 1000)
+  const monotonic = () => performance.now()
+  const closing: (() => Promise<unknown> | unknown)[] = []
+  const closeAll = async () => {
+    for (const close of closing.reverse()) await close()
+  }
+
+  try {
+    const wanted = await listMaterial(configDir)
+    const material = await prepareMaterial({
+      keysDir,
+      mode: wanted.mode,
+      agents: wanted.agents.map((agent) => agent.clientId),
+      tools: wanted.tools.map((tool) => tool.name),
+      userIssuer: wanted.issuers.length > 0,
+    })
+    const load = () => loadConfig({ dir: configDir, keysDir, now })
+    const first = await load()
+    if (!first.ok) throw new ConfigRefused(formatProblems(first.problems))
+    const holder = createConfigHolder({ first: first.snapshot, load, now })
+    closing.push(holder.watch([configDir]))
+    const onHangUp = () => void holder.reload()
+    process.on('SIGHUP', onHangUp)
+    closing.push(() => void process.off('SIGHUP', onHangUp))
+    const { settings } = holder.current()
+    const logger = options.logger ?? pino({ level: settings.log.level }, pino.destination({ fd: 2, sync: false }))
+    const sealer = createSealer(material.rootKey)
+
+    const stores = await openStores({ store: settings.store, dataDir, now, monotonic })
+    closing.push(() => stores.close())
+    const log = await openAudit({ dataDir, nowMs, sealer, stores, logger })
+    closing.push(() => log.close())
+
+    const service = await openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing })
+    await log.append({
+      type: 'service.started',
+      by: 'system',
+      details: { node: process.version, mode: settings.mode, store: settings.store.kind, pid: process.pid },
+    })
+    return {
+      ...service,
+      made: material.made,
+      async close() {
+        service.stop()
+        await log.append({ type: 'service.stopped', by: 'system' }).catch(() => undefined)
+        await closeAll()
+        logger.flush()
+      },
+    }
+  } catch (error) {
+    await closeAll()
+    throw error
+  }
+}
+
+async function openAudit({
+  dataDir,
+  nowMs,
+  sealer,
+  stores,
+  logger,
+}: {
+  readonly dataDir: string
+  readonly nowMs: () => number
+  readonly sealer: Sealer
+  readonly stores: Stores
+  readonly logger: Logger
+}): Promise<AuditLog & AuditReader> {
+  const subjectVault = createSubjectVault({
+    keys: stores.subjectKeys,
+    referenceKey: sealer.derive('subject-reference', 32),
+    seal: (bytes) => sealer.seal('subject-key', '', bytes),
+    open: (sealed) => sealer.open('subject-key', '', sealed),
+    now: nowMs,
+  })
+  return openAuditLog({
+    folder: join(dataDir, 'audit'),
+    now: nowMs,
+    subjectVault,
+    onChange: (state) => logger[state === 'working' ? 'info' : 'error']({ state }, 'audit log'),
+  })
+}
+
+interface Rooms {
+  readonly holder: ConfigHolder
+  readonly stores: Stores
+  readonly log: AuditLog & AuditReader
+  readonly sealer: Sealer
+  readonly logger: Logger
+  readonly now: () => number
+  readonly nowMs: () => number
+  readonly monotonic: () => number
+  readonly closing: (() => Promise<unknown> | unknown)[]
+}
+
+async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing }: Rooms) {
+  const { settings } = holder.current()
+  const { issuer } = settings
+  const base = issuer.replace(/\/$/, '')
+  const mtls = settings.listen.mtls
+  const mtlsBase = mtls && `https://${new URL(issuer).hostname}:${mtls.port}`
+  let stopping = false
+
+  const ring = await openKeyRing({
+    store: stores.keyStore,
+    sealer,
+    now,
+    monotonic,
+    purposes: PURPOSES,
+    announce: async ({ kid, purpose, from, to, cause }) => {
+      await log.append({
+        type: 'key.moved',
+        by: 'system',
+        details: { kid, purpose, to, cause, ...(from === undefined ? {} : { from }) },
+      })
+    },
+    ...(settings.store.kind === 'embedded' ? { staleAfterSeconds: Number.POSITIVE_INFINITY } : {}),
+  })
+  const rotation = createRotation({
+    ring,
+    schedule: scheduleOf({ ...settings.keys, maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds }),
+    purposes: PURPOSES,
+    now,
+    onError: (error) => logger.error({ err: plain(error) }, 'key rotation'),
+  })
+  rotation.start()
+  closing.push(() => rotation.close())
+
+  const metrics = createMetrics({
+    auditRecords: () => log.size,
+    auditHealthy: () => log.healthy(),
+    configDegraded: () => holder.failure() !== undefined,
+  })
+  const revoke = createRevoke({
+    now,
+    log: stores.revocations,
+    tasks: stores.tasks,
+    audit: log,
+    onUnrecorded: (type) => metrics.unrecorded(type),
+  })
+  const feedKey = sealer.derive('feed-values', 32)
+  const feed = createFeed({
+    log: stores.revocations,
+    sign: async (typ, payload) => ({ jws: ring.sign('feed', { typ }, payload) }),
+    feedKey,
+    issuer,
+    now,
+    monotonic,
+    newRunId: () => randomBytes(12).toString('base64url'),
+  })
+  closing.push(() => feed.close())
+
+  const dpop = createDpop({
+    now,
+    nonceKey: sealer.derive('dpop-nonce', 32),
+    nonceLifetimeSeconds: settings.dpop.nonceLifetimeSeconds,
+    proofLifetimeSeconds: settings.dpop.proofLifetimeSeconds,
+    requireNonce: settings.dpop.requireNonce,
+    replayGuard: stores.replayGuard,
+  })
+  const attest = createAttest({
+    now,
+    issuer,
+    agents: {
+      byClientId: (id) => holder.current().agents.byClientId(id),
+      bySpiffeId: (id) => holder.current().agents.bySpiffeId(id),
+    },
+    trustDomains: (name) => holder.current().trustDomains.byName(name),
+    principalBindings: stores.principalBindings,
+  })
+  const authenticateMachine = createAuthenticateMachine({
+    now,
+    issuer,
+    machines: (id) => holder.current().machines.byClientId(id),
+  })
+  const { replayGuard, keyPins } = stores
+  const proveAgent = createProveAgent({ attest, dpop, replayGuard, keyPins })
+
+  const ownKeys = {
+    verifyKey: (kid: string) => {
+      const key = ring.keyFor(kid, 'token', 'subject_token')
+      return key.ok ? ok(key.value.jwk) : refuse(key.refusal.reason, 'subject_token')
+    },
+  }
+  const readers = new WeakMap<Directory, ReadSubjectToken>()
+  const readSubject = (directory: Directory): ReadSubjectToken => {
+    const known = readers.get(directory)
+    if (known) return known
+    const made = createSubjectReader({ issuer, now, ownKeys, byIss: (iss) => directory.issuers.byIss(iss) })
+    readers.set(directory, made)
+    return made
+  }
+  const common = { now, nowMs, tasks: stores.tasks, revocations: stores.revocations, audit: log, readSubject }
+  const exchange = createExchange({
+    ...common,
+    directory: () => holder.current(),
+    proveAgent,
+    grants: keyPins,
+    issuer: createIssuer({ issuer, keys: ring }),
+    keys: ring,
+    reader: log,
+    idempotency: stores.idempotency,
+  })
+
+  const app = createApp(
+    {
+      snapshot: () => holder.current(),
+      configFailure: () => holder.failure(),
+      now,
+      nowMs,
+      attest,
+      authenticateMachine,
+      dpop,
+      replayGuard,
+      keyPins,
+      proveAgent,
+      exchange,
+      openTask: createOpenTask(common),
+      tasks: stores.tasks,
+      revoke,
+      revocations: stores.revocations,
+      introspect: createIntrospect({ issuer, now, ownKeys, revocations: stores.revocations }),
+      feed,
+      feedKey,
+      acks: createAcks(),
+      keys: ring,
+      rotation,
+      audit: log,
+      reader: log,
+      storeHealthy: () => stores.healthy(),
+      limits: createLimits({ maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests, monotonic }),
+      metrics,
+      ...(mtlsBase === undefined ? {} : { mtlsBase }),
+      stopping: () => stopping,
+      onBug: (error, correlation) => logger.error({ correlation, err: plain(error) }, 'unexpected fault'),
+    },
+    (line) => logger.info(line, 'request'),
+  )
+
+  await policyInForce(holder.current())
+  const recorded = (work: Promise<unknown>) => {
+    work.catch((error) => logger.error({ err: plain(error) }, 'reload'))
+  }
+  holder.onChange((snapshot) => recorded(policyInForce(snapshot)))
+  holder.onFailure(({ problems }) => {
+    logger.error({ problems }, 'the new configuration is refused; the old one stays in force')
+    recorded(
+      log.append({ type: 'config.rejected', by: 'system', details: { problems: problems.split('\n').length - 1 } }),
+    )
+  })
+
+  /** Tokens that another policy set decided die by an entry, and nothing more is issued under it (D23). */
+  async function policyInForce(snapshot: Snapshot): Promise<void> {
+    const [last] = await log.search({ type: 'config.loaded', limit: 1 })
+    const details = last?.['details'] as { readonly policy?: string; readonly digest?: string } | undefined
+    if (details?.digest === snapshot.digest) return
+    await log.append({
+      type: 'config.loaded',
+      by: 'system',
+      details: { digest: snapshot.digest, policy: snapshot.policyDigest },
+    })
+    const before = details?.policy
+    if (before === undefined || before === snapshot.policyDigest || snapshot.settings.policy.onChange === 'keep') return
+    for (const ban of await stores.revocations.bans(now())) {
+      const [only, ...more] = Object.keys(ban.match)
+      if (only === 'policy' && more.length === 0 && ban.match.policy === snapshot.policyDigest) {
+        await revoke.readmit(ban.id, 'system', 'this policy set is in force again')
+      }
+    }
+    await revoke.byMatch({
+      match: { policy: before },
+      mode: 'ban',
+      reason: 'another policy set is in force',
+      by: 'system',
+      banUntil: now() + 2 * settings.tokens.maxLifetimeSeconds,
+    })
+  }
+
+  const sweep = every(
+    1_000,
+    () => revoke.sweep(),
+    (error) => logger.error({ err: plain(error) }, 'sweep'),
+  )
+  closing.push(sweep)
+
+  const listeners: Listener[] = []
+  closing.push(() => Promise.all(listeners.map((listener) => listener.close())))
+  listeners.push(await listen({ settings, kind: 'main', app, base }))
+  if (mtlsBase !== undefined) listeners.push(await listen({ settings, kind: 'mtls', app, base: mtlsBase }))
+
+  return {
+    url: base,
+    ...(mtlsBase === undefined ? {} : { mtlsUrl: mtlsBase }),
+    snapshot: () => holder.current(),
+    reload: () => holder.reload(),
+    stop: () => {
+      stopping = true
+    },
+  }
+}
+
+/** Runs again after each end, never twice at once; the returned function stops it and waits. */
+function every(ms: number, run: () => Promise<unknown>, onError: (error: unknown) => void): () => Promise<void> {
+  let turn: Promise<void> = Promise.resolve()
+  let busy = false
+  const timer = setInterval(() => {
+    if (busy) return
+    busy = true
+    turn = run()
+      .then(() => undefined, onError)
+      .finally(() => {
+        busy = false
+      })
+  }, ms)
+  timer.unref()
+  return async () => {
+    clearInterval(timer)
+    await turn
+  }
+}
+
+/** An error without whatever a library may have hung on it: name, message and stack are ours to read. */
+function plain(error: unknown): { readonly type: string; readonly message: string; readonly stack?: string } {
+  if (!(error instanceof Error)) return { type: 'unknown', message: 'not an error' }
+  return { type: error.name, message: error.message, ...(error.stack === undefined ? {} : { stack: error.stack }) }
+}
