@@ -26,15 +26,19 @@ export interface TaskView {
   readonly environment: string
   readonly data_classification: string
   readonly state: 'active' | 'suspended' | 'completed' | 'cancelled' | 'revoked' | 'expired'
+  /** Unix seconds, as all times here. */
   readonly created_at: number
   readonly deadline: number
   readonly heartbeat_by?: number
   readonly budget: Json
   readonly spent: Json
+  readonly ended_at?: number
+  readonly ended_reason?: string
   readonly authority: readonly ToolAuthorization[]
-  readonly children: readonly TaskView[]
-  readonly tokens: readonly Json[]
-  readonly refusals: readonly Json[]
+  /** These three are there in the answer of `state()`. */
+  readonly children?: readonly TaskView[]
+  readonly tokens?: readonly Json[]
+  readonly refusals?: readonly Json[]
 }
 
 export interface Task {
