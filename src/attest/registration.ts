@@ -2,6 +2,9 @@
 import type { AttestationKind, Grant, Tier } from '@errand/verifier/claims.ts'
 import type { JWK } from 'jose'
 
+/** The rooms that only carry keys take the type from here. */
+export type { JWK }
+
 /** An agent's autonomy: a cap on effects. `suggest` and `draft` get no token, only `dry_run`. */
 export const STAGES = ['suggest', 'draft', 'read', 'reversible_write', 'irreversible_write', 'external'] as const
 export type Stage = (typeof STAGES)[number]
@@ -34,6 +37,7 @@ export interface AgentRegistration {
 
 /** A tool API, an administrator or another machine that authenticates by key and is not an agent. */
 export interface MachineClient {
+  /** An administrator's own; a tool's is `tool:<name>`, so that it is never an agent's. */
   readonly clientId: string
   readonly kind: 'tool' | 'admin'
   readonly keys: readonly JWK[]

@@ -5,7 +5,7 @@
 import { lookup as dnsLookup } from 'node:dns'
 import http from 'node:http'
 import https from 'node:https'
-import type { JWK } from 'jose'
+import type { JWK } from '../attest/registration.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import { isLoopbackHttp, isPublicAddress } from './addresses.ts'
 import { type KeyAlgorithm, readPublicKeys } from './jwks.ts'

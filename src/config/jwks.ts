@@ -1,6 +1,6 @@
 /** Reads public keys strictly: one bad key refuses the whole set, and each key is pinned to its one algorithm. */
 import { importVerifyKey } from '@errand/verifier/signature.ts'
-import type { JWK } from 'jose'
+import type { JWK } from '../attest/registration.ts'
 
 export type KeyAlgorithm = 'ES256' | 'EdDSA' | 'RS256' | 'PS256' | 'ES384'
 

@@ -1,6 +1,6 @@
 /** A tool API: its audience and its operations, each labelled with one effect. */
 import type { Constraint, Effect } from '@errand/verifier/claims.ts'
-import type { JWK } from 'jose'
+import type { JWK } from '../attest/registration.ts'
 
 export interface Operation {
   readonly name: string
