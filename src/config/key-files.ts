@@ -1,6 +1,6 @@
 /** Reads key material that the configuration names by path inside the keys folder. */
 import { join } from 'node:path'
-import type { JWK } from 'jose'
+import type { JWK } from '../attest/registration.ts'
 import type { ProblemCode } from '../policy/problem.ts'
 import { type KeyAlgorithm, readPublicKeys } from './jwks.ts'
 
@@ -18,8 +18,8 @@ export interface KeyFiles {
   }): Promise<Outcome<readonly JWK[]>>
   /** A JWKS of a user issuer. */
   jwks(file: string, algorithms: readonly KeyAlgorithm[]): Promise<Outcome<readonly JWK[]>>
-  /** Any JSON file: a SPIFFE bundle. */
-  json(file: string): Promise<Outcome<unknown>>
+  /** A file that somebody else reads: a SPIFFE bundle. */
+  text(file: string): Promise<Outcome<string>>
   /** Everything that was read so far, for the digest of the configuration. */
   readonly texts: ReadonlyMap<string, string>
   /** Whether a file that does not exist is no problem: before the first start has made the material. */
@@ -39,7 +39,7 @@ export function createKeyFiles({
 }): KeyFiles {
   const texts = new Map<string, string>()
 
-  async function json(file: string): Promise<Outcome<unknown>> {
+  async function textOf(file: string): Promise<Outcome<string>> {
     let text: string
     try {
       text = await readFile(join(keysDir, file))
@@ -55,24 +55,26 @@ export function createKeyFiles({
     if (Buffer.byteLength(text) > MAX_BYTES)
       return { ok: false, code: 'too_large', message: `${file} is above ${MAX_BYTES} bytes` }
     texts.set(file, text)
-    try {
-      return { ok: true, value: JSON.parse(text) }
-    } catch {
-      return { ok: false, code: 'bad_key', message: `${file} is not JSON` }
-    }
+    return { ok: true, value: text }
   }
 
   async function jwks(file: string, algorithms: readonly KeyAlgorithm[]): Promise<Outcome<readonly JWK[]>> {
-    const read = await json(file)
-    if (!read.ok) return read.code === 'file_missing' && allowMissing ? { ok: true, value: [] } : read
-    const keys = readPublicKeys(read.value, algorithms)
+    const text = await textOf(file)
+    if (!text.ok) return text.code === 'file_missing' && allowMissing ? { ok: true, value: [] } : text
+    let value: unknown
+    try {
+      value = JSON.parse(text.value)
+    } catch {
+      return { ok: false, code: 'bad_key', message: `${file} is not JSON` }
+    }
+    const keys = readPublicKeys(value, algorithms)
     return keys.ok ? { ok: true, value: keys.keys } : { ok: false, code: 'bad_key', message: `${file}: ${keys.why}` }
   }
 
   return {
     texts,
     allowMissing,
-    json,
+    text: textOf,
     jwks,
     async ownKeys({ keys_file, keys }) {
       if (keys_file !== undefined && keys !== undefined) {

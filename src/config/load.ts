@@ -267,10 +267,10 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   ]
   const machines: readonly MachineClient[] = [
     ...administrators,
-    // A verifier knows its audience and its key, so its audience is its client_id.
+    // A form that no agent can have: a tool and an agent may both be called payments.
     ...tools
       .filter(({ keys }) => keys.length > 0)
-      .map(({ audience, keys }) => ({ clientId: audience, kind: 'tool' as const, keys, audience })),
+      .map(({ name, audience, keys }) => ({ clientId: `tool:${name}`, kind: 'tool' as const, keys, audience })),
   ]
   return {
     ok: true,

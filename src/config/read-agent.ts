@@ -1,13 +1,11 @@
 /** agents/*.yaml → AgentRegistration. */
 import type { AgentRegistration } from '../attest/registration.ts'
+import { isWorkloadId } from '../attest/spiffe-id.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import { readRights } from './rights.ts'
 import type { AgentFile } from './schemas.ts'
-
-/** SPIFFE-ID §2: lower-case trust domain, segments of letters, digits, ".", "_" and "-", none of them a dot segment. */
-const SPIFFE_ID = /^spiffe:\/\/[a-z0-9._-]{1,255}(?:\/[A-Za-z0-9._-]+)+$/
 
 export async function readAgent(
   source: AgentFile,
@@ -15,7 +13,7 @@ export async function readAgent(
   context: { readonly keyFiles: KeyFiles; readonly tools: ReadonlyMap<string, Tool>; readonly report: Reporter },
 ): Promise<AgentRegistration> {
   const { keyFiles, tools, report } = context
-  if (!SPIFFE_ID.test(source.spiffe_id) || /\/\.{1,2}(?:\/|$)/.test(source.spiffe_id)) {
+  if (!isWorkloadId(source.spiffe_id)) {
     report(
       ['spiffe_id'],
       'bad_identifier',
@@ -34,14 +32,6 @@ export async function readAgent(
       'private_key_jwt needs a public key',
       'add keys_file: agents/<client_id>.pub.jwk',
     )
-  // A key that nothing is verified with is a mistake of one or the other.
-  if (!byKey && namesKeys)
-    report(
-      [source.keys === undefined ? 'keys_file' : 'keys'],
-      'bad_value',
-      'the agent has keys but may not use private_key_jwt',
-    )
-
   return {
     clientId: source.client_id,
     spiffeId: source.spiffe_id,

@@ -1,13 +1,13 @@
 /** issuers/*.yaml → TrustedIssuer of users, or TrustDomain of workloads. */
 import type { Grant } from '@errand/verifier/claims.ts'
 import { normalGrants } from '@errand/verifier/grants.ts'
-import type { JWK } from 'jose'
+import type { JWK } from '../attest/registration.ts'
+import { readBundle } from '../attest/bundle.ts'
 import type { TrustDomain } from '../attest/trust-domain.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
 import { urlProblem } from './addresses.ts'
-import { readBundle } from './bundle.ts'
 import type { RemoteKeys } from './fetch-jwks.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
@@ -95,19 +95,15 @@ export async function readTrustDomain(
   file: string,
   { keyFiles, report }: Pick<Context, 'keyFiles' | 'report'>,
 ): Promise<TrustDomain> {
-  const bundle = await keyFiles.json(source.bundle_file)
-  const jwtKeys: JWK[] = []
-  const x509Anchors: Uint8Array[] = []
-  if (!bundle.ok) {
-    if (bundle.code !== 'file_missing' || !keyFiles.allowMissing)
-      report(['bundle_file'], bundle.code, bundle.message, bundle.suggestion)
-  } else {
-    const read = readBundle(bundle.value)
-    if ('why' in read) report(['bundle_file'], 'bad_key', `${source.bundle_file}: ${read.why}`)
-    else {
-      jwtKeys.push(...read.jwtKeys)
-      x509Anchors.push(...read.x509Anchors)
-    }
+  const { trust_domain: name, bundle_file, path_root: pathRoot } = source
+  const root = pathRoot === undefined ? {} : { pathRoot }
+  const text = await keyFiles.text(bundle_file)
+  if (!text.ok && !(text.code === 'file_missing' && keyFiles.allowMissing))
+    report(['bundle_file'], text.code, text.message, text.suggestion)
+  if (text.ok) {
+    const read = readBundle(text.value, { name, file, ...root })
+    if (read.ok) return read.value
+    report(['bundle_file'], 'bad_key', `${bundle_file}: ${read.problem}`)
   }
-  return { name: source.trust_domain, jwtKeys, x509Anchors, file }
+  return { name, jwtKeys: [], x509Anchors: [], ...root, file }
 }

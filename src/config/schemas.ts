@@ -256,6 +256,11 @@ const workloadIssuer = section({
     .string()
     .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'not a trust domain: lower-case, without scheme' }),
   bundle_file: keysPath.describe('SPIFFE bundle (JWKS) by path inside the keys folder.'),
+  path_root: z
+    .string()
+    .regex(/^(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$/, { error: 'not a path: /agents' })
+    .optional()
+    .describe('Path below which its ids may serve here; without it, all of them.'),
 })
 
 export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIssuer])

@@ -30,3 +30,17 @@ export interface Problem {
   readonly message: string
   readonly suggestion?: string
 }
+
+/** One line for a person, and below it what to do about it. */
+export function formatProblem({ file, line, column, code, message, suggestion }: Problem): string {
+  const place = line === undefined ? file : `${file}:${line}:${column ?? 1}`
+  const first = `${printable(place)}  ${printable(message)}  [${code}]`
+  return suggestion === undefined ? first : `${first}\n    ${printable(suggestion)}`
+}
+
+/** What stands in a file may try to steer a terminal. */
+const printable = (text: string): string =>
+  text.replace(
+    /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )

@@ -200,8 +200,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
     random,
     timeoutMs: TIMEOUT_MS,
   })
+  // Tools have client_ids of a form that agents cannot have: a tool and an agent may both be called payments.
+  const clientId = `tool:${tool}`
   const client: ServiceClient | undefined =
-    key && createServiceClient({ issuer, serviceUrl, clientId: tool!, key, fetch, now, timeoutMs: TIMEOUT_MS })
+    key && createServiceClient({ issuer, serviceUrl, clientId, key, fetch, now, timeoutMs: TIMEOUT_MS })
   const onProblem = options.onProblem ?? (() => undefined)
   const follower: Follower | undefined =
     client && createFollower({ issuer, serviceUrl, fetch, jwks, client, now, monotonic, random, onProblem })
