@@ -1,0 +1,145 @@
+/** `errand audit`: the log, read through the service, or checked on disk without it. */
+import { join } from 'node:path'
+import { checkAuditLog } from '../audit/checker.ts'
+import { EVENT_TYPES } from '../audit/log.ts'
+import { type Cli, CliError, EXIT, usage } from './cli.ts'
+import type { Json } from './client.ts'
+import { adminClient, placesOf } from './places.ts'
+import { json, safe, time } from './print.ts'
+import { number, object, objects, texts } from './rows.ts'
+import { count, JSON_FLAG, verb } from './verb.ts'
+
+const FOLLOW_MS = 500
+const FOLLOW_LIMIT = 200
+
+export const tail = verb({
+  description: 'Shows the newest records of the audit log, oldest first.',
+  args: {
+    follow: { type: 'boolean', alias: 'f', description: 'go on as records are written, until Ctrl-C' },
+    lines: { type: 'string', alias: 'n', valueHint: 'n', description: 'how many', default: '20' },
+    ...JSON_FLAG,
+  },
+  examples: ['errand audit tail', 'errand audit tail -f', 'errand audit tail -n 100 --json | jq -c "select(.reason)"'],
+  async run(args, cli) {
+    const client = await adminClient(cli)
+    const limit = String(count('lines', args.lines, 1000))
+    const newest = [...objects((await client.get('/audit/records', { limit }))['records'])].reverse()
+    const show = (record: Json) => cli.out(args.json ? json(record).replace(/\n */g, ' ') : recordLine(cli, record))
+    for (const record of newest) show(record)
+    let next = (number(newest.at(-1)?.['i']) ?? -1) + 1
+    while (args.follow && !cli.signal.aborted) {
+      const answer = await client.get('/audit/records', { from: String(next), limit: String(FOLLOW_LIMIT) })
+      const records = objects(answer['records'])
+      for (const record of records) {
+        show(record)
+        next = Math.max(next, (number(record['i']) ?? next) + 1)
+      }
+      if (records.length < FOLLOW_LIMIT) await cli.wait(FOLLOW_MS)
+    }
+    return EXIT.ok
+  },
+})
+
+export const search = verb({
+  description: 'Finds records, newest first.',
+  args: {
+    since: { type: 'string', valueHint: 'time', description: 'ISO time, or 15m, 2h, 7d ago' },
+    until: { type: 'string', valueHint: 'time', description: 'as --since' },
+    type: { type: 'enum', options: [...EVENT_TYPES], description: 'kind of event' },
+    agent: { type: 'string', valueHint: 'client_id', description: 'by this agent' },
+    sub: { type: 'string', valueHint: 'issuer|user', description: 'for this subject' },
+    task: { type: 'string', valueHint: 'task_…', description: 'in this task' },
+    jti: { type: 'string', valueHint: 'jti', description: 'of this token' },
+    reason: { type: 'string', valueHint: 'code', description: 'refused for this reason' },
+    limit: { type: 'string', valueHint: 'n', alias: 'n', description: 'at most so many', default: '50' },
+    ...JSON_FLAG,
+  },
+  examples: [
+    'errand audit search --type token.refused --since 1h',
+    'errand audit search --sub "dev|alice" --agent research --json',
+  ],
+  async run(args, cli) {
+    const answer = await (await adminClient(cli)).get('/audit/records', {
+      since: moment('since', args.since, cli.now()),
+      until: moment('until', args.until, cli.now()),
+      type: args.type,
+      agent: args.agent,
+      subject: args.sub,
+      task: args.task,
+      jti: args.jti,
+      reason: args.reason,
+      limit: String(count('limit', args.limit, 1000)),
+    })
+    const records = objects(answer['records'])
+    if (args.json) cli.out(json(answer))
+    else if (records.length === 0) cli.err('no such records')
+    else for (const record of records) cli.out(recordLine(cli, record))
+    return EXIT.ok
+  },
+})
+
+/** Unix seconds as text, out of an ISO time or a span back from now. */
+function moment(name: string, given: string | undefined, now: number): string | undefined {
+  if (given === undefined) return undefined
+  const span = /^([0-9]{1,6})([smhd])$/.exec(given)
+  if (span) {
+    const seconds = { s: 1, m: 60, h: 3600, d: 86_400 }[span[2] as 's' | 'm' | 'h' | 'd']
+    return String(Math.max(0, Math.floor(now - Number(span[1]) * seconds)))
+  }
+  const at = /^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2})?)?$/.test(given)
+    ? Date.parse(given)
+    : Number.NaN
+  if (Number.isNaN(at)) throw usage(`--${name} is no time: 2026-11-21, 2026-11-21T08:00:00Z, 15m, 2h or 7d`)
+  return String(Math.floor(at / 1000))
+}
+
+/** A record in one line for people. */
+export function recordLine({ colors }: Pick<Cli, 'colors'>, record: Json): string {
+  const { i, t, type, decision, reason, agent, by, tool, operations, task, jti, count: times } = record
+  const name = safe(type)
+  const painted = decision === 'refuse' ? colors.red(name) : decision === 'permit' ? colors.green(name) : name
+  const details = object(record['details'])
+  const parts = [
+    safe(agent ?? by),
+    ...(tool === undefined ? [] : [`${safe(tool)}:${texts(operations).map(safe).join(',')}`]),
+    ...(reason === undefined ? [] : [colors.red(safe(reason))]),
+    ...(times === undefined ? [] : [`× ${safe(times)}`]),
+    ...(details['match'] === undefined ? [] : [safe(details['match'])]),
+    colors.dim(safe(task)),
+    colors.dim(safe(jti ?? record['decision_id'])),
+  ]
+  return [colors.dim(`${safe(i).padStart(6)} ${time((number(t) ?? 0) / 1000)}`), painted, ...parts]
+    .filter((part) => part !== '')
+    .join('  ')
+    .trimEnd()
+}
+
+export const verify = verb({
+  description: 'Checks a log on disk, or a copy of it, without the service: each damage is named by index and kind.',
+  args: {
+    folder: {
+      type: 'positional',
+      description: 'the log’s folder (default audit/ in the data folder)',
+      required: false,
+    },
+    ...JSON_FLAG,
+  },
+  examples: ['errand audit verify', 'errand audit verify /backup/audit --json'],
+  async run(args, cli) {
+    const folder = args.folder ?? join(placesOf(cli).dataDir, 'audit')
+    const report = await checkAuditLog({ folder }).catch((error: NodeJS.ErrnoException): never => {
+      throw new CliError(EXIT.usage, `${safe(folder)} cannot be read (${error.code ?? 'unknown error'})`, [
+        'Name the folder: errand audit verify <folder>, or set ERRAND_DATA.',
+      ])
+    })
+    if (args.json) cli.out(json(report))
+    else {
+      for (const { index, kind, file, detail } of report.damage)
+        cli.out(`${cli.colors.red(kind)} at index ${index} in ${safe(file)}: ${safe(detail)}`)
+      const size = `${report.records} records in ${report.segments} segments of log ${safe(report.logId)}`
+      cli.out(report.ok ? `${cli.colors.green('whole')}: ${size}` : `${cli.colors.red('damaged')}: ${size}`)
+    }
+    // The exit code that monitoring looks for: 2, not the 1 of a refusal.
+    return report.ok ? EXIT.ok : EXIT.usage
+  },
+})

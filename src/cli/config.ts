@@ -1,0 +1,74 @@
+/** `errand config`: a configuration folder checked before it is used, and what is in force. */
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import { loadConfig } from '../config/load.ts'
+import { formatProblem } from '../policy/problem.ts'
+import { EXIT } from './cli.ts'
+import { adminClient, placesOf } from './places.ts'
+import { facts, json, safe, time } from './print.ts'
+import { texts } from './rows.ts'
+import { JSON_FLAG, verb } from './verb.ts'
+
+export const check = verb({
+  description:
+    'Checks a configuration folder as the service would read it: each problem with file, line and suggestion.',
+  args: {
+    folder: { type: 'positional', description: 'the folder (default ERRAND_CONFIG or config/)', required: false },
+    ...JSON_FLAG,
+  },
+  examples: ['errand config check', 'errand config check /etc/errand && systemctl reload errand'],
+  async run(args, cli) {
+    const { configDir, keysDir } = placesOf(cli)
+    const dir = args.folder ?? configDir
+    // Before the first start the key files that it makes are not there yet.
+    const started = await access(join(keysDir, 'root.key')).then(
+      () => true,
+      () => false,
+    )
+    const loaded = await loadConfig({ dir, keysDir, now: cli.now, allowMissingKeys: !started })
+    const problems = loaded.ok ? [] : loaded.problems
+    if (args.json) {
+      cli.out(json({ ok: loaded.ok, problems, ...(loaded.ok ? { digest: loaded.snapshot.digest } : {}) }))
+    } else if (loaded.ok) {
+      const { agents, tools, issuers, trustDomains, digest, settings } = loaded.snapshot
+      cli.out(`${cli.colors.green('good')}: ${safe(dir)}, mode ${settings.mode}`)
+      for (const line of facts(cli, [
+        ['agents', agents.all.length],
+        ['tools', tools.all.length],
+        ['issuers', issuers.all.length],
+        ['trust domains', trustDomains.all.length],
+        ['digest', digest],
+      ]))
+        cli.out(line)
+    } else for (const problem of problems) for (const line of formatProblem(problem).split('\n')) cli.out(safe(line))
+    if (!loaded.ok)
+      cli.err(`${problems.length} problem${problems.length === 1 ? '' : 's'}: a service would not take this`)
+    return loaded.ok ? EXIT.ok : EXIT.refused
+  },
+})
+
+export const show = verb({
+  description: 'Shows which configuration is in force, and what kept a newer one from being taken.',
+  args: { ...JSON_FLAG },
+  examples: ['errand config show'],
+  async run(args, cli) {
+    const answer = await (await adminClient(cli)).get('/config')
+    if (args.json) {
+      cli.out(json(answer))
+      return EXIT.ok
+    }
+    const problems = texts(answer['problems'])
+    for (const line of facts(cli, [
+      ['digest', answer['digest']],
+      ['loaded', time(answer['loaded_at'])],
+      ['issuer', answer['issuer']],
+      ['mode', answer['mode']],
+      ['development shortcuts', texts(answer['development_shortcuts']).join(' ')],
+      ['policies', answer['policy_digest']],
+      ['last reload', problems.length === 0 ? 'taken' : 'refused; the one before it is in force'],
+    ]))
+      cli.out(line)
+    for (const problem of problems) for (const line of problem.split('\n')) cli.out(safe(line))
+    return EXIT.ok
+  },
+})

@@ -1,0 +1,58 @@
+/** `errand keys`: the service's signing keys. */
+import { EXIT } from './cli.ts'
+import { adminClient } from './places.ts'
+import { json, safe, table, time } from './print.ts'
+import { objects } from './rows.ts'
+import { JSON_FLAG, verb } from './verb.ts'
+
+export const list = verb({
+  description:
+    'Lists the signing keys: prepared (published, not used yet), active, retiring (still verifies), retired.',
+  args: { ...JSON_FLAG },
+  examples: ['errand keys list'],
+  async run(args, cli) {
+    const answer = await (await adminClient(cli)).get('/keys')
+    if (args.json) cli.out(json(answer))
+    else
+      for (const line of table(cli, objects(answer['keys']), [
+        { title: 'KID', cell: (key) => key['kid'] },
+        { title: 'PURPOSE', cell: (key) => key['purpose'] },
+        {
+          title: 'STATE',
+          cell: (key) => key['state'],
+          paint: (cell, key) =>
+            key['state'] === 'active'
+              ? cli.colors.green(cell)
+              : key['state'] === 'compromised'
+                ? cli.colors.red(cell)
+                : cell,
+        },
+        { title: 'PUBLISHED', cell: (key) => time(key['prepared_at']) },
+        { title: 'ACTIVE SINCE', cell: (key) => time(key['activated_at']) },
+        { title: 'RETIRING SINCE', cell: (key) => time(key['retiring_at']) },
+      ]))
+        cli.out(line)
+    return EXIT.ok
+  },
+})
+
+export const rotate = verb({
+  description: 'Prepares a new signing key now; it signs as soon as every verifier’s cache must have it.',
+  args: {
+    purpose: { type: 'enum', options: ['token', 'feed'], description: 'which key', default: 'token' },
+    immediately: { type: 'boolean', description: 'do not wait until the new key is in every cache' },
+    ...JSON_FLAG,
+  },
+  examples: ['errand keys rotate', 'errand keys rotate --purpose feed'],
+  async run(args, cli) {
+    const answer = await (await adminClient(cli)).post('/keys/rotate', {
+      purpose: args.purpose,
+      ...(args.immediately ? { immediately: true } : {}),
+    })
+    const { purpose, kid, state, activates_at: at } = answer
+    if (args.json) cli.out(json(answer))
+    else if (state === 'active') cli.out(`${safe(purpose)}: ${safe(kid)} is active`)
+    else cli.out(`${safe(purpose)}: ${safe(kid)} is published, and signs from ${time(at)}`)
+    return EXIT.ok
+  },
+})

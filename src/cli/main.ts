@@ -1,0 +1,212 @@
+/** The command line: finds the verb, runs it, and turns every end into one line and an exit code. */
+import { setTimeout as pause } from 'node:timers/promises'
+import pc from 'picocolors'
+import { KeyMaterialError } from '../keys/key-file.ts'
+import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
+import { groupHelp, verbHelp } from './help.ts'
+import { safe } from './print.ts'
+import { nearest, type Verb } from './verb.ts'
+
+interface Group {
+  readonly description: string
+  readonly verbs: { readonly [name: string]: readonly [description: string, load: () => Promise<Verb>] }
+}
+type Entry = Group | readonly [description: string, load: () => Promise<Verb>]
+
+// Loaded when used: `errand token get` does not wait for the service's modules.
+const VERBS: { readonly [name: string]: Entry } = {
+  serve: ['start the service', async () => (await import('./serve.ts')).serve],
+  token: {
+    description: 'Tokens: get one, look into one, verify one.',
+    verbs: {
+      get: ['get a token, as an agent would', async () => (await import('./token-get.ts')).get],
+      inspect: ['decode a token, unverified', async () => (await import('./token-inspect.ts')).inspect],
+      verify: ['verify a token, as a tool would', async () => (await import('./token-verify.ts')).verify],
+    },
+  },
+  explain: ['why a token was granted or refused', async () => (await import('./explain.ts')).explain],
+  task: {
+    description: 'Tasks: the tree of who does what for whom.',
+    verbs: {
+      list: ['tasks, newest first', async () => (await import('./task.ts')).list],
+      show: ['a task and all below it, as a tree', async () => (await import('./task.ts')).show],
+      complete: ['complete a task', async () => (await import('./task.ts')).complete],
+      cancel: ['cancel a task', async () => (await import('./task.ts')).cancel],
+    },
+  },
+  agent: {
+    description: 'Agents: who is registered, and how far each may go.',
+    verbs: {
+      list: ['the registered agents', async () => (await import('./agent.ts')).list],
+      show: ['one agent', async () => (await import('./agent.ts')).show],
+    },
+  },
+  revoke: ['end tokens and tasks, at once', async () => (await import('./revoke.ts')).revoke],
+  readmit: ['end a ban', async () => (await import('./revoke.ts')).readmit],
+  bans: ['bans in force', async () => (await import('./revoke.ts')).bans],
+  keys: {
+    description: 'Keys: the service’s signing keys.',
+    verbs: {
+      list: ['signing keys and their states', async () => (await import('./keys.ts')).list],
+      rotate: ['prepare a new signing key now', async () => (await import('./keys.ts')).rotate],
+    },
+  },
+  audit: {
+    description: 'Audit: what was decided, issued and revoked.',
+    verbs: {
+      tail: ['the newest records', async () => (await import('./audit.ts')).tail],
+      search: ['records by agent, subject, task, reason, …', async () => (await import('./audit.ts')).search],
+      verify: ['check a log on disk', async () => (await import('./audit.ts')).verify],
+    },
+  },
+  config: {
+    description: 'Configuration: check it before it is used, see what is in force.',
+    verbs: {
+      check: ['check a configuration folder', async () => (await import('./config.ts')).check],
+      show: ['what is in force', async () => (await import('./config.ts')).show],
+    },
+  },
+}
+
+const ENVIRONMENT = [
+  'Environment',
+  '  ERRAND_URL     the service (default: the issuer in config/errand.yaml, else http://127.0.0.1:4460)',
+  '  ERRAND_CONFIG  configuration folder (default config)',
+  '  ERRAND_KEYS    keys folder (default keys); administration uses admin.jwk in it',
+  '  ERRAND_DATA    data folder (default data)',
+  '',
+  'Exit codes: 0 done, 1 refused, 2 wrong usage or local files, 3 service not reached.',
+]
+
+const isGroup = (entry: Entry): entry is Group => 'verbs' in entry
+const wantsHelp = (word: string | undefined): boolean => word === '--help' || word === '-h' || word === 'help'
+
+/** Runs one command; everything it touches comes in `cli`. */
+export async function run(argv: readonly string[], cli: Cli): Promise<Exit> {
+  try {
+    return await dispatch(argv, cli)
+  } catch (error) {
+    return fail(error, cli)
+  }
+}
+
+async function dispatch(argv: readonly string[], cli: Cli): Promise<Exit> {
+  const [name, ...rest] = argv
+  if (name === undefined || wantsHelp(name)) {
+    const entries = Object.entries(VERBS).map(([each, entry]): [string, string] => [
+      isGroup(entry) ? `${each} ${Object.keys(entry.verbs).join('|')}` : each,
+      isGroup(entry) ? entry.description : entry[0],
+    ])
+    const about = 'Errand: short-lived, least-privilege, attested tokens for AI agents, revocable at once.'
+    for (const line of groupHelp(cli, [], about, entries, ENVIRONMENT)) cli.out(line)
+    return name === undefined ? EXIT.usage : EXIT.ok
+  }
+  const entry = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
+  if (!entry) throw unknown('command', name, Object.keys(VERBS))
+  if (!isGroup(entry)) return runVerb([name], entry[1], rest, cli)
+
+  const [sub, ...args] = rest
+  if (sub === undefined || wantsHelp(sub)) {
+    const entries = Object.entries(entry.verbs).map(([each, [description]]): [string, string] => [each, description])
+    for (const line of groupHelp(cli, [name], entry.description, entries)) cli.out(line)
+    return sub === undefined ? EXIT.usage : EXIT.ok
+  }
+  const verb = Object.hasOwn(entry.verbs, sub) ? entry.verbs[sub] : undefined
+  if (!verb) throw unknown(`${name} command`, sub, Object.keys(entry.verbs))
+  return runVerb([name, sub], verb[1], args, cli)
+}
+
+async function runVerb(
+  path: readonly string[],
+  load: () => Promise<Verb>,
+  args: readonly string[],
+  cli: Cli,
+): Promise<Exit> {
+  const verb = await load()
+  if (args.includes('--help') || args.includes('-h')) {
+    for (const line of verbHelp(cli, path, verb)) cli.out(line)
+    return EXIT.ok
+  }
+  try {
+    return await verb.run(args, cli)
+  } catch (error) {
+    if (error instanceof CliError && error.exit === EXIT.usage && error.hints.length === 0)
+      throw usage(error.message, `errand ${path.join(' ')} --help shows how.`)
+    throw error
+  }
+}
+
+function unknown(what: string, given: string, known: readonly string[]): CliError {
+  // Only words are echoed: what was pasted in a wrong place may be a token.
+  const word = /^[a-z-]{1,24}$/.test(given) ? ` ${given}` : ''
+  const near = nearest(given, known)
+  return usage(
+    `unknown ${what}${word}${near === undefined ? '' : `, did you mean ${near}?`}`,
+    `There are: ${known.join(' ')}`,
+  )
+}
+
+function fail(error: unknown, cli: Cli): Exit {
+  const { colors } = cli
+  if (cli.signal.aborted) return EXIT.interrupted
+  if (error instanceof CliError) {
+    cli.err(`${colors.red('errand:')} ${error.message}`)
+    for (const hint of error.hints) cli.err(`  ${hint}`)
+    return error.exit
+  }
+  if (error instanceof KeyMaterialError) {
+    cli.err(`${colors.red('errand:')} ${error.code}: ${safe(error.message)}`)
+    return EXIT.usage
+  }
+  // A bug. Its message may quote what it stumbled over, so the kind and the place are all that is shown.
+  const { name, stack } = error instanceof Error ? error : { name: typeof error, stack: '' }
+  const place = /^ +at .*$/m.exec(stack ?? '')?.[0].trim() ?? 'an unknown place'
+  cli.err(`${colors.red('errand:')} internal error (${safe(name)} ${safe(place)}): please report it`)
+  return EXIT.refused
+}
+
+/** What `bin/errand.js` calls. */
+export async function main(argv: readonly string[]): Promise<Exit> {
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.on(signal, () => {
+      // The second time without waiting for anything.
+      if (stop.signal.aborted) process.exit(EXIT.interrupted)
+      stop.abort()
+    })
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      // `| head` has read enough: that is no failure of ours.
+      if (error.code === 'EPIPE') process.exit(EXIT.ok)
+      throw error
+    })
+  const { env } = process
+  const plain = Boolean(env['NO_COLOR']) || env['TERM'] === 'dumb'
+  return run(argv, {
+    out: (line) => void process.stdout.write(`${line}\n`),
+    err: (line) => void process.stderr.write(`${line}\n`),
+    stdin: readStdin,
+    env,
+    fetch: globalThis.fetch,
+    now: () => Date.now() / 1000,
+    wait: (milliseconds) => pause(milliseconds, undefined, { signal: stop.signal }).catch(() => undefined),
+    signal: stop.signal,
+    colors: pc.createColors(!plain && process.stdout.isTTY === true && process.stderr.isTTY === true),
+    nodeVersion: process.versions.node,
+  })
+}
+
+const MAX_STDIN = 65_536
+
+async function readStdin(): Promise<string> {
+  if (process.stdin.isTTY)
+    throw usage('nothing is piped into stdin', 'For example: errand token get … | errand token inspect -')
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of process.stdin) {
+    size += (chunk as Buffer).length
+    if (size > MAX_STDIN) throw usage('more than 64 KB on stdin: that is no token')
+    chunks.push(chunk as Buffer)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}

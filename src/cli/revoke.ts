@@ -1,0 +1,147 @@
+/** `errand revoke`, `readmit`, `bans`: the one switch. */
+import type { HopFacts } from '@errand/verifier/shapes.ts'
+import { type Cli, CliError, EXIT, usage } from './cli.ts'
+import type { Client } from './client.ts'
+import { adminClient } from './places.ts'
+import { facts, json, safe, table, time } from './print.ts'
+import { object, objects, text, texts } from './rows.ts'
+import { JSON_FLAG, nearest, verb } from './verb.ts'
+
+const dimension = (valueHint: string, description: string) => ({ type: 'string', valueHint, description }) as const
+
+export const revoke = verb({
+  description:
+    'Ends what matches: tokens checked before this moment die at every verifier. Several flags must hold together.',
+  args: {
+    task: dimension('task_…', 'this task and its tokens'),
+    root: dimension('task_…', 'the whole tree under this root task'),
+    agent: dimension('client_id', 'this agent, anywhere in a chain; also a spiffe:// id'),
+    sub: dimension('issuer|user', 'this subject'),
+    tool: dimension('name', 'tokens for this tool'),
+    jti: dimension('jti', 'this token and what was made from it'),
+    kid: dimension('kid', 'tokens signed by this key'),
+    policy: dimension('digest', 'tokens that this policy set decided'),
+    release: dimension('digest', 'tokens of this measured release'),
+    domain: dimension('name', 'agents of this trust domain'),
+    all: { type: 'boolean', description: 'everything of this issuer' },
+    mode: {
+      type: 'enum',
+      options: ['cut', 'ban'],
+      description:
+        'cut: may ask again; ban: nothing new until readmitted (the default is the service’s, by what matches)',
+    },
+    reason: { type: 'string', valueHint: 'text', description: 'why, for the log', required: true },
+    'dry-run': { type: 'boolean', description: 'say what it would be, change nothing' },
+    ...JSON_FLAG,
+  },
+  examples: [
+    'errand revoke --agent research --reason "key leaked"',
+    'errand revoke --sub "dev|alice" --tool payments --mode cut --reason "role changed"',
+    'errand revoke --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "wrong customer" --dry-run',
+  ],
+  async run(args, cli) {
+    const given = {
+      task: args.task,
+      root: args.root,
+      sub: args.sub,
+      jti: args.jti,
+      kid: args.kid,
+      policy: args.policy,
+      release: args.release,
+      domain: args.domain,
+      ...(args.agent?.startsWith('spiffe://') ? { agent: args.agent } : { client_id: args.agent }),
+    }
+    const match: { -readonly [D in keyof HopFacts]: string } = Object.fromEntries(
+      Object.entries(given).filter(([, value]) => value !== undefined),
+    )
+    const some = Object.keys(match).length > 0 || args.tool !== undefined
+    if (!some && !args.all) throw usage('say what to revoke: --agent, --task, --sub, --tool, --jti, …, or --all')
+    if (some && args.all) throw usage('--all stands alone: everything is revoked, or what matches')
+    const client = await adminClient(cli)
+    if (args.tool !== undefined) match.aud = await audienceOf(client, args.tool)
+    const answer = await client.post('/revocations', {
+      match,
+      reason: args.reason,
+      ...(args.mode === undefined ? {} : { mode: args.mode }),
+      // Everything is said in as many words, so that no misspelt match can mean it.
+      ...(args.all ? { everything: true } : {}),
+      ...(args['dry-run'] ? { dry_run: true } : {}),
+    })
+    if (args.json) {
+      cli.out(json(answer))
+      return EXIT.ok
+    }
+    if (args['dry-run']) cli.err('nothing was changed')
+    const ended = texts(answer['tasks_ended'])
+    const active = texts(answer['active_tasks'])
+    for (const line of facts(cli, [
+      ['revocation', answer['id']],
+      ['epoch', answer['epoch']],
+      ['match', matchText(answer['match'])],
+      ['mode', answer['mode']],
+      ['tasks ended', ended.length === 0 ? undefined : ended.length],
+      ['active tasks it would end', active.length === 0 ? undefined : active.join(' ')],
+    ]))
+      cli.out(line)
+    if (answer['mode'] === 'ban' && !args['dry-run']) cli.err(`until: errand readmit ${safe(answer['id'])} --reason …`)
+    return EXIT.ok
+  },
+})
+
+/** The audience URI of a tool by its name. */
+export async function audienceOf(client: Client, name: string): Promise<string> {
+  const tools = objects((await client.get('/tools'))['tools'])
+  const audience = text(tools.find((tool) => tool['name'] === name)?.['audience'])
+  if (audience !== undefined) return audience
+  const near = nearest(
+    name,
+    tools.map((tool) => text(tool['name']) ?? ''),
+  )
+  throw new CliError(EXIT.usage, `no tool ${safe(name)}${near === undefined ? '' : `, did you mean ${near}?`}`)
+}
+
+const matchText = (match: unknown): string => {
+  const pairs = Object.entries(object(match))
+  return pairs.length === 0 ? 'everything' : pairs.map(([name, value]) => `${name}=${safe(value)}`).join(' and ')
+}
+
+export const readmit = verb({
+  description: 'Ends a ban: what it matched may ask for tokens again. Old tokens stay dead.',
+  args: {
+    id: { type: 'positional', description: 'rev_…', required: true },
+    reason: { type: 'string', valueHint: 'text', description: 'why, for the log', required: true },
+    ...JSON_FLAG,
+  },
+  examples: ['errand readmit rev_9sQy3oQk2hYzR1bN5dWgTA --reason "new key registered"'],
+  async run(args, cli) {
+    const client = await adminClient(cli)
+    const answer = await client.post(`/revocations/${encodeURIComponent(args.id)}/readmit`, { reason: args.reason })
+    if (args.json) cli.out(json(answer))
+    else cli.out(`${safe(args.id)} readmitted`)
+    return EXIT.ok
+  },
+})
+
+export const bans = verb({
+  description: 'Lists the bans in force.',
+  args: { ...JSON_FLAG },
+  examples: ['errand bans'],
+  async run(args, cli: Cli) {
+    const answer = await (await adminClient(cli)).get('/revocations/bans')
+    const rows = objects(answer['bans'])
+    if (args.json) cli.out(json(answer))
+    else if (rows.length === 0) cli.err('no bans')
+    else
+      for (const line of table(cli, rows, [
+        { title: 'BAN', cell: (ban) => ban['id'] },
+        { title: 'EPOCH', cell: (ban) => ban['epoch'] },
+        { title: 'MATCH', cell: (ban) => matchText(ban['match']) },
+        { title: 'SINCE', cell: (ban) => time(ban['at']) },
+        { title: 'UNTIL', cell: (ban) => time(ban['ban_until']) || 'readmitted' },
+        { title: 'BY', cell: (ban) => ban['by'] },
+        { title: 'REASON', cell: (ban) => ban['reason'] },
+      ]))
+        cli.out(line)
+    return EXIT.ok
+  },
+})

@@ -1,0 +1,724 @@
+import { chmod, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { jwkThumbprint } from '@errand/verifier/signature.ts'
+import { readPrivateJwkFile } from '../../src/keys/private-jwk.ts'
+import { endOfLifeWarning } from '../../src/cli/serve.ts'
+import { type Double, NOW, serviceDouble, URL_OF_SERVICE } from './double.ts'
+
+let service: Double
+beforeEach(async () => {
+  service = await serviceDouble()
+})
+afterEach(() => service.close())
+
+const TASK = 'task_AAECAwQFBgcICQoLDA0ODw'
+const CHILD = 'task_BBECAwQFBgcICQoLDA0ODw'
+const DECISION = 'dec_AAECAwQFBgcICQoLDA0ODxAREhM'
+const JTI = 'AAECAwQFBgcICQoLDA0ODxAREhM'
+const STRAY = '\u001b[2J\u202e\n{"x":1}'
+const verdicts = [
+  { tool: 'payments', operation: 'read_payment', effect: 'read', permitted: true, policies: ['base.reads'] },
+  {
+    tool: 'payments',
+    operation: 'refund',
+    effect: 'irreversible_write',
+    permitted: false,
+    lost_at: 'stage',
+    reasons: ['stage reversible_write stops short of irreversible_write'],
+    least_change: 'raise the stage of research to irreversible_write',
+  },
+]
+
+describe('administration', () => {
+  it('proves possession of the admin key with a fresh assertion and proof each time, after learning the nonce', async () => {
+    service.answers.set('GET /agents', { agents: [] })
+    const { exit } = await service.cli('agent', 'list')
+    expect(exit).toBe(0)
+    expect(service.nonceRetries()).toBe(1)
+    const admin = await readPrivateJwkFile(join(service.keysDir, 'admin.jwk'))
+    expect(service.received).toEqual([
+      {
+        method: 'GET',
+        path: '/agents',
+        query: {},
+        body: undefined,
+        clientId: 'admin',
+        jkt: jwkThumbprint(admin.publicJwk as never),
+      },
+    ])
+  })
+
+  it('lists agents as a table, and as JSON exactly as it came', async () => {
+    const agents = [
+      {
+        client_id: 'research',
+        stage: 'reversible_write',
+        evidence: ['private_key_jwt'],
+        display_name: 'Research assistant',
+      },
+      {
+        client_id: 'triage',
+        stage: 'read',
+        evidence: ['private_key_jwt', 'jwt_svid'],
+        autonomous: true,
+        display_name: 'Triage',
+      },
+    ]
+    service.answers.set('GET /agents', { agents })
+    expect((await service.cli('agent', 'list')).out).toBe(
+      `AGENT     STAGE             EVIDENCE                  STATE       NAME
+research  reversible_write  private_key_jwt                       Research assistant
+triage    read              private_key_jwt jwt_svid  autonomous  Triage
+`,
+    )
+    expect(JSON.parse((await service.cli('agent', 'list', '--json')).out)).toEqual({ agents })
+  })
+
+  it('draws a task as a tree', async () => {
+    const task = (id: string, agent: string) => ({
+      id,
+      agent,
+      subject: 'dev|alice',
+      purpose: 'find out why order 4711 was refunded twice',
+      environment: 'production',
+      data_classification: 'internal',
+      state: 'active',
+      deadline: NOW + 600,
+      budget: { max_calls: 10 },
+      spent: { calls: 3, exchanges: 1, cost: 0 },
+      authority: [{ type: 'tool', tool: 'tickets', effect: 'read', operations: ['read_ticket'], constraints: {} }],
+      tokens: [],
+      refusals: [],
+      children: [],
+    })
+    service.answers.set(`GET /tasks/${TASK}`, {
+      ...task(TASK, 'research'),
+      tokens: [{ jti: JTI, scope: 'tickets:read_ticket', expires_at: NOW + 100 }],
+      refusals: [{ decision_id: DECISION, reason: 'scope_not_granted', missing: ['payments:refund'] }],
+      children: [{ ...task(CHILD, 'payments'), state: 'completed', ended_reason: 'completed by payments' }],
+    })
+    expect((await service.cli('task', 'show', TASK)).out).toBe(
+      `${TASK} active
+research for dev|alice: find out why order 4711 was refunded twice
+production · internal · until 2027-01-15 08:10:00Z (in 10 min) · calls 3 of 10
+may tickets:read_ticket*
+├─ token tickets:read_ticket ${JTI} expires in 100 s
+├─ refused scope_not_granted: payments:refund ${DECISION}
+└─ ${CHILD} completed, completed by payments
+   payments for dev|alice: find out why order 4711 was refunded twice
+   production · internal · until 2027-01-15 08:10:00Z (in 10 min) · calls 3 of 10
+   may tickets:read_ticket*
+`,
+    )
+  })
+
+  it('explains a decision as operation by operand', async () => {
+    service.answers.set(`GET /explanations/${DECISION}`, {
+      decision: 'refuse',
+      decision_id: DECISION,
+      agent: 'research',
+      att: { kind: 'private_key_jwt', tier: 'key' },
+      subject: 'h:1234',
+      subject_name: 'dev|alice',
+      tool: 'payments',
+      reason: 'scope_not_granted',
+      rules: ['base.reads'],
+      t: NOW * 1000,
+      log: { id: '0a1b2c3d', index: 7 },
+      details: { rule: 'stage', missing: ['payments:refund'], next: 'ask for payments:read_payment alone', verdicts },
+    })
+    const { out, exit } = await service.cli('explain', DECISION)
+    expect(exit).toBe(0)
+    expect(out).toBe(
+      `refused ${DECISION}
+
+agent     research
+attested  private_key_jwt, tier key
+for       dev|alice
+tool      payments
+reason    scope_not_granted
+rule      stage
+missing   payments:refund
+next      ask for payments:read_payment alone
+policies  base.reads
+when      2027-01-15 08:00:00Z
+record    7 of log 0a1b2c3d
+
+OPERATION              EFFECT              tool  subject  ceiling  stage  task  parent  policy
+payments:read_payment  read                yes   yes      yes      yes    yes   yes     yes     permitted
+payments:refund        irreversible_write  yes   yes      yes      NO     ·     ·       ·       refused
+
+payments:read_payment: by base.reads
+payments:refund: stage reversible_write stops short of irreversible_write
+payments:refund: to permit it, raise the stage of research to irreversible_write
+`,
+    )
+  })
+
+  it('revokes by a conjunction, with the tool’s audience looked up, and prints the epoch', async () => {
+    service.answers.set('GET /tools', { tools: [{ name: 'tickets', audience: 'https://tickets.example.com/' }] })
+    service.answers.set('POST /revocations', ({ body }: { body: { match: object } }) => ({
+      id: 'rev_AAECAwQFBgcICQoLDA0ODw',
+      epoch: '0.8',
+      match: body.match,
+      mode: 'ban',
+      tasks_ended: [TASK, CHILD],
+    }))
+    const { out, err } = await service.cli(
+      'revoke',
+      '--agent',
+      'research',
+      '--tool',
+      'tickets',
+      '--reason',
+      'key leaked',
+    )
+    expect(service.received.at(-1)?.body).toEqual({
+      match: { client_id: 'research', aud: 'https://tickets.example.com/' },
+      reason: 'key leaked',
+    })
+    expect(out).toBe(
+      `revocation   rev_AAECAwQFBgcICQoLDA0ODw
+epoch        0.8
+match        client_id=research and aud=https://tickets.example.com/
+mode         ban
+tasks ended  2
+`,
+    )
+    expect(err).toBe('until: errand readmit rev_AAECAwQFBgcICQoLDA0ODw --reason …\n')
+    expect((await service.cli('revoke', '--tool', 'ticket', '--reason', 'why')).err).toContain('did you mean tickets?')
+  })
+
+  it('revokes everything only when that is said in as many words', async () => {
+    service.answers.set('POST /revocations', { id: 'rev_x', epoch: '0.9', match: {}, mode: 'ban' })
+    expect(await service.cli('revoke', '--reason', 'why')).toMatchObject({ exit: 2, out: '' })
+    expect(await service.cli('revoke', '--all', '--agent', 'a', '--reason', 'why')).toMatchObject({ exit: 2 })
+    expect(await service.cli('revoke', '--agent', '', '--reason', 'why')).toMatchObject({ exit: 2 })
+    expect(await service.cli('revoke', '--agent=', '--reason', 'why')).toMatchObject({ exit: 2 })
+    expect(service.received).toEqual([])
+    expect((await service.cli('revoke', '--all', '--reason', 'why')).exit).toBe(0)
+    expect(service.received.at(-1)?.body).toEqual({ match: {}, reason: 'why', everything: true })
+  })
+
+  it('previews a revocation, re-admits, lists bans, rotates and ends tasks', async () => {
+    service.answers.set('POST /revocations', {
+      dry_run: true,
+      match: { client_id: 'research' },
+      mode: 'ban',
+      active_tasks: [TASK],
+    })
+    service.answers.set('POST /revocations/rev_1/readmit', { id: 'rev_1' })
+    service.answers.set('GET /revocations/bans', {
+      bans: [{ id: 'rev_1', epoch: '0.3', match: { sub: 'dev|bob' }, at: NOW, by: 'admin', reason: 'left' }],
+    })
+    service.answers.set('POST /keys/rotate', { purpose: 'token', kid: 'k2', state: 'prepared', activates_at: NOW + 60 })
+    service.answers.set(`POST /tasks/${TASK}/cancel`, { id: TASK, state: 'cancelled' })
+    const preview = await service.cli('revoke', '--agent', 'research', '--reason', 'why', '--dry-run')
+    expect(preview.out).toContain(`active tasks it would end  ${TASK}`)
+    expect(preview.err).toBe('nothing was changed\n')
+    expect((await service.cli('readmit', 'rev_1', '--reason', 'new key')).out).toBe('rev_1 readmitted\n')
+    expect((await service.cli('bans')).out).toContain('rev_1  0.3    sub=dev|bob')
+    expect((await service.cli('keys', 'rotate')).out).toBe(
+      'token: k2 is published, and signs from 2027-01-15 08:01:00Z\n',
+    )
+    expect((await service.cli('task', 'cancel', TASK)).out).toBe(`${TASK} cancelled\n`)
+  })
+
+  it('follows the audit log from where it was', async () => {
+    const record = (i: number) => ({
+      i,
+      t: NOW * 1000,
+      type: 'token.refused',
+      decision: 'refuse',
+      reason: 'banned',
+      agent: 'research',
+    })
+    const turns = [[record(7)], [record(8), record(9)]]
+    service.answers.set('GET /audit/records', ({ query }: { query: { from?: string } }) => ({
+      records: query.from === undefined ? [record(6), record(5)] : (turns.shift() ?? []),
+    }))
+    let waits = 0
+    service.world.wait = async () => {
+      if (++waits === 3) throw new Error('enough')
+    }
+    const { out } = await service.cli('audit', 'tail', '-f', '-n', '2')
+    expect(out.split('\n').map((line) => line.trim().split(' ')[0])).toEqual(['5', '6', '7', '8', '9', ''])
+    expect(out.split('\n')[0]).toBe('     5 2027-01-15 08:00:00Z  token.refused  research  banned')
+    expect(service.received.map(({ query }) => query['from'])).toEqual([undefined, '7', '8', '10'])
+  })
+
+  it('turns spans and times of a search into seconds', async () => {
+    service.answers.set('GET /audit/records', { records: [] })
+    await service.cli('audit', 'search', '--since', '2h', '--until', '2027-01-15T07:30:00Z', '--sub', 'dev|alice')
+    expect(service.received[0]?.query).toEqual({
+      since: String(NOW - 7200),
+      until: String(NOW - 1800),
+      subject: 'dev|alice',
+      limit: '50',
+    })
+    expect((await service.cli('audit', 'search', '--since', 'yesterday')).exit).toBe(2)
+  })
+
+  it('K1 lets nothing that came from elsewhere steer the terminal', async () => {
+    service.answers.set('GET /tasks', {
+      tasks: [{ id: TASK, state: 'active', purpose: STRAY, agent: STRAY, deadline: NOW }],
+    })
+    service.answers.set('GET /audit/records', { records: [{ i: 1, t: 1, type: STRAY, reason: STRAY, agent: STRAY }] })
+    service.answers.set(`GET /explanations/${DECISION}`, {
+      agent: STRAY,
+      details: { next: STRAY, verdicts: [{ tool: STRAY }] },
+    })
+    service.answers.set('GET /agents', {
+      error: 'x',
+      error_description: STRAY,
+      reason: STRAY,
+      next: STRAY,
+      missing: [STRAY],
+    })
+    for (const argv of [
+      ['task', 'list'],
+      ['task', 'list', '--json'],
+      ['audit', 'tail'],
+      ['audit', 'tail', '--json'],
+      ['explain', DECISION],
+      ['agent', 'list'],
+    ]) {
+      const { out, err } = await service.cli(...argv)
+      expect((out + err).replaceAll('\n', '')).toMatch(/^[^\p{Cc}\p{Cf}]*$/u)
+      expect(out + err).toContain('\\u001b')
+    }
+  })
+})
+
+describe('when it cannot be done', () => {
+  it('exits 3 and says what to start where nothing answers', async () => {
+    service.world.reachable = false
+    const { exit, out, err } = await service.cli('agent', 'list')
+    expect({ exit, out }).toEqual({ exit: 3, out: '' })
+    expect(err).toBe(`errand: no answer from ${URL_OF_SERVICE}
+  Is the service running? In a clone: npm start. Elsewhere: errand serve.
+  Is it somewhere else? Set ERRAND_URL.
+`)
+  })
+
+  it('exits 1 and passes on what was refused, why, what is missing and what to do', async () => {
+    service.answers.set('POST /token', {
+      error: 'invalid_scope',
+      reason: 'scope_not_granted',
+      error_description: 'part of what was asked for is not granted; nothing was issued',
+      rule: 'stage',
+      missing: ['payments:refund'],
+      next: 'raise the stage',
+      decision_id: DECISION,
+    })
+    const { exit, out, err } = await service.cli(
+      'token',
+      'get',
+      '--agent',
+      'research',
+      '--user',
+      'alice',
+      '--tool',
+      'payments',
+    )
+    expect({ exit, out }).toEqual({ exit: 1, out: '' })
+    expect(
+      err,
+    ).toBe(`errand: refused: invalid_scope, scope_not_granted: part of what was asked for is not granted; nothing was issued
+  missing: payments:refund
+  rule: stage
+  next: raise the stage
+  more: errand explain ${DECISION}
+`)
+  })
+
+  it('exits 2 at a key that others can read, and says how to mend it', async () => {
+    const path = join(service.keysDir, 'admin.jwk')
+    await chmod(path, 0o644)
+    const { exit, err } = await service.cli('bans')
+    expect(exit).toBe(2)
+    expect(err).toContain('key_file_unsafe')
+    expect(err).toContain(`chmod 600 ${path}`)
+    await rm(path)
+    expect((await service.cli('bans')).err).toContain('The service makes it on its first start')
+  })
+
+  it('exits 2 at words and flags it does not know, with the nearest ones', async () => {
+    const cases: readonly (readonly [readonly string[], string])[] = [
+      [['rewoke'], 'unknown command rewoke, did you mean revoke?'],
+      [['task', 'sohw'], 'unknown task command sohw, did you mean show?'],
+      [['revoke', '--raeson', 'x'], 'unknown flag --raeson, did you mean --reason?'],
+      [['revoke', '--agent', 'a', '--agent', 'b', '--reason', 'x'], '--agent is given twice'],
+      [['revoke', '--agent', 'a'], 'Missing required argument: --reason'],
+      [['revoke', '--agent', 'a', '--mode', 'kill', '--reason', 'x'], 'Expected one of: cut, ban'],
+      [['task', 'show'], 'Missing required positional argument: TASK'],
+      [['task', 'show', 'a', 'b'], 'unexpected argument'],
+      [['task', 'list', '-n', 'many'], '--limit must be a number from 1 to 500'],
+      [['explain', 'foo'], 'not a jti or dec_… id'],
+      [['__proto__'], 'unknown command'],
+      [['task', 'constructor'], 'unknown task command'],
+    ]
+    for (const [argv, message] of cases) {
+      const { exit, out, err } = await service.cli(...argv)
+      expect({ exit, out }, argv.join(' ')).toEqual({ exit: 2, out: '' })
+      expect(err, argv.join(' ')).toContain(message)
+    }
+    expect(service.received).toEqual([])
+  })
+
+  it('sends no assertion to a service that goes by another name than it was asked for', async () => {
+    service.world.env = { ...service.world.env, ERRAND_URL: 'http://127.0.0.1:9999' }
+    service.answers.set('GET /agents', { agents: [] })
+    // The name that the local configuration has is believed.
+    expect((await service.cli('agent', 'list')).exit).toBe(0)
+    service.world.env = { ...service.world.env, ERRAND_CONFIG: '/nowhere' }
+    const before = service.received.length
+    const { exit, err } = await service.cli('agent', 'list')
+    expect(exit).toBe(1)
+    expect(err).toContain(`calls itself ${URL_OF_SERVICE}`)
+    expect(service.received).toHaveLength(before)
+  })
+
+  it('speaks http to this machine alone', async () => {
+    service.world.env = { ...service.world.env, ERRAND_URL: 'http://errand.example.com' }
+    expect(await service.cli('agent', 'list')).toMatchObject({ exit: 2 })
+    service.world.env = { ...service.world.env, ERRAND_URL: 'ftp://x' }
+    expect(await service.cli('agent', 'list')).toMatchObject({ exit: 2 })
+  })
+
+  it('T1 shows neither message nor content of what it stumbled over', async () => {
+    service.answers.set('GET /agents', () => {
+      throw new Error('never seen')
+    })
+    service.world.stdin = 'x'
+    service.world.wait = async () => {
+      throw new Error('canary-secret')
+    }
+    service.answers.set('GET /audit/records', { records: [] })
+    const { exit, err } = await service.cli('audit', 'tail', '-f')
+    expect(exit).toBe(1)
+    expect(err).toContain('internal error')
+    expect(err).not.toContain('canary-secret')
+  })
+})
+
+describe('getting a token', () => {
+  const granted = {
+    access_token: 'a.b.c',
+    token_type: 'DPoP',
+    expires_in: 300,
+    scope: 'tickets:read_ticket',
+    task_id: TASK,
+    decision_id: DECISION,
+    log: { id: '0a1b2c3d', index: 4 },
+  }
+
+  it('prints the token alone on stdout, and everything about it on stderr', async () => {
+    service.answers.set('POST /token', granted)
+    const { exit, out, err } = await service.cli(
+      'token',
+      'get',
+      '--agent',
+      'research',
+      '--user',
+      'alice',
+      '--tool',
+      'tickets',
+      '--scope',
+      'tickets:read_ticket',
+    )
+    expect({ exit, out }).toEqual({ exit: 0, out: 'a.b.c\n' })
+    expect(err).toBe(`scope     tickets:read_ticket
+type      DPoP
+expires   in 5 min
+task      ${TASK}
+decision  ${DECISION}
+record    4 of log 0a1b2c3d
+The token is bound to a key that ends with this command; --key-file keeps it, to call a tool with.
+Why: errand explain ${DECISION}
+`)
+    const [{ body, clientId }] = service.received as unknown as [{ body: { [name: string]: string }; clientId: string }]
+    expect(clientId).toBe('research')
+    expect(body).toMatchObject({
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+      audience: 'tickets',
+      scope: 'tickets:read_ticket',
+    })
+    expect(JSON.parse(body['request_details']!)).toEqual({
+      purpose: 'tried out with errand token get',
+      environment: 'development',
+      data_classification: 'internal',
+      deadline_seconds: 900,
+    })
+    const idToken = JSON.parse(Buffer.from(body['subject_token']!.split('.')[1]!, 'base64url').toString())
+    expect(idToken).toMatchObject({
+      iss: `${URL_OF_SERVICE}/dev-issuer`,
+      sub: 'alice',
+      aud: URL_OF_SERVICE,
+      groups: ['support', 'finance'],
+      iat: NOW,
+      exp: NOW + 300,
+    })
+  })
+
+  it('works for itself without a user, and in an existing task', async () => {
+    service.answers.set('POST /token', granted)
+    await service.cli('token', 'get', '--agent', 'triage', '--tool', 'tickets', '--task', TASK)
+    expect(service.received[0]?.body).toMatchObject({ grant_type: 'client_credentials', task_id: TASK })
+    expect(service.received[0]?.body).not.toHaveProperty('subject_token')
+    expect(service.received[0]?.body).not.toHaveProperty('request_details')
+  })
+
+  it('shows a dry run as a table, and exits 1 where it would be refused', async () => {
+    service.answers.set('POST /token', { dry_run: true, allowed: false, decision_id: DECISION, verdicts })
+    const { exit, out } = await service.cli(
+      'token',
+      'get',
+      '--agent',
+      'research',
+      '--user',
+      'alice',
+      '--tool',
+      'payments',
+      '--dry-run',
+    )
+    expect(exit).toBe(1)
+    expect(out).toContain('payments:refund        irreversible_write  yes   yes      yes      NO')
+    expect(service.received[0]?.body).toMatchObject({ dry_run: 'true' })
+  })
+
+  it('keeps the proof key in a 0600 file only when it is asked to, and uses it again', async () => {
+    service.answers.set('POST /token', granted)
+    const path = join(service.keysDir, 'proof.jwk')
+    const argv = ['token', 'get', '--agent', 'research', '--user', 'alice', '--tool', 'tickets', '--key-file', path]
+    expect((await service.cli(...argv)).exit).toBe(0)
+    expect(((await stat(path)).mode & 0o777).toString(8)).toBe('600')
+    await service.cli(...argv)
+    const thumbprint = jwkThumbprint((await readPrivateJwkFile(path)).publicJwk as never)
+    expect(service.received.map(({ jkt }) => jkt)).toEqual([thumbprint, thumbprint])
+    const agent = await readPrivateJwkFile(join(service.keysDir, 'agents/research.jwk'))
+    expect(thumbprint).not.toBe(jwkThumbprint(agent.publicJwk as never))
+    await chmod(path, 0o640)
+    expect(await service.cli(...argv)).toMatchObject({ exit: 2, out: '' })
+  })
+
+  it('names the users there are, and the nearest', async () => {
+    const { exit, err } = await service.cli(
+      'token',
+      'get',
+      '--agent',
+      'research',
+      '--user',
+      'alcie',
+      '--tool',
+      'tickets',
+    )
+    expect(exit).toBe(2)
+    expect(err).toContain('did you mean alice?')
+    for (const user of ['__proto__', 'constructor'])
+      expect((await service.cli('token', 'get', '--agent', 'research', '--user', user, '--tool', 'tickets')).exit).toBe(
+        2,
+      )
+    expect(
+      (await service.cli('token', 'get', '--agent', '../admin', '--user', 'alice', '--tool', 'tickets')).err,
+    ).toContain('must be a client_id')
+  })
+
+  it('takes a real user’s token from stdin or from a file that only its owner can read', async () => {
+    service.answers.set('POST /token', granted)
+    service.world.stdin = 'e30.e30.AA\n'
+    const argv = ['token', 'get', '--agent', 'research', '--tool', 'tickets', '--subject-token-file']
+    expect((await service.cli(...argv, '-')).exit).toBe(0)
+    expect(service.received[0]?.body).toMatchObject({ subject_token: 'e30.e30.AA' })
+    const path = join(service.keysDir, 'user-token')
+    await writeFile(path, 'e30.e30.AA', { mode: 0o644 })
+    expect(await service.cli(...argv, path)).toMatchObject({ exit: 2 })
+  })
+})
+
+describe('looking into a token', () => {
+  const claims = {
+    iss: URL_OF_SERVICE,
+    aud: 'https://tickets.example.com/',
+    exp: NOW + 200,
+    iat: NOW - 100,
+    jti: JTI,
+    client_id: 'research',
+    sub: 'dev|alice',
+    act: { sub: 'spiffe://company.example/agents/research' },
+    scope: 'tickets:read_ticket',
+    authorization_details: [{ type: 'tool', tool: 'tickets', effect: 'read', operations: ['read_ticket'] }],
+    cnf: { jkt: 'A'.repeat(43) },
+    task: { id: TASK, root: TASK, depth: 1 },
+    att: { kind: 'private_key_jwt', tier: 'key' },
+    rev: '0.7',
+    pol: 'p0l1cy',
+    dev: true,
+  }
+  beforeEach(() => {
+    service.answers.set('GET /tools', {
+      tools: [
+        { name: 'tickets', audience: claims.aud },
+        { name: 'crm', audience: 'https://crm.example.com/' },
+      ],
+    })
+    service.answers.set('POST /introspect', { active: true })
+    service.world.stdin = service.ring.sign('token', { typ: 'at+jwt' }, claims)
+  })
+
+  it('decodes it, and says that nothing was verified', async () => {
+    const { exit, out, err } = await service.cli('token', 'inspect', '-')
+    expect(exit).toBe(0)
+    expect(out).toContain('for          dev|alice\n')
+    expect(out).toContain('may          tickets:read_ticket\n')
+    expect(out).toContain('expires      2027-01-15 08:03:20Z (in 3 min)\n')
+    expect(err).toContain('Not verified')
+    expect(JSON.parse((await service.cli('token', 'inspect', '-', '--json')).out)).toMatchObject({
+      verified: false,
+      payload: claims,
+    })
+  })
+
+  it('verifies it by the published keys, and asks whether it was revoked', async () => {
+    const { exit, out } = await service.cli('token', 'verify', '-', '--tool', 'tickets')
+    expect(exit).toBe(0)
+    expect(out).toMatch(/^good at https:\/\/tickets\.example\.com\/\n/)
+    expect(service.received.at(-1)).toMatchObject({ path: '/introspect', clientId: 'admin' })
+    service.answers.set('POST /introspect', { active: false })
+    const dead = await service.cli('token', 'verify', '-', '--tool', 'tickets')
+    expect(dead).toMatchObject({ exit: 1, out: '' })
+    expect(dead.err).toContain('a tool would refuse it: revoked')
+  })
+
+  it('verifies offline without any credential where the tool is given by its audience', async () => {
+    await rm(join(service.keysDir, 'admin.jwk'))
+    const { exit, err } = await service.cli('token', 'verify', '-', '--tool', claims.aud, '--offline')
+    expect(exit).toBe(0)
+    expect(err).toContain('Whether it was revoked was not asked.')
+    expect(service.received).toEqual([])
+  })
+
+  it('says why a tool would refuse it', async () => {
+    const cases: readonly (readonly [string, string])[] = [
+      [service.ring.sign('token', { typ: 'at+jwt' }, { ...claims, exp: NOW - 1, iat: NOW - 200 }), 'expired'],
+      [
+        service.ring.sign('token', { typ: 'at+jwt' }, { ...claims, iss: 'https://other.example.com' }),
+        'untrusted_issuer',
+      ],
+      [service.ring.sign('token', { typ: 'errand-handover+jwt' }, claims), 'wrong_typ'],
+      [service.ring.sign('feed', { typ: 'at+jwt' }, claims), 'key_scope'],
+      [`${service.world.stdin.slice(0, -8)}AAAAAAAA`, 'bad_signature'],
+      ['nonsense', 'not_a_token'],
+    ]
+    for (const [token, fault] of cases) {
+      service.world.stdin = token
+      const { exit, out, err } = await service.cli('token', 'verify', '-', '--tool', 'tickets')
+      expect({ exit, out }, fault).toEqual({ exit: 1, out: '' })
+      expect(err).toContain(`a tool would refuse it: ${fault}`)
+    }
+    service.world.stdin = service.ring.sign('token', { typ: 'at+jwt' }, claims)
+    expect((await service.cli('token', 'verify', '-', '--tool', 'crm')).err).toContain('wrong_audience')
+  })
+
+  it('T1 refuses a token on the command line without repeating it, and has no flag for a secret', async () => {
+    for (const argv of [
+      ['token', 'inspect', service.world.stdin],
+      ['token', 'verify', service.world.stdin, '--tool', 'tickets'],
+      ['explain', service.world.stdin],
+      [service.world.stdin],
+      ['task', service.world.stdin],
+      ['bans', service.world.stdin],
+      ['bans', `--${service.world.stdin}`],
+    ]) {
+      const { exit, out, err } = await service.cli(...argv)
+      expect({ exit, out }, argv[0]).toEqual({ exit: 2, out: '' })
+      expect(err).not.toContain(service.world.stdin.slice(40, 60))
+      expect(err).not.toContain(service.world.stdin.slice(-20))
+    }
+  })
+})
+
+describe('files on this machine', () => {
+  it('checks a configuration folder and names each problem with file and line', async () => {
+    const good = await service.cli('config', 'check')
+    // The sample names keys of more agents and tools than this test made.
+    expect([0, 1]).toContain(good.exit)
+    service.world.env = { ...service.world.env, ERRAND_KEYS: '/nowhere' }
+    const fresh = await service.cli('config', 'check')
+    expect(fresh.out).toContain('good: ')
+    expect(fresh.exit).toBe(0)
+    const bad = await service.cli('config', 'check', '/nowhere')
+    expect(bad.exit).toBe(1)
+    expect(bad.err).toContain('a service would not take this')
+  })
+
+  it('says which folder it looked for an audit log in', async () => {
+    const { exit, err } = await service.cli('audit', 'verify')
+    expect(exit).toBe(2)
+    expect(err).toContain('/data/audit cannot be read (ENOENT)')
+  })
+
+  it('U6 warns of a Node release past its end of life, and of no other', () => {
+    const at = (date: string) => Date.parse(date) / 1000
+    expect(endOfLifeWarning('20.20.2', at('2026-11-21'))).toContain('gets no security fixes since 2026-04-30')
+    expect(endOfLifeWarning('20.20.2', at('2026-04-01'))).toBeUndefined()
+    expect(endOfLifeWarning('24.11.0', at('2026-11-21'))).toBeUndefined()
+    expect(endOfLifeWarning('99.0.0', at('2026-11-21'))).toBeUndefined()
+  })
+})
+
+describe('help', () => {
+  const verbs = [
+    ['serve'],
+    ['token', 'get'],
+    ['token', 'inspect'],
+    ['token', 'verify'],
+    ['explain'],
+    ['task', 'list'],
+    ['task', 'show'],
+    ['task', 'complete'],
+    ['task', 'cancel'],
+    ['agent', 'list'],
+    ['agent', 'show'],
+    ['revoke'],
+    ['readmit'],
+    ['bans'],
+    ['keys', 'list'],
+    ['keys', 'rotate'],
+    ['audit', 'tail'],
+    ['audit', 'search'],
+    ['audit', 'verify'],
+    ['config', 'check'],
+    ['config', 'show'],
+  ]
+  for (const path of verbs)
+    it(`errand ${path.join(' ')} --help tells usage, flags and an example`, async () => {
+      const { exit, out, err } = await service.cli(...path, '--help')
+      expect({ exit, err }).toEqual({ exit: 0, err: '' })
+      expect(out).toContain(`Usage  errand ${path.join(' ')}`)
+      expect(out).toMatch(/\nExamples\n {2}errand /)
+      if (path[0] !== 'serve') expect(out).toContain('--json')
+      // Its examples use no flag of its own that does not exist.
+      const own = out.split('\n').filter((line) => line.startsWith(`  errand ${path.join(' ')}`))
+      for (const line of own)
+        for (const [, flag] of line.split('|')[0]!.matchAll(/ --([a-z-]+)/g))
+          expect(out, line).toMatch(new RegExp(`^ {2}(-., )?--${flag}`, 'm'))
+    })
+
+  it('lists every verb', async () => {
+    const { exit, out } = await service.cli('--help')
+    expect(exit).toBe(0)
+    for (const [first] of verbs) expect(out).toContain(`\n  ${first}`)
+    expect((await service.cli()).exit).toBe(2)
+    expect((await service.cli('task')).exit).toBe(2)
+    expect((await service.cli('task', '--help')).exit).toBe(0)
+  })
+
+  it('is coloured only where colours are on', async () => {
+    expect((await service.cli('--help')).out).not.toContain('\u001b')
+    service.world.colors = true
+    expect((await service.cli('--help')).out).toContain('\u001b[1m')
+  })
+})
