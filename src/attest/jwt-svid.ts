@@ -45,7 +45,6 @@ export function createJwtSvid(deps: {
         const verdict = keys.check(jws, jwk)
         if (jwk === undefined) return refuse('unknown_kid', slot)
         if (verdict !== 'good') return refuse(verdict, slot)
-        good.put(digest, jwk)
       }
 
       if (!isSoleAudience(jws.payload['aud'], deps.issuer)) {
@@ -54,6 +53,7 @@ export function createJwtSvid(deps: {
       const life = readLife(jws.payload, { now: deps.now(), maxLifetimeSeconds: MAX_JWT_SVID_LIFETIME_SECONDS, slot })
       // Recorded as verified, and run out since.
       if (!life.ok) return remembered && life.refusal.reason === 'expired' ? refuse('attestation_expired', slot) : life
+      if (jwk !== undefined) good.put(digest, jwk)
       const agent = deps.agents.bySpiffeId(id.value.id)
       if (agent === undefined) return refuse('unknown_client', slot)
       // The signing input and not the text: another encoding of the signature is the same evidence.

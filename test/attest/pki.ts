@@ -64,9 +64,7 @@ export async function issue(wish: CertificateWish): Promise<Issued> {
   const extensions: x509.Extension[] = [
     new x509.BasicConstraintsExtension(ca !== false, typeof ca === 'number' ? ca : undefined, true),
     ...(wish.noKeyIds ? [] : [await x509.SubjectKeyIdentifierExtension.create(keys.publicKey)]),
-    ...(issuer && !wish.noKeyIds
-      ? [await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey)]
-      : []),
+    ...(issuer && !wish.noKeyIds ? [await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey)] : []),
     ...(wish.usage === null ? [] : [new x509.KeyUsagesExtension(usage, wish.usageCritical ?? true)]),
     ...(purposes ? [new x509.ExtendedKeyUsageExtension([...purposes])] : []),
     ...(wish.names ? [new x509.SubjectAlternativeNameExtension([...wish.names], name === '')] : []),
