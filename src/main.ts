@@ -1,6 +1,7 @@
 /** Reads the configuration, opens the rooms in order, listens; closes them in the reverse order. */
 import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
+import type { Hono } from 'hono'
 import pino, { type Logger } from 'pino'
 import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
 import { createDpop } from './attest/dpop.ts'
@@ -18,6 +19,7 @@ import { createOpenTask } from './exchange/open-task.ts'
 import { createApp } from './http/app.ts'
 import { createLimits } from './http/limits.ts'
 import { createMetrics } from './http/metrics.ts'
+import type { Env } from './http/route.ts'
 import { type Listener, listen } from './http/server.ts'
 import { openKeyRing } from './keys/key-ring.ts'
 import { prepareMaterial } from './keys/material.ts'
@@ -43,8 +45,9 @@ export interface ServeOptions {
   /** One line for the person who started it; the service log goes elsewhere. */
   readonly print: (line: string) => void
   readonly logger?: Logger
-  /** Tests: seconds and milliseconds of wall time. */
+  /** Wall time and monotonic time, milliseconds. */
   readonly nowMs?: () => number
+  readonly monotonic?: () => number
 }
 
 export interface Service {
@@ -59,6 +62,16 @@ export interface Service {
   close(): Promise<void>
 }
 
+export interface OpenService extends Service {
+  readonly app: Hono<Env>
+  readonly stores: Stores
+  readonly log: AuditLog & AuditReader
+  /** From now on requests are turned away with 503. */
+  stop(): void
+  /** What the timer does each second: ends tasks whose time is over. */
+  sweep(): Promise<number>
+}
+
 /** The configuration does not hold together; the message names every file, line and mend. */
 export class ConfigRefused extends Error {
   readonly code = 'config_rejected'
@@ -70,13 +83,38 @@ export class ConfigRefused extends Error {
 
 const PURPOSES = ['token', 'feed'] as const
 
+/** Opens and listens. */
 export async function serve(options: ServeOptions): Promise<Service> {
+  const rooms = await openService(options)
+  const listeners: Listener[] = []
+  try {
+    const { app, url: base, mtlsUrl } = rooms
+    const { settings } = rooms.snapshot()
+    listeners.push(await listen({ settings, kind: 'main', app, base }))
+    if (mtlsUrl !== undefined) listeners.push(await listen({ settings, kind: 'mtls', app, base: mtlsUrl }))
+  } catch (error) {
+    await rooms.close()
+    throw error
+  }
+  for (const line of banner(rooms)) options.print(line)
+  return {
+    ...rooms,
+    async close() {
+      rooms.stop()
+      await Promise.all(listeners.map((listener) => listener.close()))
+      await rooms.close()
+    },
+  }
+}
+
+/** The whole service but for its listeners: what tests talk to in memory. */
+export async function openService(options: Omit<ServeOptions, 'print'>): Promise<OpenService> {
   const configDir = resolve(options.configDir ?? process.env['ERRAND_CONFIG'] ?? 'config')
   const dataDir = resolve(options.dataDir ?? process.env['ERRAND_DATA'] ?? 'data')
   const keysDir = resolve(options.keysDir ?? process.env['ERRAND_KEYS'] ?? 'keys')
   const nowMs = options.nowMs ?? Date.now
   const now = () => Math.floor(nowMs() / 1000)
-  const monotonic = () => performance.now()
+  const monotonic = options.monotonic ?? (() => performance.now())
   const closing: (() => Promise<unknown> | unknown)[] = []
   const closeAll = async () => {
     for (const close of closing.reverse()) await close()
@@ -108,17 +146,19 @@ export async function serve(options: ServeOptions): Promise<Service> {
     const log = await openAudit({ dataDir, nowMs, sealer, stores, logger })
     closing.push(() => log.close())
 
-    const service = await openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing })
+    const rooms = await openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing })
     await log.append({
       type: 'service.started',
       by: 'system',
       details: { node: process.version, mode: settings.mode, store: settings.store.kind, pid: process.pid },
     })
     return {
-      ...service,
+      ...rooms,
+      stores,
+      log,
       made: material.made,
       async close() {
-        service.stop()
+        rooms.stop()
         await log.append({ type: 'service.stopped', by: 'system' }).catch(() => undefined)
         await closeAll()
         logger.flush()
@@ -360,12 +400,9 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   )
   closing.push(sweep)
 
-  const listeners: Listener[] = []
-  closing.push(() => Promise.all(listeners.map((listener) => listener.close())))
-  listeners.push(await listen({ settings, kind: 'main', app, base }))
-  if (mtlsBase !== undefined) listeners.push(await listen({ settings, kind: 'mtls', app, base: mtlsBase }))
-
   return {
+    app,
+    sweep: () => revoke.sweep(),
     url: base,
     ...(mtlsBase === undefined ? {} : { mtlsUrl: mtlsBase }),
     snapshot: () => holder.current(),
@@ -374,6 +411,29 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       stopping = true
     },
   }
+}
+
+/** What a person wants to read who has just started it. */
+function banner({ url, mtlsUrl, snapshot, made }: Service): string[] {
+  const { settings, agents, tools } = snapshot()
+  const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`
+  return [
+    `Errand is listening on ${url}${mtlsUrl === undefined ? '' : `, with client certificates on ${mtlsUrl}`}`,
+    `  ${count(agents.all.length, 'agent')}, ${count(tools.all.length, 'tool')}, ${settings.store.kind} store, ${settings.mode} mode`,
+    ...(made.length === 0 ? [] : [`  first start: made ${count(made.length, 'key file')}`]),
+    ...settings.developmentShortcuts.map((shortcut) => `  not for production: ${shortcut}`),
+    ...(settings.mode === 'development'
+      ? [
+          '',
+          'Try next, in another terminal:',
+          '  npx errand token get --agent research --user alice --tool tickets',
+          '  npx errand task list',
+          '  npx errand audit tail',
+          '  npx errand explain <jti or decision id>',
+          '',
+        ]
+      : []),
+  ]
 }
 
 /** Runs again after each end, never twice at once; the returned function stops it and waits. */
