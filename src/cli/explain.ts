@@ -35,30 +35,29 @@ export function explained(cli: Cli, record: Json): string[] {
   const at = number(record['t'])
   const permitted = record['decision'] === 'permit'
   const verdicts = objects(details['verdicts'])
-  const lines = [
+  const known = facts(cli, [
+    ['agent', record['agent']],
+    ['attested', att['kind'] === undefined ? undefined : `${safe(att['kind'])}, tier ${safe(att['tier'])}`],
+    ['for', record['subject_name'] ?? record['subject']],
+    ['tool', record['tool']],
+    ['task', record['task']],
+    ['purpose', record['purpose']],
+    ['token', record['jti']],
+    ['reason', record['reason']],
+    ['detail', details['detail']],
+    ['rule', details['rule']],
+    ['missing', texts(details['missing']).join(' ')],
+    ['next', details['next']],
+    ['policies', texts(record['rules']).join(' ')],
+    ['epoch', record['epoch']],
+    ['when', at === undefined ? undefined : time(at / 1000)],
+    ['record', log['index'] === undefined ? undefined : `${safe(log['index'])} of log ${safe(log['id'])}`],
+  ])
+  return [
     `${permitted ? colors.green('permitted') : colors.red('refused')} ${safe(record['decision_id'])}`,
-    '',
-    ...facts(cli, [
-      ['agent', record['agent']],
-      ['attested', att['kind'] === undefined ? undefined : `${safe(att['kind'])}, tier ${safe(att['tier'])}`],
-      ['for', record['subject_name'] ?? record['subject']],
-      ['tool', record['tool']],
-      ['task', record['task']],
-      ['purpose', record['purpose']],
-      ['token', record['jti']],
-      ['reason', record['reason']],
-      ['detail', details['detail']],
-      ['rule', details['rule']],
-      ['missing', texts(details['missing']).join(' ')],
-      ['next', details['next']],
-      ['policies', texts(record['rules']).join(' ')],
-      ['epoch', record['epoch']],
-      ['when', at === undefined ? undefined : time(at / 1000)],
-      ['record', log['index'] === undefined ? undefined : `${safe(log['index'])} of log ${safe(log['id'])}`],
-    ]),
+    ...(known.length > 0 ? ['', ...known] : []),
+    ...(verdicts.length > 0 ? ['', ...intersection(cli, verdicts), ...why(verdicts)] : []),
   ]
-  if (verdicts.length > 0) lines.push('', ...intersection(cli, verdicts), ...why(verdicts))
-  return lines
 }
 
 /** Operation × operand. Operands are judged in order; after the one at which it was lost none is asked. */

@@ -65,12 +65,9 @@ describe('bin/errand.js', () => {
 
   it('T3 ends quietly when the reader of its output has read enough', async () => {
     // The reader is gone before the first word.
-    const { stderr } = await run('/bin/sh', ['-c', `"$NODE" "$BIN" revoke --help | true`], {
+    const { stderr } = await run('/bin/sh', ['-c', '"$NODE" "$BIN" revoke --help | true'], {
       env: { PATH: process.env['PATH'] ?? '', NODE: process.execPath, BIN },
     })
-    expect(stderr).toBe('')
-  })
-    expect(stdout.split('\n')).toHaveLength(2)
     expect(stderr).toBe('')
   })
 
