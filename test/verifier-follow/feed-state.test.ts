@@ -392,7 +392,7 @@ describe('any order of events', () => {
     { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('restart' as const, 'generation' as const) }) },
   )
 
-  test('R1 R2 R4 no verdict is live past its bound for what an entry kills, none is taken back, none is wrong', async () => {
+  test('Inv1 Inv2 no verdict is live past its bound for what an entry kills, none is taken back, none is wrong', async () => {
     const BOUND = 2
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 80 }), async (steps) => {
