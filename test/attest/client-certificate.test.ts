@@ -1,8 +1,11 @@
-import { X509Certificate } from 'node:crypto'
+import { constants, X509Certificate } from 'node:crypto'
+import type { AddressInfo } from 'node:net'
+import { connect, createServer } from 'node:tls'
 import { describe, expect, it } from 'vitest'
 import { chainOf, clientCertificate, createTrustedProxies } from '../../src/attest/client-certificate.ts'
 import type { Result } from '../../src/oauth/refusal.ts'
-import { createTestTrustDomain, issue, pemOf } from './pki.ts'
+import { validateX509Svid } from '../../src/attest/x509/validate.ts'
+import { createTestTrustDomain, issue, NOW, pemOf } from './pki.ts'
 
 const reasonOf = (result: Result<unknown>) => (result.ok ? 'accepted' : result.refusal.reason)
 const field = (der: Uint8Array) => `:${Buffer.from(der).toString('base64')}:`
@@ -109,6 +112,43 @@ describe('what a handshake showed', () => {
     const socket = { getPeerX509Certificate: () => linked[0] as unknown as X509Certificate }
     expect(chainOf(socket)?.map((der) => Buffer.from(der))).toEqual(chain.map(({ raw }) => raw))
     expect(chainOf({ getPeerX509Certificate: () => undefined })).toBeUndefined()
+  })
+
+  it('carries an X.509-SVID through a real handshake, and through the next one, where sessions are not resumed', async () => {
+    const domain = await createTestTrustDomain('company.example')
+    const svid = await domain.x509Svid('/agents/research')
+    const pkcs8 = Buffer.from(await crypto.subtle.exportKey('pkcs8', svid.keys.privateKey)).toString('base64')
+    const key = `-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----`
+    const cert = pemOf(svid) + pemOf(domain.intermediate)
+    const shown: (string | undefined)[] = []
+    // A resumed session remembers the leaf alone, and a path cannot be built from that.
+    const secureOptions = constants.SSL_OP_NO_TICKET
+    const server = createServer(
+      { cert, key, requestCert: true, rejectUnauthorized: false, secureOptions },
+      (socket) => {
+        const [first, ...rest] = chainOf(socket) ?? []
+        const trustDomains = () => domain.trustDomain
+        const verdict = first && validateX509Svid({ leaf: first, intermediates: rest, trustDomains, now: NOW })
+        shown.push(verdict?.ok ? verdict.value.spiffeId : verdict?.fault)
+        socket.end('.')
+      },
+    )
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    const { port } = server.address() as AddressInfo
+    let session: Buffer | undefined
+    for (let i = 0; i < 2; i++) {
+      await new Promise<void>((done, failed) => {
+        const resumed = session === undefined ? {} : { session }
+        const socket = connect({ host: '127.0.0.1', port, cert, key, rejectUnauthorized: false, ...resumed })
+        socket.on('session', (fresh) => {
+          session = fresh
+        })
+        socket.on('error', failed).on('close', () => done())
+        socket.resume()
+      })
+    }
+    server.close()
+    expect(shown).toEqual(Array(2).fill('spiffe://company.example/agents/research'))
   })
 
   it('F14 is cut where it is longer than any chain that is accepted', async () => {
