@@ -13,6 +13,8 @@ import { tellStory } from './story.ts'
 import { makeTrustDomain } from './trust-domain.ts'
 
 const keep = process.argv.includes('--keep')
+// The promise is "in under a second". A test suite that keeps every core busy asks only whether, not how soon.
+const deadWithinMs = process.argv.includes('--patient') ? 5000 : 1000
 const startedAt = Date.now()
 const tell = createNarrator(process.stdout, process.env)
 const processes = createProcesses()
@@ -113,7 +115,7 @@ async function main(): Promise<number> {
   const settings = await start()
   const urls = urlsOf(settings)
   tell.line(tell.dim(`All seven listen after ${((Date.now() - startedAt) / 1000).toFixed(1)} s. Their logs: ${folder}`))
-  await tellStory({ settings, tell })
+  await tellStory({ settings, tell, deadWithinMs })
   tell.line()
   tell.line(tell.bold(`Every step happened, in ${((Date.now() - startedAt) / 1000).toFixed(1)} s.`))
   if (!keep) return 0

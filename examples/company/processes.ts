@@ -61,7 +61,7 @@ export function createProcesses() {
   const hasEnded = ({ child }: Running): boolean => child.exitCode !== null || child.signalCode !== null
 
   /** Until `url` answers 200; throws where the process ends first or takes too long. */
-  async function waitFor(it: Running, url: string, milliseconds = 15_000): Promise<void> {
+  async function waitFor(it: Running, url: string, milliseconds = 45_000): Promise<void> {
     const until = Date.now() + milliseconds
     let last = 'no answer'
     while (Date.now() < until) {
@@ -115,7 +115,7 @@ export function tailOf(log: string, lines = 25): string {
 export function runErrand(
   args: readonly string[],
   env: Record<string, string>,
-  milliseconds = 10_000,
+  milliseconds = 30_000,
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['bin/errand.js', ...args], {

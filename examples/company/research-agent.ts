@@ -77,7 +77,7 @@ serveAgent(settings.ports.research, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ hand_over: handOver, tool, url }),
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(20_000),
     })
     return (await response.json()) as object
   },

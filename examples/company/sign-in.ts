@@ -46,7 +46,7 @@ export async function signIn(options: {
     const response = await fetch(url, {
       redirect: 'manual',
       headers: { cookie: jar.header() },
-      signal: AbortSignal.timeout(5000),
+      signal: AbortSignal.timeout(15_000),
       ...(form ? { method: 'POST', body: new URLSearchParams(form) } : {}),
     })
     jar.keep(response)

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises'
 import type { JsonWebKey } from 'node:crypto'
 import { type DemoSettings, fileIn, urlsOf } from './settings.ts'
 
-/** Waits for the service, at most ten seconds: everything is started at once. */
+/** Waits for the service, as long as the demo waits for us: everything is started at once. */
 export async function toolKey(settings: DemoSettings, tool: string): Promise<JsonWebKey> {
-  const until = Date.now() + 10_000
+  const until = Date.now() + 45_000
   for (;;) {
     const ready = await fetch(`${urlsOf(settings).errand}/ready`, { signal: AbortSignal.timeout(1000) }).catch(
       () => undefined,
