@@ -136,7 +136,7 @@ export const verify = verb({
     else {
       for (const { index, kind, file, detail } of report.damage)
         cli.out(`${cli.colors.red(kind)} at index ${index} in ${safe(file)}: ${safe(detail)}`)
-      const size = `${report.records} records in ${report.segments} segments of log ${safe(report.logId)}`
+      const size = `${report.records} records, segments: ${report.segments}, log ${safe(report.logId)}`
       cli.out(report.ok ? `${cli.colors.green('whole')}: ${size}` : `${cli.colors.red('damaged')}: ${size}`)
     }
     // The exit code that monitoring looks for: 2, not the 1 of a refusal.

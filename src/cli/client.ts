@@ -158,7 +158,7 @@ function objectOf({ text, status }: Fetched): Json {
 }
 
 /** A refusal in the service's own words: what, why, by which rule, what is missing, what to do. */
-export function refusal({ status, headers }: Pick<Fetched, 'status' | 'headers'>, json: Json): CliError {
+function refusal({ status, headers }: Pick<Fetched, 'status' | 'headers'>, json: Json): CliError {
   const { error, error_description: description, reason, rule, missing, next, decision_id: decisionId } = json
   const what = [error, reason].filter((part, at, all) => part !== undefined && all.indexOf(part) === at)
   const message = `refused: ${what.length > 0 ? what.map(safe).join(', ') : `status ${status}`}`

@@ -63,7 +63,7 @@ export const show = verb({
       ['loaded', time(answer['loaded_at'])],
       ['issuer', answer['issuer']],
       ['mode', answer['mode']],
-      ['development shortcuts', texts(answer['development_shortcuts']).join(' ')],
+      ['development shortcuts', texts(answer['development_shortcuts']).join('; ')],
       ['policies', answer['policy_digest']],
       ['last reload', problems.length === 0 ? 'taken' : 'refused; the one before it is in force'],
     ]))

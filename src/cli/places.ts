@@ -86,9 +86,3 @@ export async function developmentIssuer(configDir: string): Promise<UserIssuerFi
   }
   return undefined
 }
-
-/** What to do where the operating system says no. */
-export const serveHints = (code: string): readonly string[] =>
-  code === 'ENOSPC'
-    ? ['The disk is full: free some space, then start again. Nothing acknowledged was lost.']
-    : ['The data and keys folders must belong to the user that runs Errand, and be writable.']

@@ -137,7 +137,7 @@ export const bans = verb({
         { title: 'EPOCH', cell: (ban) => ban['epoch'] },
         { title: 'MATCH', cell: (ban) => matchText(ban['match']) },
         { title: 'SINCE', cell: (ban) => time(ban['at']) },
-        { title: 'UNTIL', cell: (ban) => time(ban['ban_until']) || 'readmitted' },
+        { title: 'UNTIL', cell: (ban) => time(ban['ban_until']) || 'readmission' },
         { title: 'BY', cell: (ban) => ban['by'] },
         { title: 'REASON', cell: (ban) => ban['reason'] },
       ]))

@@ -1,6 +1,6 @@
 /** `errand serve`: the service itself, until it is told to stop. */
 import { type Cli, CliError, EXIT } from './cli.ts'
-import { placesOf, serveHints } from './places.ts'
+import { placesOf } from './places.ts'
 import { verb } from './verb.ts'
 
 /** When each release line stops getting security fixes (https://github.com/nodejs/release#release-schedule). */
@@ -72,3 +72,9 @@ function startFailure(error: unknown): unknown {
     return new CliError(EXIT.refused, `${code}: ${message ?? ''}`)
   return error
 }
+
+/** What to do where the operating system says no. */
+const serveHints = (code: string): readonly string[] =>
+  code === 'ENOSPC'
+    ? ['The disk is full: free some space, then start again. Nothing acknowledged was lost.']
+    : ['The data and keys folders must belong to the user that runs Errand, and be writable.']
