@@ -29,6 +29,9 @@ const PLAIN: ReadonlySet<Reason> = new Set<Reason>([
   'unsupported_grant_type',
   'client_auth_required',
   'actor_required',
+  // Reached only after a good signature.
+  'assertion_audience',
+  'evidence_lifetime',
   'proof_required',
   'rate_limited',
   'overloaded',
@@ -87,6 +90,7 @@ const asciiDescription = (text: string): string => text.replace(/[^\x20-\x21\x23
 const SENTENCES: Partial<Record<Reason, string>> = {
   actor_required: 'no agent is named: authenticate the client, or send an actor_token',
   client_auth_required: 'client authentication is required',
+  assertion_audience: 'the assertion must have our issuer identifier as its one audience, as a string',
   proof_required: 'a DPoP proof or a client certificate is required',
   scope_not_granted: 'part of what was asked for is not granted; nothing was issued',
   policy_denied: 'policy does not permit this',

@@ -1,4 +1,5 @@
 /** The listeners: plain HTTP or TLS for everybody, and one that asks for a client certificate (RFC 8705). */
+import { constants } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
@@ -57,7 +58,10 @@ export async function listen({ settings, kind, app, base }: Listening): Promise<
           key: readFileSync(files.keyFile),
           minVersion: 'TLSv1.2',
           // The path is validated by our own rules; the handshake proves possession of the key.
-          ...(kind === 'mtls' ? { requestCert: true, rejectUnauthorized: false } : {}),
+          ...(kind === 'mtls'
+            ? // A resumed session shows the leaf alone: no tickets, so that each connection shows its whole chain.
+              { requestCert: true, rejectUnauthorized: false, secureOptions: constants.SSL_OP_NO_TICKET }
+            : {}),
         },
         handle,
       )
