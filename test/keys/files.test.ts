@@ -109,7 +109,7 @@ describe('the root key', () => {
     await expect(openRootKey(path)).rejects.toMatchObject({ code: 'key_file_unsafe', message: /regular file/ })
   })
 
-  it.runIf(process.getuid?.() === 0)('O5 a file that belongs to somebody else is refused', async () => {
+  it.runIf(process.getuid?.() === 0)('O5 a file that belongs to somebody else is refused (runs as root)', async () => {
     const path = join(dir, 'root.key')
     await openRootKey(path)
     execFileSync('chown', ['65534', path])

@@ -82,7 +82,7 @@ const answer = (each: Case) =>
   })
 const agrees = (each: Case): boolean => answer(each).ok === (each.expected_result === 'SUCCESS')
 
-describe.skipIf(!there)('x509-limbo', () => {
+describe.skipIf(!there)('x509-limbo (skipped where ../shared/vectors is absent)', () => {
   it('F8 F9 F11 F14 path validation answers as every case says whose subject is the path', () => {
     const ours = cases.filter(({ id }) => !otherwise.has(id))
     expect(ours.filter((each) => !agrees(each)).map(({ id }) => id)).toEqual([])
