@@ -9,6 +9,7 @@ import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import { lockDataDir } from './embedded/lock.ts'
 import { openEmbedded } from './embedded/open.ts'
+import { openRedis } from './redis/open.ts'
 
 export interface Stores {
   readonly replayGuard: ReplayGuard
@@ -35,10 +36,11 @@ export interface OpenStoresDeps {
 }
 
 /** Throws a `StoreFault` that says what to do. */
-export async function openStores({ dataDir, now }: OpenStoresDeps): Promise<Stores> {
+export async function openStores({ store, dataDir, now, monotonic }: OpenStoresDeps): Promise<Stores> {
   const lock = lockDataDir(dataDir)
   try {
-    const stores = openEmbedded({ dataDir, now })
+    const stores =
+      store.kind === 'redis' ? await openRedis({ ...store, now, monotonic }) : openEmbedded({ dataDir, now })
     return {
       ...stores,
       close: async () => {

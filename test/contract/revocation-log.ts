@@ -39,15 +39,16 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
       const early = await before.stores.revocations.epoch()
       const added = await before.stores.revocations.add(entry({ agent: HOP.agent! }))
       expect(added.added).toBe(true)
-      for (const { stores, other } of [before, await before.reopen()]) {
+      for (const time of ['before', 'after'] as const) {
+        const { stores, other } = time === 'before' ? before : await before.reopen()
         for (const log of [stores.revocations, other.revocations]) {
           const old = await log.check({ hops: [{ facts: HOP, rev: early }] })
           expect(old).toEqual({ epoch: added.entry.epoch, dead: { entry: added.entry.id, hop: 0 } })
           expect(await log.check({ hops: [{ facts: HOP, rev: added.entry.epoch }] })).toEqual({
             epoch: added.entry.epoch,
           })
-          const other = { facts: { ...HOP, agent: 'spiffe://company.example/agents/other' }, rev: early }
-          expect(await log.check({ hops: [other] })).toEqual({ epoch: added.entry.epoch })
+          const stranger = { facts: { ...HOP, agent: 'spiffe://company.example/agents/other' }, rev: early }
+          expect(await log.check({ hops: [stranger] })).toEqual({ epoch: added.entry.epoch })
         }
       }
     })
@@ -154,7 +155,8 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
         ),
       )
       expect(answers.filter(Boolean)).toHaveLength(1)
-      for (const { stores, other } of [before, await before.reopen()]) {
+      for (const time of ['before', 'after'] as const) {
+        const { stores, other } = time === 'before' ? before : await before.reopen()
         for (const log of [stores.revocations, other.revocations]) {
           expect(await log.check({ hops: [], issuing: HOP })).toEqual({ epoch: stored.epoch })
           expect((await log.check({ hops: [{ facts: HOP, rev }] })).dead?.entry).toBe(stored.id)

@@ -36,6 +36,8 @@ export interface EmbeddedDatabase {
   write<T>(step: () => T, options?: WriteOptions<T>): Promise<T>
   /** Whether a write reaches the disk at this moment. */
   healthy(): Promise<boolean>
+  /** Throws where it was closed: what is remembered of it may be out of date. */
+  assertOpen(): void
   /** Rewrites the file so that what was erased is nowhere in it any more. */
   scrub(): void
   close(): Promise<void>
@@ -127,6 +129,9 @@ export function openDatabase(dataDir: string): EmbeddedDatabase {
       } catch {
         return false
       }
+    },
+    assertOpen: () => {
+      if (closed) throw new Unavailable('store_unavailable', 'the store is closed')
     },
     scrub: () => {
       db.pragma('wal_checkpoint(TRUNCATE)')

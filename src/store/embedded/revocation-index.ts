@@ -1,8 +1,9 @@
 /** Every live entry and ban in memory, by shape and value: a check is a few look-ups and never a scan. */
-import { type CheckedHop, type HopFacts, MAX_SHAPES, type Shape, shapeOf, shapeText } from '@errand/verifier/shapes.ts'
+import { type CheckedHop, type HopFacts, type Shape, shapeOf, shapeText } from '@errand/verifier/shapes.ts'
 import type { Epoch } from '@errand/verifier/epoch.ts'
 import { compareEpochs } from '@errand/verifier/epoch.ts'
 import type { Revocation } from '../../revoke/revocation-log.ts'
+import { MAX_CONJUNCTIONS } from '../revocations.ts'
 import type { RevocationAnswer, RevocationCheck } from '../../tokens/revocations.ts'
 
 /** What a check needs of an entry; the rest stays in the database. */
@@ -27,9 +28,6 @@ export interface RevocationIndex {
   check(question: RevocationCheck, now: number): RevocationAnswer
   prune(now: number): void
 }
-
-/** Single dimensions and "everything" always have room: no conjunction can block a kill switch. */
-export const RESERVED_SHAPES = 12
 
 export function createRevocationIndex(start: Epoch): RevocationIndex {
   let epoch = start
@@ -82,7 +80,7 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
       const taken = new Set([...cuts.keys(), ...absolutes.keys(), ...bans.keys()])
       if (taken.has(shape)) return true
       for (const one of adding()) taken.add(one)
-      return taken.has(shape) || [...taken].filter((one) => one.includes('+')).length < MAX_SHAPES - RESERVED_SHAPES
+      return taken.has(shape) || [...taken].filter((one) => one.includes('+')).length < MAX_CONJUNCTIONS
     },
     check: (question, now) => {
       let dead: RevocationAnswer['dead']

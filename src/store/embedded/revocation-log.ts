@@ -3,7 +3,7 @@ import type { Epoch } from '@errand/verifier/epoch.ts'
 import { shapeOf } from '@errand/verifier/shapes.ts'
 import { Unavailable } from '../../oauth/refusal.ts'
 import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revocation-log.ts'
-import { banInForce } from '../bans.ts'
+import { banInForce, tell } from '../revocations.ts'
 import type { EmbeddedDatabase, Row } from './database.ts'
 import { createRevocationIndex } from './revocation-index.ts'
 
@@ -37,7 +37,10 @@ export function createRevocationLog(deps: { db: EmbeddedDatabase; now: () => num
 
   return {
     // Nothing else of this process runs meanwhile: entries, bans and epoch are read in one step.
-    check: async (question) => index.check(question, now()),
+    check: async (question) => {
+      db.assertOpen()
+      return index.check(question, now())
+    },
     add: (entry) =>
       db.write(
         () => {
@@ -103,17 +106,6 @@ export function createRevocationLog(deps: { db: EmbeddedDatabase; now: () => num
     prune: async (at) => {
       await db.write(() => forget.run([at, at]), { committed: () => index.prune(at) })
     },
-  }
-}
-
-/** What a listener throws is its own bug: the entry stands, and so do the others that wait for the same commit. */
-function tell(listener: (entry: Revocation) => void, entry: Revocation): void {
-  try {
-    listener(entry)
-  } catch (error) {
-    setImmediate(() => {
-      throw error
-    })
   }
 }
 

@@ -1,0 +1,51 @@
+/** Which proof key evidence belongs to, and which registration a SPIFFE id belongs to, in Redis. */
+import type { KeyPins, PrincipalBindings } from '../../attest/key-pins.ts'
+import { type RedisClient, script, short, unexpected } from './client.ts'
+
+const KEPT_LONGER_SECONDS = 60
+
+const PIN = script(`
+local old = redis.call('ZRANGE', K .. 'pins:expiry', '-inf', '(' .. arg(4), 'BYSCORE', 'LIMIT', 0, 2)
+if #old > 0 then
+  redis.call('ZREM', K .. 'pins:expiry', unpack(old))
+  redis.call('HDEL', K .. 'pins', unpack(old))
+end
+if redis.call('HSETNX', K .. 'pins', arg(1), arg(2)) == 1 then
+  redis.call('ZADD', K .. 'pins:expiry', arg(3), arg(1))
+end
+return {'pinned', redis.call('HGET', K .. 'pins', arg(1))}
+`)
+
+const SINCE = script(`
+local bound = redis.call('HGET', K .. 'principals', arg(1))
+local since = '0'
+if bound then
+  local at, client = string.match(bound, '^(%d+) (.*)$')
+  if client == arg(2) then return {'since', at} end
+  since = arg(3)
+end
+redis.call('HSET', K .. 'principals', arg(1), since .. ' ' .. arg(2))
+return {'since', since}
+`)
+
+export function createKeyPins(deps: { redis: RedisClient; now: () => number }): KeyPins {
+  return {
+    pin: async (evidenceId, thumbprint, expiresAt) => {
+      const before = deps.now() - KEPT_LONGER_SECONDS
+      const reply = await deps.redis.run(PIN, [short(evidenceId), thumbprint, Math.ceil(expiresAt), before])
+      if (reply[0] !== 'pinned' || reply[1] === undefined) throw unexpected(reply)
+      return reply[1]
+    },
+  }
+}
+
+export function createPrincipalBindings(deps: { redis: RedisClient }): PrincipalBindings {
+  return {
+    since: async (spiffeId, clientId, now) => {
+      const reply = await deps.redis.run(SINCE, [short(spiffeId), clientId, Math.floor(now)])
+      const since = Number(reply[1])
+      if (reply[0] !== 'since' || !Number.isSafeInteger(since)) throw unexpected(reply)
+      return since
+    },
+  }
+}

@@ -1,0 +1,89 @@
+/** Sealed signing keys in Redis, one hash each; never deleted, so that a kid is never used again. */
+import type { KeyStore, StoredKey } from '../../keys/key-store.ts'
+import { type RedisClient, script, short, unexpected } from './client.ts'
+
+const LIST = script(
+  `
+local answer = {'keys'}
+for _, kid in ipairs(redis.call('SMEMBERS', K .. 'kids')) do
+  local key = redis.call('HMGET', K .. 'key:' .. kid, 'fixed', 'state', 'activated', 'retiring', 'retired')
+  for n = 1, 5 do answer[#answer + 1] = key[n] or '' end
+end
+return answer
+`,
+  { critical: true },
+)
+
+const INSERT = script(`
+if redis.call('SADD', K .. 'kids', arg(1)) == 0 then return {'known'} end
+redis.call('HSET', K .. 'key:' .. arg(1), 'fixed', arg(2), 'purpose', arg(3), 'state', arg(4),
+  'activated', arg(5), 'retiring', arg(6), 'retired', arg(7))
+if arg(4) == 'active' then redis.call('HSET', K .. 'keys:active', arg(3), arg(1)) end
+return {'inserted'}
+`)
+
+const ACTIVATE = script(
+  `
+local key = K .. 'key:' .. arg(1)
+if redis.call('HGET', key, 'state') ~= 'prepared' then return {'no'} end
+local purpose = redis.call('HGET', key, 'purpose')
+local active = redis.call('HGET', K .. 'keys:active', purpose) or ''
+if active ~= arg(2) then return {'no'} end
+if active ~= '' then redis.call('HSET', K .. 'key:' .. active, 'state', 'retiring', 'retiring', arg(3)) end
+redis.call('HSET', key, 'state', 'active', 'activated', arg(3))
+redis.call('HSET', K .. 'keys:active', purpose, arg(1))
+return {'done'}
+`,
+  { critical: true },
+)
+
+const MOVE = script(
+  `
+local key = K .. 'key:' .. arg(1)
+local state = redis.call('HGET', key, 'state')
+for n = 4, args do
+  if arg(n) == state then
+    redis.call('HSET', key, 'state', arg(2), 'retired', arg(3))
+    if state == 'active' then redis.call('HDEL', K .. 'keys:active', redis.call('HGET', key, 'purpose')) end
+    return {'done'}
+  end
+end
+return {'no'}
+`,
+  { critical: true },
+)
+
+type Fixed = Pick<StoredKey, 'kid' | 'purpose' | 'alg' | 'publicJwk' | 'sealed' | 'preparedAt'>
+
+export function createKeyStore(deps: { redis: RedisClient }): KeyStore {
+  const { redis } = deps
+  return {
+    list: async () => {
+      const reply = await redis.run(LIST, [])
+      const keys: StoredKey[] = []
+      for (let index = 1; index + 4 < reply.length; index += 5) {
+        const [fixed, state, activated, retiring, retired] = reply.slice(index, index + 5)
+        if (!fixed || !state) throw unexpected(reply)
+        keys.push({
+          ...(JSON.parse(fixed) as Fixed),
+          state: state as StoredKey['state'],
+          ...(activated ? { activatedAt: Number(activated) } : {}),
+          ...(retiring ? { retiringAt: Number(retiring) } : {}),
+          ...(retired ? { retiredAt: Number(retired) } : {}),
+        })
+      }
+      return keys.sort((a, b) => a.preparedAt - b.preparedAt || (a.kid < b.kid ? -1 : 1))
+    },
+    insert: async ({ kid, purpose, alg, publicJwk, sealed, preparedAt, ...moving }) => {
+      const fixed: Fixed = { kid, purpose, alg, publicJwk, sealed, preparedAt }
+      const times = [moving.activatedAt ?? '', moving.retiringAt ?? '', moving.retiredAt ?? '']
+      const reply = await redis.run(INSERT, [short(kid), JSON.stringify(fixed), purpose, moving.state, ...times])
+      return reply[0] === 'inserted'
+    },
+    activate: async (kid, expectedActive, at) => {
+      const expected = expectedActive === undefined ? '' : short(expectedActive)
+      return (await redis.run(ACTIVATE, [short(kid), expected, at]))[0] === 'done'
+    },
+    move: async (kid, from, to, at) => (await redis.run(MOVE, [short(kid), to, at, ...from]))[0] === 'done',
+  }
+}

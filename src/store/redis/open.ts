@@ -1,0 +1,45 @@
+/** Opens every Redis adapter over one connection (and one that listens). */
+import type { Stores } from '../open.ts'
+import { openRedisClient, script } from './client.ts'
+import { createIdempotencyStore } from './idempotency.ts'
+import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
+import { createKeyStore } from './key-store.ts'
+import { createReplayGuard } from './replay-guard.ts'
+import { createRevocationLog } from './revocation-log.ts'
+import { createSubjectKeys } from './subject-keys.ts'
+import { createTaskStore } from './task-store.ts'
+
+const BEAT = script("redis.call('INCR', K .. 'beats') return {'done'}")
+
+export async function openRedis(deps: {
+  url: string
+  prefix: string
+  now: () => number
+  monotonic: () => number
+}): Promise<Stores> {
+  const { now } = deps
+  const redis = await openRedisClient(deps)
+  try {
+    return {
+      replayGuard: createReplayGuard({ redis, now }),
+      keyPins: createKeyPins({ redis, now }),
+      principalBindings: createPrincipalBindings({ redis }),
+      keyStore: createKeyStore({ redis }),
+      subjectKeys: createSubjectKeys({ redis }),
+      tasks: createTaskStore({ redis }),
+      revocations: await createRevocationLog({ redis, now }),
+      idempotency: createIdempotencyStore({ redis }),
+      healthy: async () => {
+        try {
+          return (await redis.run(BEAT, []))[0] === 'done'
+        } catch {
+          return false
+        }
+      },
+      close: async () => redis.close(),
+    }
+  } catch (error) {
+    redis.close()
+    throw error
+  }
+}

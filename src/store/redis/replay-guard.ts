@@ -1,0 +1,22 @@
+/** Spent ids in Redis. They go by our clock, not by its time to live: a jump of its clock must not forget one. */
+import type { ReplayGuard } from '../../attest/replay-guard.ts'
+import { type RedisClient, script, short } from './client.ts'
+
+const KEPT_LONGER_SECONDS = 60
+
+// Each spend clears away up to two that have expired, so the set shrinks faster than it grows.
+const SPEND = script(`
+local old = redis.call('ZRANGE', K .. 'spent', '-inf', '(' .. arg(3), 'BYSCORE', 'LIMIT', 0, 2)
+if #old > 0 then redis.call('ZREM', K .. 'spent', unpack(old)) end
+return {redis.call('ZADD', K .. 'spent', 'NX', arg(2), arg(1)) == 1 and 'first' or 'again'}
+`)
+
+export function createReplayGuard(deps: { redis: RedisClient; now: () => number }): ReplayGuard {
+  return {
+    spend: async (id, expiresAt) => {
+      const before = deps.now() - KEPT_LONGER_SECONDS
+      const reply = await deps.redis.run(SPEND, [short(id), Math.ceil(expiresAt), before], 'replay_guard_unavailable')
+      return reply[0] === 'first'
+    },
+  }
+}

@@ -1,0 +1,192 @@
+/** The revocation log in Redis: one order for all replicas, and one step for each question. */
+import { compareEpochs, type Epoch } from '@errand/verifier/epoch.ts'
+import { type HopFacts, type Shape, shapeOf, shapeText } from '@errand/verifier/shapes.ts'
+import { Unavailable } from '../../oauth/refusal.ts'
+import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revocation-log.ts'
+import type { RevocationCheck } from '../../tokens/revocations.ts'
+import { banInForce, MAX_CONJUNCTIONS, tell } from '../revocations.ts'
+import { type RedisClient, type Reply, short, unexpected } from './client.ts'
+import { ADD, CHECK, EPOCH, GET, PAGE, PRUNE, READMIT } from './revocation-scripts.ts'
+
+const CHANNEL = 'rev:added'
+const PAGE_SIZE = 500
+
+export async function createRevocationLog(deps: { redis: RedisClient; now: () => number }): Promise<RevocationLog> {
+  const { redis, now } = deps
+  const { generation } = redis
+  const at = (sequence: number): Epoch => ({ generation, sequence })
+  const listeners = new Set<(entry: Revocation) => void>()
+  /** The shapes that a check has to send values for; the script says so when they are not the live ones. */
+  let shapes: { readonly version: string; readonly list: readonly Shape[] } = { version: '0', list: [] }
+  /** The highest place this replica has seen: an answer below it comes from a Redis that went back in time. */
+  let seen = 0
+  let told = 0
+  let telling: Promise<void> | undefined
+  let again = false
+
+  function noteSequence(reply: Reply): number {
+    const sequence = Number(reply[1])
+    if (!Number.isSafeInteger(sequence)) throw unexpected(reply)
+    return sequence
+  }
+
+  /** Replies may overtake one another here, but an answer asked for after `floor` was known cannot lie below it. */
+  async function readEpoch(): Promise<number> {
+    const floor = seen
+    const sequence = noteSequence(await redis.run(EPOCH, []))
+    advance(sequence, floor)
+    return sequence
+  }
+
+  function advance(sequence: number, floor: number): void {
+    if (sequence < floor) throw new Unavailable('sealed', 'Redis went back in time: entries it acknowledged are gone')
+    seen = Math.max(seen, sequence)
+    if (seen > told) hear()
+  }
+
+  async function page(index: 'order' | 'open', from: number): Promise<readonly Revocation[]> {
+    const found: Revocation[] = []
+    for (let after = from; ; after = found.at(-1)!.epoch.sequence) {
+      const part = toRevocations(await redis.run(PAGE, [index, after, PAGE_SIZE]))
+      found.push(...part)
+      if (part.length < PAGE_SIZE) return found
+    }
+  }
+
+  /** Messages only say that there is something: what is told is read from the log, in order and without gaps. */
+  function hear(): void {
+    if (listeners.size === 0) {
+      told = seen
+      return
+    }
+    if (telling) {
+      again = true
+      return
+    }
+    telling = catchUp()
+      // Away: the next message, check or reconnect asks again.
+      .catch(() => undefined)
+      .finally(() => {
+        telling = undefined
+        if (again) {
+          again = false
+          hear()
+        }
+      })
+  }
+
+  async function catchUp(): Promise<void> {
+    const until = await redis.run(EPOCH, []).then(noteSequence)
+    for (const entry of await page('order', told)) {
+      told = entry.epoch.sequence
+      for (const listener of listeners) tell(listener, entry)
+    }
+    // Entries that expired meanwhile leave gaps that nobody needs to hear of.
+    told = Math.max(told, until)
+  }
+
+  async function ask(question: RevocationCheck): Promise<{ readonly reply: Reply; readonly list: readonly Shape[] }> {
+    const { hops, issuing } = question
+    // The live shapes can change between the answer and the next try, but not for ever.
+    for (let attempt = 0; attempt < 10; attempt++) {
+      const { version, list } = shapes
+      const fields = (facts: HopFacts): readonly string[] => list.map((shape) => fieldOf(shape, facts))
+      const values: (string | number)[] = [now(), version, list.length, hops.length, issuing ? 1 : 0]
+      for (const { rev, facts } of hops) values.push(rev.generation, rev.sequence, ...fields(facts))
+      if (issuing) values.push(...fields(issuing))
+      const reply = await redis.run(CHECK, values)
+      if (reply[0] !== 'shapes') return { reply, list }
+      const [, current, ...live] = reply
+      if (current === undefined) throw unexpected(reply)
+      shapes = { version: current, list: live }
+    }
+    throw new Unavailable('store_unavailable', 'the shapes of the revocation log do not settle')
+  }
+
+  told = seen = await readEpoch()
+  await redis.listen(CHANNEL, hear)
+
+  return {
+    check: async (question) => {
+      const floor = seen
+      const { reply, list } = await ask(question)
+      const [word, , deadEntry, hop, bannedEntry, shape] = reply
+      if (word !== 'checked' || reply.length !== 6) throw unexpected(reply)
+      const sequence = noteSequence(reply)
+      advance(sequence, floor)
+      const matched = list[Number(shape) - 1]
+      return {
+        epoch: at(sequence),
+        ...(deadEntry ? { dead: { entry: deadEntry, hop: Number(hop) } } : {}),
+        ...(bannedEntry ? { banned: { entry: bannedEntry, dimensions: matched ? matched.split('+') : [] } } : {}),
+      }
+    },
+    add: async (entry) => {
+      const shape = shapeOf(entry.match)
+      const reply = await redis.run(ADD, [
+        entry.id,
+        JSON.stringify(entry),
+        shape,
+        fieldOf(shape, entry.match),
+        entry.absolute ? 'absolutes' : 'cuts',
+        entry.mode === 'ban' ? '1' : '',
+        entry.banUntil ?? '',
+        entry.expiresAt,
+        generation,
+        MAX_CONJUNCTIONS,
+        CHANNEL,
+      ])
+      if (reply[0] === 'full') {
+        throw new Unavailable('overloaded', 'too many combinations of dimensions are being revoked by')
+      }
+      const [stored] = toRevocations(['entries', ...reply.slice(1)])
+      if ((reply[0] !== 'added' && reply[0] !== 'known') || !stored) throw unexpected(reply)
+      advance(stored.epoch.sequence, 0)
+      return { entry: stored, added: reply[0] === 'added' }
+    },
+    get: async (id) => toRevocations(await redis.run(GET, [id]))[0],
+    after: async (epoch) => {
+      const moment = now()
+      const entries = await page('order', epoch?.generation === generation ? epoch.sequence : 0)
+      return entries.filter(
+        (entry) => moment < entry.expiresAt && (epoch === undefined || compareEpochs(entry.epoch, epoch) > 0),
+      )
+    },
+    bans: async (moment) => (await page('open', 0)).filter((entry) => banInForce(entry, moment)),
+    readmit: async (id, by, reason, moment) => {
+      const reply = await redis.run(READMIT, [id, moment, JSON.stringify({ at: moment, by, reason })])
+      return reply[0] === 'done'
+    },
+    epoch: async () => at(await readEpoch()),
+    onAdded: (listener) => {
+      listeners.add(listener)
+      return () => {
+        listeners.delete(listener)
+      }
+    },
+    prune: async (moment) => {
+      while ((await redis.run(PRUNE, [moment]))[0] === 'more');
+    },
+  }
+}
+
+/** Where an entry of this shape with these values stands in the indexes; empty where it cannot. */
+function fieldOf(shape: Shape, facts: HopFacts): string {
+  const text = shapeText(shape, facts)
+  return text === undefined ? '' : `${shape}|${short(text)}`
+}
+
+function toRevocations(reply: Reply): readonly Revocation[] {
+  if (reply[0] !== 'entries' || (reply.length - 1) % 4 !== 0) throw unexpected(reply)
+  const found: Revocation[] = []
+  for (let index = 1; index < reply.length; index += 4) {
+    const [generation, sequence, body, readmitted] = reply.slice(index, index + 4)
+    if (!body) throw unexpected(reply)
+    found.push({
+      ...(JSON.parse(body) as NewRevocation),
+      epoch: { generation: Number(generation), sequence: Number(sequence) },
+      ...(readmitted ? { readmitted: JSON.parse(readmitted) as NonNullable<Revocation['readmitted']> } : {}),
+    })
+  }
+  return found
+}

@@ -1,0 +1,210 @@
+/**
+ * The steps of the revocation log in Redis. An entry is a hash by its sequence; beside it three indexes from
+ * `shape|value` to the entries that matter there, newest first: cuts, absolutes, and bans.
+ */
+import { script } from './client.ts'
+
+/** An index field holds a list of [sequence, generation, id, expires or until], all strings. */
+const INDEX = `
+local function live_shapes()
+  return redis.call('HKEYS', K .. 'rev:shapes')
+end
+local function count(shape, by)
+  local left = redis.call('HINCRBY', K .. 'rev:shapes', shape, by)
+  if left <= 0 then redis.call('HDEL', K .. 'rev:shapes', shape) end
+  if left <= 0 or (by > 0 and left == by) then redis.call('INCR', K .. 'rev:shapes:version') end
+end
+local function read(index, field)
+  local text = redis.call('HGET', K .. 'rev:' .. index, field)
+  return text and cjson.decode(text) or {}
+end
+local function write(index, field, items)
+  if #items == 0 then redis.call('HDEL', K .. 'rev:' .. index, field)
+  else redis.call('HSET', K .. 'rev:' .. index, field, cjson.encode(items)) end
+end
+local function insert(index, shape, field, item)
+  local items = {item}
+  for _, other in ipairs(read(index, field)) do items[#items + 1] = other end
+  write(index, field, items)
+  count(shape, 1)
+end
+local function remove(index, shape, field, sequence)
+  local left, gone = {}, 0
+  for _, item in ipairs(read(index, field)) do
+    if item[1] == sequence then gone = gone + 1 else left[#left + 1] = item end
+  end
+  if gone > 0 then
+    write(index, field, left)
+    count(shape, -gone)
+  end
+end
+local parts = {'body', 'shape', 'field', 'kills', 'ban', 'until', 'expires', 'readmitted', 'generation'}
+local function entry(sequence)
+  local values, found = redis.call('HMGET', K .. 'rev:entry:' .. sequence, unpack(parts)), {}
+  for n, part in ipairs(parts) do found[part] = values[n] or '' end
+  return found
+end
+local function show(answer, sequence)
+  local one = entry(sequence)
+  if one.body == '' then return end
+  answer[#answer + 1] = one.generation
+  answer[#answer + 1] = sequence
+  answer[#answer + 1] = one.body
+  answer[#answer + 1] = one.readmitted
+end
+-- A ban that is over leaves the index; its entry may then go when it has expired.
+local function lift(sequence, one)
+  remove('bans', one.shape, one.field, sequence)
+  redis.call('HSET', K .. 'rev:entry:' .. sequence, 'ban', '')
+  redis.call('ZREM', K .. 'rev:open', sequence)
+  redis.call('ZREM', K .. 'rev:until', sequence)
+  redis.call('ZADD', K .. 'rev:expiry', one.expires, sequence)
+end
+`
+
+/** id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel. */
+export const ADD = script(
+  `${INDEX}
+local id, body, shape, field, kills, ban, til, expires, generation =
+  arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), arg(9)
+local known = redis.call('HGET', K .. 'rev:ids', id)
+if known then
+  local answer = {'known'}
+  show(answer, known)
+  return answer
+end
+if string.find(shape, '+', 1, true) and redis.call('HEXISTS', K .. 'rev:shapes', shape) == 0 then
+  local conjunctions = 0
+  for _, one in ipairs(live_shapes()) do
+    if string.find(one, '+', 1, true) then conjunctions = conjunctions + 1 end
+  end
+  if conjunctions >= tonumber(arg(10)) then return {'full'} end
+end
+local sequence = tostring(redis.call('INCR', K .. 'rev:sequence'))
+redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 'field', field, 'kills', kills,
+  'ban', ban, 'until', til, 'expires', expires, 'generation', generation)
+redis.call('HSET', K .. 'rev:ids', id, sequence)
+redis.call('ZADD', K .. 'rev:order', sequence, sequence)
+redis.call('ZADD', K .. 'rev:expiry', expires, sequence)
+insert(kills, shape, field, {sequence, generation, id, expires})
+if ban == '1' then
+  insert('bans', shape, field, {sequence, generation, id, til})
+  redis.call('ZADD', K .. 'rev:open', sequence, sequence)
+  if til ~= '' then redis.call('ZADD', K .. 'rev:until', til, sequence) end
+end
+redis.call('PUBLISH', K .. arg(11), sequence)
+local answer = {'added'}
+show(answer, sequence)
+return answer
+`,
+  { critical: true },
+)
+
+/**
+ * now, version of the known shapes, their number m, number of hops h, issuing?, then for each hop: generation and
+ * sequence of its rev and m fields; then, where something is issued, its m fields. An empty field cannot match.
+ */
+export const CHECK = script(
+  `
+local now, m, hops, issuing = tonumber(arg(1)), tonumber(arg(3)), tonumber(arg(4)), arg(5) == '1'
+local version = redis.call('GET', K .. 'rev:shapes:version') or '0'
+local sequence = redis.call('GET', K .. 'rev:sequence') or '0'
+if version ~= arg(2) then return {'shapes', version, unpack(redis.call('HKEYS', K .. 'rev:shapes'))} end
+local function items(index, field)
+  if field == '' then return {} end
+  local text = redis.call('HGET', K .. 'rev:' .. index, field)
+  return text and cjson.decode(text) or {}
+end
+local at, dead, hop = 6, '', ''
+local fields = {}
+for n = 0, hops - 1 do
+  local generation, rev = tonumber(arg(at)), tonumber(arg(at + 1))
+  for k = 1, m do
+    local field = arg(at + 1 + k)
+    fields[#fields + 1] = field
+    if dead == '' then
+      local absolute = items('absolutes', field)[1]
+      local cut = items('cuts', field)[1]
+      if absolute then
+        dead, hop = absolute[3], tostring(n)
+      elseif cut and (tonumber(cut[2]) > generation or (tonumber(cut[2]) == generation and tonumber(cut[1]) > rev)) then
+        dead, hop = cut[3], tostring(n)
+      end
+    end
+  end
+  at = at + 2 + m
+end
+local banned, shape = '', ''
+local function forbid(field, k)
+  for _, ban in ipairs(items('bans', field)) do
+    if ban[4] == '' or now < tonumber(ban[4]) then banned, shape = ban[3], tostring(k) end
+  end
+end
+if issuing then
+  for k = 1, m do if banned == '' then forbid(arg(at - 1 + k), k) end end
+  for n, field in ipairs(fields) do if banned == '' then forbid(field, (n - 1) % m + 1) end end
+end
+return {'checked', sequence, dead, hop, banned, shape}
+`,
+  { critical: true },
+)
+
+export const EPOCH = script("return {'epoch', redis.call('GET', K .. 'rev:sequence') or '0'}", { critical: true })
+
+export const GET = script(
+  `${INDEX}
+local answer = {'entries'}
+local sequence = redis.call('HGET', K .. 'rev:ids', arg(1))
+if sequence then show(answer, sequence) end
+return answer
+`,
+  { critical: true },
+)
+
+/** index (`order` or `open`), after which sequence, how many. */
+export const PAGE = script(
+  `${INDEX}
+local answer = {'entries'}
+for _, sequence in ipairs(redis.call('ZRANGE', K .. 'rev:' .. arg(1), '(' .. arg(2), '+inf', 'BYSCORE', 'LIMIT', 0, arg(3))) do
+  show(answer, sequence)
+end
+return answer
+`,
+  { critical: true },
+)
+
+/** id, now, what is recorded. */
+export const READMIT = script(
+  `${INDEX}
+local sequence = redis.call('HGET', K .. 'rev:ids', arg(1))
+if not sequence then return {'no'} end
+local one = entry(sequence)
+if one.ban ~= '1' or (one['until'] ~= '' and tonumber(arg(2)) >= tonumber(one['until'])) then return {'no'} end
+lift(sequence, one)
+redis.call('HSET', K .. 'rev:entry:' .. sequence, 'readmitted', arg(3))
+return {'done'}
+`,
+  { critical: true },
+)
+
+/** now. A ban outlives what its entry kills: that entry stays, without killing, until the ban is over. */
+export const PRUNE = script(
+  `${INDEX}
+local now = arg(1)
+local over = redis.call('ZRANGE', K .. 'rev:until', '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
+for _, sequence in ipairs(over) do lift(sequence, entry(sequence)) end
+local expired = redis.call('ZRANGE', K .. 'rev:expiry', '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
+for _, sequence in ipairs(expired) do
+  local one = entry(sequence)
+  remove(one.kills, one.shape, one.field, sequence)
+  redis.call('ZREM', K .. 'rev:expiry', sequence)
+  redis.call('ZREM', K .. 'rev:order', sequence)
+  if one.ban ~= '1' then
+    redis.call('HDEL', K .. 'rev:ids', cjson.decode(one.body).id)
+    redis.call('DEL', K .. 'rev:entry:' .. sequence)
+  end
+end
+return {(#over > 0 or #expired > 0) and 'more' or 'done'}
+`,
+  { critical: true },
+)

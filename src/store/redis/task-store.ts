@@ -1,0 +1,295 @@
+/** The task tree in Redis: one hash per task, one field per remembered operation, nothing per token. */
+import type { Task, TaskState } from '../../tasks/task.ts'
+import type { ReservationAnswer, TaskStore } from '../../tasks/task-store.ts'
+import { checkAmount } from '../reservation.ts'
+import { type RedisClient, type Reply, script, short, unexpected } from './client.ts'
+
+/** A task as its reply says it: what never changes, and the fields that do. */
+const READ = `
+local moving = {'fixed', 'state', 'heartbeat_by', 'ended_at', 'ended_reason', 'calls', 'exchanges', 'cost'}
+local function append(answer, id)
+  local task = redis.call('HMGET', K .. 'task:' .. id, unpack(moving))
+  if not task[1] then return end
+  for n = 1, #moving do answer[#answer + 1] = task[n] or '' end
+end
+`
+const FIELDS = 8
+
+/** The state that holds at \`now\`, as \`stateAt\` of tasks/task.ts has it. */
+const STATE_AT = `
+local function state_at(id, now)
+  local task = redis.call('HMGET', K .. 'task:' .. id, 'state', 'deadline', 'heartbeat_by')
+  if not task[1] then return 'unknown' end
+  if task[1] ~= 'active' and task[1] ~= 'suspended' then return task[1] end
+  if now >= tonumber(task[2]) then return 'expired' end
+  if task[1] == 'active' and task[3] and now > tonumber(task[3]) then return 'expired' end
+  return task[1]
+end
+`
+
+const OPEN = script(`${STATE_AT}
+local id, parent, now = arg(1), arg(2), tonumber(arg(3))
+local key = K .. 'task:' .. id
+if redis.call('EXISTS', key) == 1 then return {'exists'} end
+local above = parent
+while above and above ~= '' do
+  if state_at(above, now) ~= 'active' then return {'parent_not_active'} end
+  above = redis.call('HGET', K .. 'task:' .. above, 'parent')
+end
+for n = 7, args, 2 do redis.call('HSET', key, arg(n), arg(n + 1)) end
+redis.call('RPUSH', K .. 'tree:' .. arg(4), id)
+if parent ~= '' then
+  redis.call('HSET', key, 'parent', parent)
+  redis.call('RPUSH', K .. 'children:' .. parent, id)
+end
+local task = redis.call('HMGET', key, 'state', 'deadline', 'heartbeat_by')
+redis.call('ZADD', K .. 'tasks', arg(5), id)
+if task[1] == 'active' or task[1] == 'suspended' then
+  redis.call('ZADD', K .. 'tasks:deadline', task[2], id)
+  if task[1] == 'active' and task[3] then redis.call('ZADD', K .. 'tasks:heartbeat', task[3], id) end
+else
+  redis.call('ZADD', K .. 'tasks:ended', task[2], id)
+end
+return {'opened'}
+`)
+
+const GET = script(
+  `${READ}
+local answer = {'tasks'}
+append(answer, arg(1))
+return answer
+`,
+  { critical: true },
+)
+
+const TREE = script(
+  `${READ}
+local answer = {'tasks'}
+for _, id in ipairs(redis.call('LRANGE', K .. 'tree:' .. arg(1), 0, -1)) do append(answer, id) end
+return answer
+`,
+  { critical: true },
+)
+
+const NEWEST = script(
+  `${READ}
+local answer = {'tasks'}
+for _, id in ipairs(redis.call('ZREVRANGE', K .. 'tasks', arg(1), arg(2))) do append(answer, id) end
+return answer
+`,
+  { critical: true },
+)
+
+const END = script(
+  `
+local id, state, reason, at = arg(1), arg(2), arg(3), arg(4)
+local function lives(one)
+  local stored = redis.call('HGET', K .. 'task:' .. one, 'state')
+  return stored == 'active' or stored == 'suspended'
+end
+if not lives(id) then return {'ended'} end
+local answer, level = {'ended'}, {id}
+while #level > 0 do
+  local below = {}
+  for _, task in ipairs(level) do
+    answer[#answer + 1] = task
+    local key = K .. 'task:' .. task
+    redis.call('HSET', key, 'state', state, 'ended_reason', reason, 'ended_at', at)
+    redis.call('ZREM', K .. 'tasks:deadline', task)
+    redis.call('ZREM', K .. 'tasks:heartbeat', task)
+    redis.call('ZADD', K .. 'tasks:ended', redis.call('HGET', key, 'deadline'), task)
+    for _, child in ipairs(redis.call('LRANGE', K .. 'children:' .. task, 0, -1)) do
+      if lives(child) then below[#below + 1] = child end
+    end
+  end
+  level = below
+end
+return answer
+`,
+  { critical: true },
+)
+
+const BEAT = script(
+  `${STATE_AT}
+local id, now = arg(1), tonumber(arg(2))
+if state_at(id, now) ~= 'active' then return {'no'} end
+local seconds = redis.call('HGET', K .. 'task:' .. id, 'heartbeat_seconds')
+if seconds then
+  local by = string.format('%.0f', now + tonumber(seconds))
+  redis.call('HSET', K .. 'task:' .. id, 'heartbeat_by', by)
+  redis.call('ZADD', K .. 'tasks:heartbeat', by, id)
+end
+return {'done'}
+`,
+  { critical: true },
+)
+
+const RESERVE = script(`${STATE_AT}
+local id, operation, now = arg(1), arg(2), tonumber(arg(3))
+local amounts = {calls = tonumber(arg(4)), exchanges = tonumber(arg(5)), cost = tonumber(arg(6))}
+local names = {'calls', 'exchanges', 'cost'}
+if operation ~= '' then
+  local first = redis.call('HGET', K .. 'operations:' .. id, operation)
+  if first then return {'reserved', first} end
+end
+local line, task = {}, id
+while task and task ~= '' do
+  local state = state_at(task, now)
+  if state ~= 'active' then return {'not_active', state} end
+  line[#line + 1] = task
+  task = redis.call('HGET', K .. 'task:' .. task, 'parent')
+end
+for _, one in ipairs(line) do
+  for _, name in ipairs(names) do
+    local found = redis.call('HMGET', K .. 'task:' .. one, name, 'max_' .. name)
+    local limit = tonumber(found[2] or '9007199254740991')
+    if amounts[name] > 0 and tonumber(found[1]) + amounts[name] > limit then return {'exhausted', one, name} end
+  end
+end
+for _, one in ipairs(line) do
+  for _, name in ipairs(names) do
+    if amounts[name] > 0 then
+      redis.call('HINCRBY', K .. 'task:' .. one, name, string.format('%.0f', amounts[name]))
+    end
+  end
+end
+local spent = table.concat(redis.call('HMGET', K .. 'task:' .. id, unpack(names)), ' ')
+if operation ~= '' then redis.call('HSET', K .. 'operations:' .. id, operation, spent) end
+return {'reserved', spent}
+`)
+
+const DUE = script(
+  `
+local answer, limit = {'due'}, tonumber(arg(2))
+local seen = {}
+local function take(ids)
+  for _, id in ipairs(ids) do
+    if not seen[id] and #answer <= limit then
+      seen[id] = true
+      answer[#answer + 1] = id
+    end
+  end
+end
+take(redis.call('ZRANGE', K .. 'tasks:deadline', '-inf', arg(1), 'BYSCORE', 'LIMIT', 0, limit))
+take(redis.call('ZRANGE', K .. 'tasks:heartbeat', '-inf', '(' .. arg(1), 'BYSCORE', 'LIMIT', 0, limit))
+return answer
+`,
+  { critical: true },
+)
+
+const PRUNE = script(
+  `
+local old = redis.call('ZRANGE', K .. 'tasks:ended', '-inf', '(' .. arg(1), 'BYSCORE', 'LIMIT', 0, 200)
+for _, id in ipairs(old) do
+  local root, parent = unpack(redis.call('HMGET', K .. 'task:' .. id, 'root', 'parent'))
+  if root then redis.call('LREM', K .. 'tree:' .. root, 1, id) end
+  if parent then redis.call('LREM', K .. 'children:' .. parent, 1, id) end
+  redis.call('DEL', K .. 'task:' .. id, K .. 'children:' .. id, K .. 'operations:' .. id)
+  redis.call('ZREM', K .. 'tasks', id)
+  redis.call('ZREM', K .. 'tasks:ended', id)
+end
+return {#old > 0 and 'more' or 'done'}
+`,
+  { critical: true },
+)
+
+const PAGE = 100
+
+export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
+  const { redis } = deps
+  return {
+    open: async (task, now) => {
+      const values = [task.id, task.parent ?? '', now, task.root, task.createdAt, '', ...fieldsOf(task)]
+      const reply = await redis.run(OPEN, values)
+      const [outcome] = reply
+      if (outcome !== 'opened' && outcome !== 'exists' && outcome !== 'parent_not_active') throw unexpected(reply)
+      return outcome
+    },
+    get: async (id) => toTasks(await redis.run(GET, [id]))[0],
+    tree: async (root) => toTasks(await redis.run(TREE, [root])),
+    list: async ({ agent, subject, state, limit }) => {
+      const found: Task[] = []
+      for (let from = 0; found.length < limit; from += PAGE) {
+        const page = toTasks(await redis.run(NEWEST, [from, from + PAGE - 1]))
+        if (page.length === 0) break
+        found.push(
+          ...page.filter(
+            (task) =>
+              (agent === undefined || task.agent === agent) &&
+              (subject === undefined || task.subject.id === subject) &&
+              (state === undefined || task.state === state),
+          ),
+        )
+      }
+      return found.slice(0, limit)
+    },
+    end: async (id, state, reason, at) => {
+      const reply = await redis.run(END, [id, state, reason, at])
+      if (reply[0] !== 'ended') throw unexpected(reply)
+      return reply.slice(1)
+    },
+    beat: async (id, now) => (await redis.run(BEAT, [id, now]))[0] === 'done',
+    reserve: async (id, amount, now) => {
+      checkAmount(amount)
+      const operation = amount.operationId === undefined ? '' : short(amount.operationId)
+      return toAnswer(await redis.run(RESERVE, [id, operation, now, amount.calls, amount.exchanges, amount.cost]))
+    },
+    due: async (now, limit) => (await redis.run(DUE, [now, limit])).slice(1),
+    prune: async (before) => {
+      // In parts: one script may not hold up everybody else.
+      while ((await redis.run(PRUNE, [before]))[0] === 'more');
+    },
+  }
+}
+
+function fieldsOf(task: Task): readonly (string | number)[] {
+  const { state, heartbeatBy, endedAt, endedReason, spent, ...fixed } = task
+  const fields: [string, string | number | undefined][] = [
+    ['fixed', JSON.stringify(fixed)],
+    ['root', task.root],
+    ['state', state],
+    ['deadline', task.deadline],
+    ['heartbeat_seconds', task.heartbeatSeconds],
+    ['heartbeat_by', heartbeatBy],
+    ['ended_at', endedAt],
+    ['ended_reason', endedReason],
+    ['calls', spent.calls],
+    ['exchanges', spent.exchanges],
+    ['cost', spent.cost],
+    ['max_calls', task.budget.maxCalls],
+    ['max_exchanges', task.budget.maxExchanges],
+    ['max_cost', task.budget.maxCost],
+  ]
+  return fields.flatMap(([name, value]) => (value === undefined ? [] : [name, value]))
+}
+
+function toTasks(reply: Reply): readonly Task[] {
+  if (reply[0] !== 'tasks' || (reply.length - 1) % FIELDS !== 0) throw unexpected(reply)
+  const tasks: Task[] = []
+  for (let index = 1; index < reply.length; index += FIELDS) {
+    const [fixed, state, heartbeatBy, endedAt, endedReason, calls, exchanges, cost] = reply.slice(index, index + FIELDS)
+    if (!fixed || !state) throw unexpected(reply)
+    tasks.push({
+      ...(JSON.parse(fixed) as Omit<Task, 'state' | 'spent'>),
+      state: state as TaskState,
+      ...(heartbeatBy ? { heartbeatBy: Number(heartbeatBy) } : {}),
+      ...(endedAt ? { endedAt: Number(endedAt), endedReason: endedReason ?? '' } : {}),
+      spent: { calls: Number(calls), exchanges: Number(exchanges), cost: Number(cost) },
+    })
+  }
+  return tasks
+}
+
+function toAnswer(reply: Reply): ReservationAnswer {
+  const [outcome, one, two] = reply
+  if (outcome === 'reserved') {
+    const [calls, exchanges, cost] = (one ?? '').split(' ').map(Number)
+    if (calls === undefined || exchanges === undefined || cost === undefined) throw unexpected(reply)
+    return { outcome, spent: { calls, exchanges, cost } }
+  }
+  if (outcome === 'exhausted' && one !== undefined && (two === 'calls' || two === 'exchanges' || two === 'cost')) {
+    return { outcome, of: one, budget: two }
+  }
+  if (outcome === 'not_active' && one !== undefined) return { outcome, state: one as TaskState | 'unknown' }
+  throw unexpected(reply)
+}

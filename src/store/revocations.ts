@@ -1,0 +1,20 @@
+/** What both adapters of the revocation log share. */
+import { DIMENSIONS, MAX_SHAPES } from '@errand/verifier/shapes.ts'
+import type { Revocation } from '../revoke/revocation-log.ts'
+
+/** Single dimensions and "everything" always have room: no conjunction can block a kill switch. */
+export const MAX_CONJUNCTIONS = MAX_SHAPES - DIMENSIONS.length - 1
+
+export const banInForce = (entry: Pick<Revocation, 'mode' | 'readmitted' | 'banUntil'>, now: number): boolean =>
+  entry.mode === 'ban' && entry.readmitted === undefined && (entry.banUntil === undefined || now < entry.banUntil)
+
+/** What a listener throws is its own bug: the entry stands, and so does everybody else's. */
+export function tell(listener: (entry: Revocation) => void, entry: Revocation): void {
+  try {
+    listener(entry)
+  } catch (error) {
+    setImmediate(() => {
+      throw error
+    })
+  }
+}
