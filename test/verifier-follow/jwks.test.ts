@@ -21,10 +21,12 @@ let headers: Record<string, string>
 let status: number
 let fetches: number
 let jwks: Jwks
+let problems: string[]
 
 beforeEach(() => {
   local = 0
   fetches = 0
+  problems = []
   status = 200
   headers = { 'cache-control': 'public, max-age=100' }
   set = { keys: [member(one, 'a')] }
@@ -38,6 +40,7 @@ beforeEach(() => {
     monotonic: () => local,
     random: () => 0.5,
     timeoutMs: 1000,
+    onProblem: (problem) => problems.push(String(problem)),
   })
 })
 
@@ -88,6 +91,8 @@ describe('the cache of keys', () => {
       expect(await jwks.find('b', 'token')).toEqual({ ok: false, fault: 'unknown_kid' })
       expect(await jwks.find('a', 'token')).toMatchObject({ ok: true })
     }
+    expect(problems).toHaveLength(bad.length)
+    expect(problems[0]).toContain('not public')
     local = 100_001
     await expect(jwks.find('a', 'token')).rejects.toThrow(ServiceUnavailable)
   })

@@ -228,6 +228,8 @@ export function createFollower(deps: FollowerDeps): Follower {
     for (let round = 0; round < POLLS_BEFORE_STREAMING_AGAIN && !closing.signal.aborted; round++) {
       const to = await stateWithKey()
       await pull(to, to.epoch() === undefined, 1)
+      // A service that went back has nothing to wait for, and answers at once.
+      if (to.forked()) await pause(1000)
     }
   }
 

@@ -62,32 +62,47 @@ export async function open(fetch: Fetch, url: string, init: RequestInit): Promis
 }
 
 export async function fetchText(fetch: Fetch, url: string, options: FetchOptions): Promise<Fetched> {
-  const timeout = AbortSignal.timeout(options.timeoutMs)
-  const response = await open(fetch, url, {
-    method: options.method ?? 'GET',
-    signal: options.signal ? AbortSignal.any([timeout, options.signal]) : timeout,
-    ...(options.headers ? { headers: options.headers } : {}),
-    ...(options.body === undefined ? {} : { body: options.body }),
-  })
+  const { signal } = options
+  // Not AbortSignal.any: a long-lived signal would keep what each request made of it.
+  const ending = new AbortController()
+  const abort = () => ending.abort()
+  const timer = setTimeout(abort, options.timeoutMs)
+  timer.unref()
+  signal?.addEventListener('abort', abort)
+  if (signal?.aborted) abort()
+  try {
+    const response = await open(fetch, url, {
+      method: options.method ?? 'GET',
+      signal: ending.signal,
+      ...(options.headers ? { headers: options.headers } : {}),
+      ...(options.body === undefined ? {} : { body: options.body }),
+    })
+    return { status: response.status, headers: response.headers, text: await readBounded(response, options.maxBytes) }
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
+async function readBounded(response: Response, maxBytes: number): Promise<string> {
+  const reader = response.body?.getReader()
+  if (!reader) return ''
   const chunks: Uint8Array[] = []
   let size = 0
-  const reader = response.body?.getReader()
   try {
-    while (reader) {
-      const { done, value } = await reader.read()
-      if (done) break
-      size += value.byteLength
-      if (size > options.maxBytes) {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      size += next.value.byteLength
+      if (size > maxBytes) {
         await reader.cancel()
-        throw new ServiceUnavailable(`an answer of more than ${options.maxBytes} bytes`)
+        throw new ServiceUnavailable(`an answer of more than ${maxBytes} bytes`)
       }
-      chunks.push(value)
+      chunks.push(next.value)
     }
   } catch (cause) {
     if (cause instanceof ServiceUnavailable) throw cause
     throw new ServiceUnavailable('the answer broke off', { cause })
   }
-  return { status: response.status, headers: response.headers, text: Buffer.concat(chunks).toString('utf8') }
+  return Buffer.concat(chunks).toString('utf8')
 }
 
 /** The answer's JSON object where the status is 200; otherwise throws. */

@@ -36,7 +36,7 @@ export {
 export { type NodeRequest, nodeMiddleware, toVerifyRequest } from './middleware-node.ts'
 export type { ReplayGuard } from './replay.ts'
 export type { VerifyRequest } from './request.ts'
-export type { Route } from './routes.ts'
+export type { Route, RoutedRequest } from './routes.ts'
 export {
   type Authenticated,
   type Call,

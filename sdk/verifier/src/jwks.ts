@@ -36,6 +36,7 @@ export interface JwksDeps {
   readonly monotonic: () => number
   readonly random: () => number
   readonly timeoutMs: number
+  readonly onProblem: (problem: unknown) => void
 }
 
 /** The keys of a set, or why all of it is refused. */
@@ -64,7 +65,7 @@ function usable(jwk: { readonly [name: string]: unknown }): FoundKey {
   return key.ok ? key : { ok: false, fault: 'bad_key' }
 }
 
-export function createJwks({ url, fetch, monotonic, random, timeoutMs }: JwksDeps): Jwks {
+export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem }: JwksDeps): Jwks {
   let current: KeySet | undefined
   let attemptedAt = Number.NEGATIVE_INFINITY
   let running: Promise<void> | undefined
@@ -93,6 +94,7 @@ export function createJwks({ url, fetch, monotonic, random, timeoutMs }: JwksDep
           },
           (error: unknown) => {
             problem = error // the last good set serves until it expires by itself
+            onProblem(error)
           },
         )
         .finally(() => {

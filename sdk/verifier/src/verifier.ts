@@ -190,21 +190,23 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const random = options.random ?? Math.random
   const maxLifetimeSeconds = options.maxTokenLifetimeSeconds ?? MAX_TOKEN_LIFETIME_SECONDS
   const proofMaxAgeSeconds = options.proofMaxAgeSeconds ?? 60
-  const loosest = Math.max(...Object.values(staleness))
+  // Where each call is introspected, the state only has to say who is dead.
+  const loosest = Math.max(...Object.values(staleness)) || Number.POSITIVE_INFINITY
   const startedAt = Math.floor(now())
 
+  const onProblem = options.onProblem ?? (() => undefined)
   const jwks = createJwks({
     url: endpoint(serviceUrl, '/.well-known/jwks.json'),
     fetch,
     monotonic,
     random,
     timeoutMs: TIMEOUT_MS,
+    onProblem,
   })
   // Tools have client_ids of a form that agents cannot have: a tool and an agent may both be called payments.
   const clientId = `tool:${tool}`
   const client: ServiceClient | undefined =
     key && createServiceClient({ issuer, serviceUrl, clientId, key, fetch, now, timeoutMs: TIMEOUT_MS })
-  const onProblem = options.onProblem ?? (() => undefined)
   const follower: Follower | undefined =
     client && createFollower({ issuer, serviceUrl, fetch, jwks, client, now, monotonic, random, onProblem })
   const router = createRouter(options.routes ?? [])
