@@ -399,7 +399,7 @@ describe('what goes wrong', () => {
   })
 })
 
-it('T1 shows no token and no key however agent, evidence, task and token are printed', async () => {
+it('shows no token and no key however agent, evidence, task and token are printed', async () => {
   const service = await errand()
   const { agent } = agentAt(service.url)
   const task = await agent.task(details)

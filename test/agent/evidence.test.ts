@@ -59,7 +59,7 @@ describe('private_key_jwt', () => {
     expect(decode(service.at('/tasks')[0]!.headers.authorization!.split(' ')[1]).header.kid).toBe('other')
   })
 
-  it('T1 refuses other keys without quoting them', () => {
+  it('refuses other keys without quoting them', () => {
     const rsa = pem(generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey)
     const p384 = pem(generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey)
     const { d: secret, ...publicOnly } = jwk
@@ -76,7 +76,7 @@ describe('private_key_jwt', () => {
     }
   })
 
-  it('T1 shows the client and not the key', () => {
+  it('shows the client and not the key', () => {
     const evidence = privateKeyJwt({ clientId: 'research', key: jwk })
     expect(inspect(evidence)).toBe('Evidence {"kind":"private_key_jwt","clientId":"research"}')
     expect(JSON.stringify(evidence)).toBe('{"kind":"private_key_jwt","clientId":"research"}')

@@ -10,7 +10,7 @@ import type { Transport } from './transport.ts'
 /** A value, or where to read it each time it is needed (SVIDs are short-lived and rotated). */
 export type Provided<T> = T | (() => T | Promise<T>)
 
-export interface Credential {
+interface Credential {
   /** `client_assertion_type` and `client_assertion`, where the evidence is an assertion. */
   readonly assertion?: { readonly type: string; readonly jwt: string }
   /** Where the evidence is the connection itself, the id it is claimed for. */

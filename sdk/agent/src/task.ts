@@ -108,7 +108,7 @@ export interface TaskDeps {
   readonly heartbeats: Set<ReturnType<typeof setInterval>>
 }
 
-export interface Held {
+interface Held {
   readonly token: TaskToken
   readonly issuedAt: number
 }

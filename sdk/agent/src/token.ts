@@ -73,7 +73,7 @@ export function readTokenAnswer(answer: Json, sentAt: number): TaskToken {
     tokenType: tokenType as 'DPoP' | 'Bearer',
     scope: typeof scope === 'string' && scope !== '' ? scope.split(' ') : [],
     authorizationDetails: Array.isArray(details) ? (details as readonly ToolAuthorization[]) : [],
-    expiresAt: sentAt + (typeof life === 'number' && life > 0 ? life : 0),
+    expiresAt: Math.floor(sentAt) + (typeof life === 'number' && life > 0 ? life : 0),
     taskId,
     decisionId,
   }
