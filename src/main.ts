@@ -22,7 +22,7 @@ import { createMetrics } from './http/metrics.ts'
 import type { Env } from './http/route.ts'
 import { type Listener, listen } from './http/server.ts'
 import { openKeyRing } from './keys/key-ring.ts'
-import { prepareMaterial } from './keys/material.ts'
+import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
 import { ok, refuse } from './oauth/refusal.ts'
 import { createAcks } from './revoke/acks.ts'
@@ -137,7 +137,15 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     const onHangUp = () => void holder.reload()
     process.on('SIGHUP', onHangUp)
     closing.push(() => void process.off('SIGHUP', onHangUp))
-    const { settings } = holder.current()
+    const { settings, agents, machines } = holder.current()
+    if (settings.mode === 'production') {
+      refuseDevelopmentKeys([
+        ...agents.all.flatMap(({ keys, file }) => keys.map(({ kid }) => ({ kid, from: file }))),
+        ...machines.all.flatMap(({ keys, clientId }) =>
+          keys.map(({ kid }) => ({ kid, from: `the keys of ${clientId}` })),
+        ),
+      ])
+    }
     const logger = options.logger ?? pino({ level: settings.log.level }, pino.destination({ fd: 2, sync: false }))
     const sealer = createSealer(material.rootKey)
 
@@ -194,7 +202,7 @@ async function openAudit({
     folder: join(dataDir, 'audit'),
     now: nowMs,
     subjectVault,
-    onChange: (state) => logger[state === 'working' ? 'info' : 'error']({ state }, 'audit log'),
+    onChange: (state) => logger[state === 'working' || state === 'closed' ? 'info' : 'error']({ state }, 'audit log'),
   })
 }
 
@@ -213,6 +221,16 @@ interface Rooms {
 async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing }: Rooms) {
   const { settings } = holder.current()
   const { issuer } = settings
+  const audit: AuditLog = {
+    logId: log.logId,
+    append: (event) => log.append(event),
+    // Every client begins without a nonce and is given one: the ordinary way of RFC 9449 §8 is no refusal to count.
+    countStranger: (source, reason) => {
+      if (reason !== 'nonce_missing') log.countStranger(source, reason)
+    },
+    healthy: () => log.healthy(),
+    close: () => log.close(),
+  }
   const base = issuer.replace(/\/$/, '')
   const mtls = settings.listen.mtls
   const mtlsBase = mtls && `https://${new URL(issuer).hostname}:${mtls.port}`
@@ -252,7 +270,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     now,
     log: stores.revocations,
     tasks: stores.tasks,
-    audit: log,
+    audit,
     onUnrecorded: (type) => metrics.unrecorded(type),
   })
   const feedKey = sealer.derive('feed-values', 32)
@@ -307,7 +325,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     readers.set(directory, made)
     return made
   }
-  const common = { now, nowMs, tasks: stores.tasks, revocations: stores.revocations, audit: log, readSubject }
+  const common = { now, nowMs, tasks: stores.tasks, revocations: stores.revocations, audit, readSubject }
   const exchange = createExchange({
     ...common,
     directory: () => holder.current(),
@@ -342,7 +360,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       acks: createAcks(),
       keys: ring,
       rotation,
-      audit: log,
+      audit,
       reader: log,
       storeHealthy: () => stores.healthy(),
       limits: createLimits({ maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests, monotonic }),

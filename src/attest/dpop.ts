@@ -71,7 +71,8 @@ export function createDpop(deps: DpopDeps): Dpop {
       })
       if (!proof.ok) return refuse(proof.fault, slot, proof.detail === undefined ? {} : { detail: proof.detail })
       const { jkt, jti, iat, nonce } = proof.value
-      if (nonce === undefined ? deps.requireNonce : !isOurs(nonce, clientHint)) return refuse('nonce_stale', slot)
+      if (nonce === undefined && deps.requireNonce) return refuse('nonce_missing', slot)
+      if (nonce !== undefined && !isOurs(nonce, clientHint)) return refuse('nonce_stale', slot)
       return ok({
         jkt,
         slot,

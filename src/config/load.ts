@@ -61,17 +61,22 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const label = basename(dir) || dir
   const problems: Problem[] = []
   const texts = new Map<string, string>()
+  // A file that could not be read would make names elsewhere look unknown that are not.
+  let complete = true
 
   async function read<N extends SchemaName>(name: N, path: string): Promise<Read<N> | undefined> {
     const text = await textOf(path)
+    complete &&= text !== undefined
     if (text === undefined) return undefined
     const yaml = readYaml(`${label}/${path}`, text)
     if (!yaml.ok) {
+      complete = false
       problems.push(...yaml.problems)
       return undefined
     }
     const shaped = shape(name, yaml.value)
     if (!shaped.ok) {
+      complete = false
       problems.push(...shaped.problems)
       return undefined
     }
@@ -143,8 +148,6 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     const text = await textOf(`policies/${file}`)
     if (text !== undefined) policyFiles.push({ file: `${label}/policies/${file}`, text })
   }
-  // What did not get this far would make others look wrong that are not.
-  const complete = problems.length === 0
 
   const tools: Tool[] = []
   for (const { yaml, value, report } of toolFiles)
@@ -281,7 +284,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       tools: { all: tools, byName: by(tools, 'name'), byAudience: by(tools, 'audience') },
       issuers: { all: issuers, byIss: by(issuers, 'issuer') },
       trustDomains: { all: trustDomains, byName: by(trustDomains, 'name') },
-      machines: { byClientId: by(machines, 'clientId') },
+      machines: { all: machines, byClientId: by(machines, 'clientId') },
       decide: createDecide(policies.set),
       policyDigest: policies.set.digest,
       digest: digestOf(texts, keyFiles.texts, overrides),

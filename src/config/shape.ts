@@ -1,7 +1,7 @@
 /** Checks a file against its schema, and says what is wrong with it as a person would. */
 import type { z } from 'zod'
 import type { Problem, ProblemCode } from '../policy/problem.ts'
-import { didYouMean } from '../policy/suggest.ts'
+import { didYouMean, nearest } from '../policy/suggest.ts'
 import { CONFIG_SCHEMAS, jsonSchemaOf, type SchemaName } from './json-schemas.ts'
 import type { YamlFile } from './yaml.ts'
 
@@ -14,7 +14,22 @@ export type Shaped<N extends SchemaName> =
 export function shape<N extends SchemaName>(name: N, yaml: YamlFile): Shaped<N> {
   const parsed = CONFIG_SCHEMAS[name].safeParse(yaml.data ?? {})
   if (parsed.success) return { ok: true, value: parsed.data as z.output<(typeof CONFIG_SCHEMAS)[N]> }
-  return { ok: false, problems: parsed.error.issues.flatMap((issue) => problemsOf(issue, yaml, name)) }
+  const { issues } = parsed.error
+  // A key that is missing because it is misspelt is one mistake, told once.
+  const meant = new Set(
+    issues.flatMap((issue) => {
+      if (issue.code !== 'unrecognized_keys') return []
+      const known = keysAt(name, issue.path, yaml.data)
+      return issue.keys.flatMap((key) => JSON.stringify([...issue.path, nearest(key, known)]))
+    }),
+  )
+  const told = issues.filter(
+    (issue) =>
+      issue.code === 'unrecognized_keys' ||
+      valueAt(yaml.data, issue.path) !== undefined ||
+      !meant.has(JSON.stringify(issue.path)),
+  )
+  return { ok: false, problems: told.flatMap((issue) => problemsOf(issue, yaml, name)) }
 }
 
 function problemsOf(issue: Issue, yaml: YamlFile, name: SchemaName): readonly Problem[] {
@@ -73,20 +88,14 @@ function problemsOf(issue: Issue, yaml: YamlFile, name: SchemaName): readonly Pr
       if (nearest)
         return nearest.flatMap((inner) => problemsOf({ ...inner, path: [...path, ...inner.path] } as Issue, yaml, name))
       if ('discriminator' in issue) {
-        const key = 'kind'
-        const given = valueAt(yaml.data, [...path, key])
-        const options = discriminators(name, path)
-        return given === undefined
-          ? one('missing_key', `${key} is missing: one of ${options.join(', ')}`)
-          : [
-              {
-                file,
-                ...yaml.placeOf([...path, key]),
-                code: 'bad_value',
-                message: `${key}: ${shown(given)} is not one of ${options.join(', ')}`,
-                ...didYouMean(String(given), options),
-              },
-            ]
+        const options = discriminators(name, path.slice(0, -1))
+        return value === undefined
+          ? one('missing_key', `is missing: one of ${options.join(', ')}`)
+          : one(
+              'bad_value',
+              `${shown(value)} is not one of ${options.join(', ')}`,
+              didYouMean(String(value), options).suggestion,
+            )
       }
       return one('bad_value', `${shown(value)} is not in a form that is understood here`)
     }

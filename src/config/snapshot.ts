@@ -27,7 +27,10 @@ export interface Snapshot {
     byName(name: string): TrustDomain | undefined
   }
   /** Administrators and tools that authenticate by key. */
-  readonly machines: { byClientId(clientId: string): MachineClient | undefined }
+  readonly machines: {
+    readonly all: readonly MachineClient[]
+    byClientId(clientId: string): MachineClient | undefined
+  }
   readonly decide: Decide
   /** Short digest of the policy set. */
   readonly policyDigest: string

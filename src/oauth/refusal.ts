@@ -121,6 +121,7 @@ const table = {
   proof_duplicate: 'dp',
   proof_required: 'dp',
   proof_invalid: 'dp',
+  nonce_missing: 'nonce',
   nonce_stale: 'nonce',
   key_switch: 'dp',
   replay_guard_unavailable: 'un',

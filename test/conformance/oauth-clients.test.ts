@@ -1,5 +1,6 @@
 /** RFC 8693, 8414, 9449, 7523 and 7662, as clients nobody here wrote understand them. */
 import { execFileSync, spawnSync } from 'node:child_process'
+import type { webcrypto } from 'node:crypto'
 import { createRemoteJWKSet, importJWK, jwtVerify } from 'jose'
 import * as oauth from 'oauth4webapi'
 import * as client from 'openid-client'
@@ -24,7 +25,7 @@ const parameters = async (more: Record<string, string> = {}) => ({
 
 const agentKey = async (name: string) => {
   const jwk = await running.jwk(`agents/${name}.jwk`)
-  return { key: (await importJWK(jwk, 'ES256')) as CryptoKey, kid: jwk.kid! }
+  return { key: (await importJWK(jwk, 'ES256')) as webcrypto.CryptoKey, kid: jwk.kid! }
 }
 
 describe('openid-client', () => {
