@@ -278,7 +278,9 @@ describe('gaps, repetitions, steps back', () => {
     await sync()
     const [one, two] = await liveFrames(2)
     state.connected()
-    expect(state.frame(two!)).toBe('gap')
+    expect(state.frame(two!)).toBe('missing')
+    expect(state.frame(one!)).toBe('gap')
+    expect(state.ageSeconds()).toBe(Number.POSITIVE_INFINITY)
     state.connected()
     expect(state.frame(one!)).toBe('applied')
     expect(state.frame(one!)).toBe('gap')
@@ -301,6 +303,20 @@ describe('gaps, repetitions, steps back', () => {
     expect(state.epoch()).toEqual({ generation: 0, sequence: 2 })
     expect(state.verdict([hop('0.0', { jti: 'j0' })], 30)).toEqual({ kind: 'dead', hop: 0 })
     expect(state.ageSeconds()).toBeCloseTo(before + 20, 6)
+  })
+
+  test('entries that came before the connection are missing until a delta brings them, and the chain goes on', async () => {
+    await sync()
+    await log.add(revocation({ jti: 'before' }))
+    pass(1000)
+    await vi.advanceTimersByTimeAsync(1000)
+    const [one, two] = await liveFrames(2)
+    state.connected()
+    expect(state.frame(one!)).toBe('missing')
+    expect(state.verdict([hop('0.0', { jti: 'x' })], 30)).toMatchObject({ kind: 'stale' })
+    expect(state.frame(toFrame((await feed.delta(state.epoch()!)).frame))).toBe('applied')
+    expect(state.frame(two!)).toBe('applied')
+    expect(state.verdict([hop('0.0', { jti: 'before' })], 30)).toEqual({ kind: 'dead', hop: 0 })
   })
 
   test('a heartbeat of another chain on one connection is a gap', async () => {

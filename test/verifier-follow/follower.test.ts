@@ -103,6 +103,36 @@ describe('the stream', () => {
     expect(ids[0]).toBe('0.1')
   })
 
+  test('loses nothing where the service sends no delta at its beginning', async () => {
+    let gate: (() => void) | undefined
+    service.intercept = async (path, asked) => {
+      if (path !== '/revocations/stream') return undefined
+      await new Promise<void>((resolve) => {
+        gate = resolve
+      })
+      const answer = await service.answer(asked)
+      let first = true
+      const filter = new TransformStream<Uint8Array, Uint8Array>({
+        transform(chunk, controller) {
+          if (!first) controller.enqueue(chunk)
+          first = false
+        },
+      })
+      return new Response(answer.body!.pipeThrough(filter), { headers: answer.headers })
+    }
+    const problems: unknown[] = []
+    const it = verifier(problems)
+    await it.ready()
+    await until(() => gate !== undefined)
+    await service.log.add(revocation({ jti: 'one' }))
+    gate!()
+    await until(() => service.streaming === 1)
+    await service.log.add(revocation({ jti: 'two' }))
+    await until(() => it.status()?.epoch === '0.2')
+    expect(it.status()?.entries).toBe(2)
+    expect(problems).toEqual([])
+  })
+
   test('L6 a frame that was taken out is noticed: the verifier re-syncs and misses nothing', async () => {
     let drop = 0
     service.intercept = async (path, asked) => {

@@ -8,7 +8,7 @@ const ASSERTION_LIFE_SECONDS = 60
 const MAX_ANSWER_BYTES = 65_536
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer' // RFC 7523 §2.2
 
-export interface Reservation {
+interface Reservation {
   readonly token: string
   readonly operation: string
   readonly calls: number

@@ -40,10 +40,10 @@ export type Verdict =
   | { readonly kind: 'stale'; readonly ageSeconds: number }
 
 /**
- * `gap`: something is missing or out of order, re-sync. `reset`: only a snapshot can help. `other_key`: the value
+ * `missing`: entries before it are not here, a delta brings them. `gap`: out of order, re-sync. `reset`: only a snapshot can help. `other_key`: the value
  * digests are made with another key.
  */
-export type FrameOutcome = 'applied' | 'old' | 'gap' | 'reset' | 'other_key'
+type FrameOutcome = 'applied' | 'old' | 'missing' | 'gap' | 'reset' | 'other_key'
 
 export interface FeedState {
   /** The epoch up to which every live entry is here. */
@@ -178,8 +178,8 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
     if (isForked() || isBehind() || !reached) return Number.POSITIVE_INFINITY
     const now = monotonic()
     let best = Number.POSITIVE_INFINITY
+    // Stamps are whole milliseconds, rounded down: one more is the most they can hide.
     for (const run of runs.values())
-      // Stamps are whole milliseconds, rounded down: one more is the most they can hide.
       for (const { offset, askedAt } of run.anchors)
         if (now - askedAt <= ANCHOR_LIFE_MS) best = Math.min(best, offset + now - run.covered + 1)
     return best
@@ -258,7 +258,7 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
           }
           chain = { run: frame.run, seq: frame.seq, digest: frame.digest }
         }
-        if (compareEpochs(frame.after!, reached) > 0) return 'gap'
+        if (compareEpochs(frame.after!, reached) > 0) return 'missing'
         if (compareEpochs(frame.epoch, frame.after!) < 0) {
           fork()
           return 'gap'

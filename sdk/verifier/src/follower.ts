@@ -210,6 +210,8 @@ export function createFollower(deps: FollowerDeps): Follower {
           if (!frame) throw new ServiceUnavailable('not a frame of the feed')
           alive()
           const outcome = apply(to, frame)
+          // Added between our last synchronisation and this connection.
+          if (outcome === 'missing') await pull(to, false)
           if (outcome === 'gap' || outcome === 'reset' || outcome === 'other_key') {
             void sync()
             throw new ServiceUnavailable(`the stream has a fault: ${outcome}`)

@@ -4,11 +4,9 @@ import { holdsSecret, importVerifyKey, type VerifyKey } from './signature.ts'
 import { isJsonObject, parseStrictJson } from './strict-json.ts'
 
 /** The JWKS member `errand_use`: a key counts only for its one purpose. */
-export type KeyUse = 'token' | 'feed'
-export type KeyFault = 'unknown_kid' | 'key_scope' | 'bad_key' | 'alg_not_allowed'
-export type FoundKey =
-  | { readonly ok: true; readonly value: VerifyKey }
-  | { readonly ok: false; readonly fault: KeyFault }
+type KeyUse = 'token' | 'feed'
+type KeyFault = 'unknown_kid' | 'key_scope' | 'bad_key' | 'alg_not_allowed'
+type FoundKey = { readonly ok: true; readonly value: VerifyKey } | { readonly ok: false; readonly fault: KeyFault }
 
 const MAX_BYTES = 262_144
 const MAX_KEYS = 64

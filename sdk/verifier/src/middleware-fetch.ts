@@ -36,7 +36,7 @@ export async function verifyRequest(
   return verifier.authorize(caller, await verifier.route(routed(request, text)))
 }
 
-export function routed(request: Request, text?: () => Promise<string>): RoutedRequest {
+function routed(request: Request, text?: () => Promise<string>): RoutedRequest {
   return {
     method: request.method,
     url: request.url,

@@ -25,7 +25,7 @@ export interface RoutedRequest {
   readonly body: () => Promise<{ readonly text: string } | { readonly value: unknown } | 'too_large' | undefined>
 }
 
-export interface Unroutable {
+interface Unroutable {
   readonly refused: 'operation_unknown' | 'bad_arguments' | 'media_type' | 'body_too_large'
   readonly description: string
 }
