@@ -15,6 +15,7 @@ import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
 import { taskAuthority } from './exchange.ts'
+import { boundKey, taskIdFor } from './retry.ts'
 
 export interface TaskRequest {
   readonly details: RequestDetails
@@ -23,6 +24,8 @@ export interface TaskRequest {
   /** Narrows the task's authority; absent is all that subject and ceiling allow. */
   readonly requested?: readonly Grant[]
   readonly askedIn: 'request' | 'authorization_details'
+  /** Header `Idempotency-Key`. */
+  readonly idempotencyKey?: string
 }
 
 export interface OpenTaskDeps {
@@ -75,7 +78,10 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
     }
 
     const now = deps.now()
-    const id = newId('task')
+    const id = request.idempotencyKey === undefined ? newId('task') : retriedId(proven, request, facts.id)
+    const before = request.idempotencyKey === undefined ? undefined : await deps.tasks.get(id)
+    // The answer to the first try was lost: the same task, as it is now.
+    if (before) return ok(before)
     const answer = await deps.revocations.check({
       hops: [],
       issuing: {
@@ -127,6 +133,13 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
     return ok(task)
   }
 }
+
+/** The same key and the same request name the same task. */
+const retriedId = (proven: ProvenAgent, request: TaskRequest, subject: string): string =>
+  taskIdFor(
+    boundKey(proven, request.idempotencyKey!),
+    JSON.stringify([subject, request.details, request.requested ?? null]),
+  )
 
 async function subjectOf(
   deps: OpenTaskDeps,

@@ -130,6 +130,7 @@ const openRoute: Route = {
         details: details.value,
         ...(subject_token === undefined ? {} : { subject: { token: subject_token, type: subject_token_type! } }),
         ...asked.value,
+        ...(wire.idempotencyKey === undefined ? {} : { idempotencyKey: wire.idempotencyKey }),
       },
       wire.correlation,
     )

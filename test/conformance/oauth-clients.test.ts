@@ -31,16 +31,10 @@ const agentKey = async (name: string) => {
 describe('openid-client', () => {
   it('RFC 8414 §3 discovers us, exchanges a user token with DPoP, and accepts the answer', async () => {
     const { key, kid } = await agentKey('research')
-    const config = await client.discovery(
-      new URL(running.issuer),
-      'research',
-      {},
-      client.PrivateKeyJwt(
-        { key, kid },
-        { [client.modifyAssertion]: (_, payload) => void (payload['aud'] = running.issuer) },
-      ),
-      { algorithm: 'oauth2', execute: [client.allowInsecureRequests] },
-    )
+    const config = await client.discovery(new URL(running.issuer), 'research', {}, client.PrivateKeyJwt({ key, kid }), {
+      algorithm: 'oauth2',
+      execute: [client.allowInsecureRequests],
+    })
     const keyPair = await client.randomDPoPKeyPair('ES256')
     const DPoP = client.getDPoPHandle(config, keyPair)
     const answer = await client.genericGrantRequest(config, GRANT.exchange, await parameters(), { DPoP })
@@ -70,10 +64,7 @@ describe('oauth4webapi', () => {
     const as = await server()
     const { key, kid } = await agentKey('research')
     const me: oauth.Client = { client_id: 'research' }
-    const auth = oauth.PrivateKeyJwt(
-      { key, kid },
-      { [oauth.modifyAssertion]: (_, payload) => void (payload['aud'] = as.issuer) },
-    )
+    const auth = oauth.PrivateKeyJwt({ key, kid })
     const DPoP = oauth.DPoP(me, await oauth.generateKeyPair('ES256'))
     const ask = async () =>
       oauth.genericTokenEndpointRequest(as, me, auth, GRANT.exchange, await parameters(), {
@@ -109,10 +100,7 @@ describe('oauth4webapi', () => {
     const as = await server()
     const { key, kid } = await agentKey('research')
     const me: oauth.Client = { client_id: 'research' }
-    const auth = oauth.PrivateKeyJwt(
-      { key, kid },
-      { [oauth.modifyAssertion]: (_, payload) => void (payload['aud'] = as.issuer) },
-    )
+    const auth = oauth.PrivateKeyJwt({ key, kid })
     const DPoP = oauth.DPoP(me, await oauth.generateKeyPair('ES256'))
     const ask = async () =>
       oauth.genericTokenEndpointRequest(
@@ -135,10 +123,7 @@ describe('oauth4webapi', () => {
     const as = await server()
     const { key, kid } = await agentKey('triage')
     const me: oauth.Client = { client_id: 'triage' }
-    const auth = oauth.PrivateKeyJwt(
-      { key, kid },
-      { [oauth.modifyAssertion]: (_, payload) => void (payload['aud'] = as.issuer) },
-    )
+    const auth = oauth.PrivateKeyJwt({ key, kid })
     const DPoP = oauth.DPoP(me, await oauth.generateKeyPair('ES256'))
     const ask = () =>
       oauth.clientCredentialsGrantRequest(
@@ -157,16 +142,10 @@ describe('oauth4webapi', () => {
 describe('other verifiers', () => {
   const token = async (): Promise<string> => {
     const { key, kid } = await agentKey('research')
-    const config = await client.discovery(
-      new URL(running.issuer),
-      'research',
-      {},
-      client.PrivateKeyJwt(
-        { key, kid },
-        { [client.modifyAssertion]: (_, payload) => void (payload['aud'] = running.issuer) },
-      ),
-      { algorithm: 'oauth2', execute: [client.allowInsecureRequests] },
-    )
+    const config = await client.discovery(new URL(running.issuer), 'research', {}, client.PrivateKeyJwt({ key, kid }), {
+      algorithm: 'oauth2',
+      execute: [client.allowInsecureRequests],
+    })
     const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair('ES256'))
     return (await client.genericGrantRequest(config, GRANT.exchange, await parameters(), { DPoP })).access_token
   }
