@@ -56,14 +56,16 @@ export function explained(cli: Cli, record: Json): string[] {
   return [
     `${permitted ? colors.green('permitted') : colors.red('refused')} ${safe(record['decision_id'])}`,
     ...(known.length > 0 ? ['', ...known] : []),
-    ...(verdicts.length > 0 ? ['', ...intersection(cli, verdicts), ...why(verdicts)] : []),
+    ...(verdicts.length > 0 ? ['', ...intersection(cli, verdicts, texts(details['absent'])), ...why(verdicts)] : []),
   ]
 }
 
 /** Operation × operand. Operands are judged in order; after the one at which it was lost none is asked. */
-function intersection(cli: Cli, verdicts: readonly Json[]): string[] {
+function intersection(cli: Cli, verdicts: readonly Json[], absent: readonly string[]): string[] {
   const { colors } = cli
   const mark = (verdict: Json, at: number): string => {
+    // A root task has no parent, an autonomous one no subject: nothing was asked there.
+    if (absent.includes(OPERANDS[at]!)) return '–'
     if (verdict['permitted'] === true) return 'yes'
     const lost = OPERANDS.indexOf(verdict['lost_at'] as Operand)
     return lost < 0 || at > lost ? '·' : at === lost ? 'NO' : 'yes'

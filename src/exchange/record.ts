@@ -2,7 +2,7 @@
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import type { AuditEvent, Json } from '../audit/log.ts'
 import type { Refusal } from '../oauth/refusal.ts'
-import type { Decision } from '../policy/decision.ts'
+import type { Decision, Operand } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
 import type { TokenFacts } from '../tokens/issue.ts'
@@ -21,6 +21,13 @@ export const verdictRows = (decision: Decision): { readonly [name: string]: Json
     ...(verdict.reasons.length === 0 ? {} : { reasons: verdict.reasons }),
     ...(verdict.leastChange === undefined ? {} : { least_change: verdict.leastChange }),
   }))
+
+/** Operands that this exchange did not have: a root task has no parent, an autonomous one no subject. */
+const absentOperands = ({ subjectRights, parentGrants, task }: Standing): readonly Operand[] => [
+  ...(subjectRights ? [] : (['subject'] as const)),
+  ...('existing' in task ? [] : (['task'] as const)),
+  ...(parentGrants ? [] : (['parent'] as const)),
+]
 
 export function permitEvent(
   facts: TokenFacts,
@@ -60,6 +67,7 @@ export function permitEvent(
       kind: context.handOverTo === undefined ? 'access_token' : 'hand_over',
       opened_task: 'opens' in standing.task,
       evidence: proven.attested.kind,
+      absent: absentOperands(standing),
       verdicts: verdictRows(decision),
     },
   }
@@ -99,6 +107,7 @@ export function refusalEvent(
       ...(refusal.explanation?.next === undefined ? {} : { next: refusal.explanation.next }),
       ...(refusal.detail === undefined ? {} : { detail: refusal.detail }),
       ...(decision ? { verdicts: verdictRows(decision) } : {}),
+      ...(decision && standing ? { absent: absentOperands(standing) } : {}),
     },
   }
 }
