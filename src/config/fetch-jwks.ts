@@ -7,7 +7,7 @@ import http from 'node:http'
 import https from 'node:https'
 import type { JWK } from '../attest/registration.ts'
 import { Unavailable } from '../oauth/refusal.ts'
-import { isLoopbackHttp, isPublicAddress } from './addresses.ts'
+import { isLoopbackHttp, isPublicAddress, urlProblem } from './addresses.ts'
 import { type KeyAlgorithm, readPublicKeys } from './jwks.ts'
 
 const MAX_BYTES = 262_144
@@ -119,13 +119,11 @@ export const createFetchJwks =
   ({ development, resolve = resolveByDns }: { readonly development: boolean; readonly resolve?: Resolve }): FetchJwks =>
   (uri) =>
     new Promise((done, fail) => {
+      // Literal addresses and local names end here; other names are judged by what they resolve to, below.
+      const fault = urlProblem(uri, { development })
+      if (fault !== undefined) return fail(new Error(`url_forbidden: ${fault}`))
       const url = new URL(uri)
-      const loopback = development && isLoopbackHttp(uri)
-      if (!loopback && url.protocol !== 'https:') return fail(new Error('url_forbidden: https only'))
-      const bare = url.hostname.replace(/^\[|\]$/g, '')
-      // A literal address never passes through `lookup`.
-      const literal = /^[0-9.]+$/.test(bare) || bare.includes(':')
-      if (literal && !loopback && !isPublicAddress(bare)) return fail(new Error('url_forbidden: not a public address'))
+      const loopback = isLoopbackHttp(uri)
 
       const request = (loopback ? http : https).request(
         url,
