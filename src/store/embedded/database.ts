@@ -141,6 +141,8 @@ export function openDatabase(dataDir: string): EmbeddedDatabase {
       // Queued behind everything that was accepted.
       await write(() => undefined)
       closed = true
+      // libsql keeps the file open until its statements are collected: what is in the log goes to its place now.
+      db.pragma('wal_checkpoint(TRUNCATE)')
       db.close()
     },
   }
