@@ -20,6 +20,7 @@ interface Locked {
   readonly link?: boolean
   readonly dev?: boolean
   readonly hasInstallScript?: boolean
+  readonly optionalDependencies?: Readonly<Record<string, string>>
 }
 
 const MANIFESTS = ['package.json', 'sdk/verifier/package.json', 'sdk/agent/package.json']
@@ -62,6 +63,19 @@ describe('the supply chain', () => {
       'sdk/agent',
       'sdk/verifier',
     ])
+  })
+
+  it('U2 the lock file holds the packages of every platform, without which npm ci refuses it elsewhere', () => {
+    const found = (from: string, name: string): boolean => {
+      if (lock.packages[`${from === '' ? '' : `${from}/`}node_modules/${name}`]) return true
+      return from !== '' && found(from.slice(0, Math.max(0, from.lastIndexOf('/node_modules/'))), name)
+    }
+    const absent = installed.flatMap(([path, { optionalDependencies = {} }]) =>
+      Object.keys(optionalDependencies)
+        .filter((name) => !found(path, name))
+        .map((name) => `${path}: ${name}`),
+    )
+    expect(absent).toEqual([])
   })
 
   it('U2 every version is exact, and the lock file has it', () => {
