@@ -300,11 +300,12 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
       expect(await stores.tasks.due(START + 10, 10)).toEqual([late.id])
     })
 
-    it('lists the newest first, by agent, subject and state', async () => {
+    it('lists the newest first, by agent, SPIFFE id, subject and state', async () => {
       const { stores } = await world()
       const subject = { ...someTask().subject, id: 'company|bob' }
       const one = await opened(stores, { createdAt: START + 1, agent: 'triage' })
-      const two = await opened(stores, { createdAt: START + 2, agent: 'payments', subject })
+      const agentSpiffeId = 'spiffe://company.example/agents/payments'
+      const two = await opened(stores, { createdAt: START + 2, agent: 'payments', agentSpiffeId, subject })
       const three = await opened(stores, { createdAt: START + 3, agent: 'triage', subject })
       await stores.tasks.end(three.id, 'completed', 'done', START + 4)
       const ids = async (filter: object, limit = 10) =>
@@ -312,6 +313,8 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
       expect(await ids({})).toEqual([three.id, two.id, one.id])
       expect(await ids({}, 2)).toEqual([three.id, two.id])
       expect(await ids({ agent: 'triage' })).toEqual([three.id, one.id])
+      expect(await ids({ agentSpiffeId })).toEqual([two.id])
+      expect(await ids({ agentSpiffeId, agent: 'triage' })).toEqual([])
       expect(await ids({ subject: 'company|bob' })).toEqual([three.id, two.id])
       expect(await ids({ agent: 'triage', state: 'active' })).toEqual([one.id])
       expect(await ids({ agent: 'triage', subject: 'company|bob', state: 'active' })).toEqual([])

@@ -105,6 +105,7 @@ export function createTaskStore(deps: { db: EmbeddedDatabase }): TaskStore {
     list: async (filter) => {
       const wanted: [string, Value | undefined][] = [
         ['agent', filter.agent],
+        ["json_extract(fixed, '$.agentSpiffeId')", filter.agentSpiffeId],
         ['subject', filter.subject],
         ['state', filter.state],
       ]

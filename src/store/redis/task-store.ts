@@ -207,7 +207,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
     },
     get: async (id) => toTasks(await redis.run(GET, [id]))[0],
     tree: async (root) => toTasks(await redis.run(TREE, [root])),
-    list: async ({ agent, subject, state, limit }) => {
+    list: async ({ agent, agentSpiffeId, subject, state, limit }) => {
       const found: Task[] = []
       for (let from = 0; found.length < limit; from += PAGE) {
         const page = toTasks(await redis.run(NEWEST, [from, from + PAGE - 1]))
@@ -216,6 +216,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
           ...page.filter(
             (task) =>
               (agent === undefined || task.agent === agent) &&
+              (agentSpiffeId === undefined || task.agentSpiffeId === agentSpiffeId) &&
               (subject === undefined || task.subject.id === subject) &&
               (state === undefined || task.state === state),
           ),
