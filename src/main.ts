@@ -10,7 +10,7 @@ import { createSubjectVault } from './audit/subject-vault.ts'
 import { formatProblems } from './config/check.ts'
 import { listMaterial } from './config/first-start.ts'
 import { type ConfigHolder, createConfigHolder } from './config/holder.ts'
-import { loadConfig } from './config/load.ts'
+import { createConfigLoader } from './config/load.ts'
 import type { Snapshot } from './config/snapshot.ts'
 import { createProveAgent } from './exchange/authenticate.ts'
 import type { Directory } from './exchange/directory.ts'
@@ -129,7 +129,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       tools: wanted.tools.map((tool) => tool.name),
       userIssuer: wanted.issuers.length > 0,
     })
-    const load = () => loadConfig({ dir: configDir, keysDir, now })
+    const load = createConfigLoader({ dir: configDir, keysDir, now })
     const first = await load()
     if (!first.ok) throw new ConfigRefused(formatProblems(first.problems))
     const holder = createConfigHolder({ first: first.snapshot, load, now })

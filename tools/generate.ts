@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { renderConfigSchemas } from '../src/config/json-schemas.ts'
+import { renderPolicySchemaOf } from '../src/config/policy-schema.ts'
 import { ROUTES } from '../src/http/app.ts'
 import { filesUnder, ROOT } from './files.ts'
 import { describeApi } from './openapi.ts'
@@ -19,6 +20,7 @@ const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 const covered = coveredCases()
 const wanted = new Map([
   ...renderConfigSchemas(),
+  ['config/policies/schema.cedarschema', await renderPolicySchemaOf(join(ROOT, 'config'))],
   ['docs/openapi.json', `${JSON.stringify(describeApi(ROUTES, version), undefined, 2)}\n`],
   ['docs/security-cases.md', renderSecurityCases(covered)],
 ])

@@ -5,7 +5,7 @@ import type { z } from 'zod'
 import { agentSchema, errandSchema, issuerSchema, toolSchema } from './schemas.ts'
 import { readYaml } from './yaml.ts'
 
-export interface DevelopmentUser {
+interface DevelopmentUser {
   readonly groups: readonly string[]
   readonly claims: Readonly<Record<string, string | number | boolean | readonly string[]>>
 }

@@ -6,7 +6,7 @@ import { type KeyAlgorithm, readPublicKeys } from './jwks.ts'
 
 export type ReadFile = (path: string) => Promise<string>
 
-export type Outcome<T> =
+type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly code: ProblemCode; readonly message: string; readonly suggestion?: string }
 

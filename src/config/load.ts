@@ -25,8 +25,6 @@ import { type Shaped, shape } from './shape.ts'
 import type { Snapshot } from './snapshot.ts'
 import { FILE_BOUNDS, readYaml, type YamlFile } from './yaml.ts'
 
-export type { Overrides }
-
 export interface Loading {
   /** The folder config/. */
   readonly dir: string
@@ -52,6 +50,12 @@ interface Read<N extends SchemaName> {
   readonly yaml: YamlFile
   readonly value: Extract<Shaped<N>, { ok: true }>['value']
   readonly report: Reporter
+}
+
+/** Reads the same folder again and again: what was parsed and fetched once is kept. */
+export function createConfigLoader(loading: Loading): () => Promise<LoadResult> {
+  const { cedar = createCedar(), remoteKeys = createDefaultRemoteKeys(loading.now) } = loading
+  return () => loadConfig({ ...loading, cedar, remoteKeys })
 }
 
 export async function loadConfig(loading: Loading): Promise<LoadResult> {
@@ -160,7 +164,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     agents.push(await readAgent(value, yaml.file, { keyFiles, tools: toolsByName, report: complete ? report : quiet }))
   }
 
-  const remoteKeys = (loading.remoteKeys ?? defaultRemoteKeys(now))({ development })
+  const remoteKeys = (loading.remoteKeys ?? createDefaultRemoteKeys(now))({ development })
   const issuers: TrustedIssuer[] = []
   const trustDomains: TrustDomain[] = []
   const claims: Record<string, ClaimType> = {}
@@ -301,10 +305,15 @@ function by<K extends string, T extends { readonly [key in K]: string }>(
   return (value) => index.get(value)
 }
 
-const defaultRemoteKeys =
-  (now: () => number) =>
-  ({ development }: { readonly development: boolean }): RemoteKeys =>
-    createRemoteKeys({ fetch: createFetchJwks({ development }), now })
+function createDefaultRemoteKeys(now: () => number): (mode: { readonly development: boolean }) => RemoteKeys {
+  // One for each mode: what development may fetch is not found in production.
+  const made = new Map<boolean, RemoteKeys>()
+  return ({ development }) => {
+    const known = made.get(development) ?? createRemoteKeys({ fetch: createFetchJwks({ development }), now })
+    made.set(development, known)
+    return known
+  }
+}
 
 function digestOf(
   config: ReadonlyMap<string, string>,

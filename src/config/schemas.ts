@@ -268,7 +268,6 @@ export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIs
 export type ErrandFile = z.output<typeof errandSchema>
 export type AgentFile = z.output<typeof agentSchema>
 export type ToolFile = z.output<typeof toolSchema>
-export type IssuerFile = z.output<typeof issuerSchema>
 export type UserIssuerFile = z.output<typeof userIssuer>
 export type WorkloadIssuerFile = z.output<typeof workloadIssuer>
 export type Rights = z.output<typeof rights>

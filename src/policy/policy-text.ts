@@ -14,7 +14,7 @@ export const POLICY_BOUNDS = {
   accesses: 200,
 } as const
 
-export interface PolicyText {
+interface PolicyText {
   readonly text: string
   /** UTF-16 offset of `text` in the file. */
   readonly start: number
