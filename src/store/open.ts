@@ -9,6 +9,7 @@ import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import { lockDataDir } from './embedded/lock.ts'
 import { openEmbedded } from './embedded/open.ts'
+import { hasHistory } from './history.ts'
 import { openRedis } from './redis/open.ts'
 
 export interface Stores {
@@ -40,7 +41,9 @@ export async function openStores({ store, dataDir, now, monotonic }: OpenStoresD
   const lock = lockDataDir(dataDir)
   try {
     const stores =
-      store.kind === 'redis' ? await openRedis({ ...store, now, monotonic }) : openEmbedded({ dataDir, now })
+      store.kind === 'redis'
+        ? await openRedis({ ...store, mayBegin: !hasHistory(dataDir), now, monotonic })
+        : openEmbedded({ dataDir, now })
     return {
       ...stores,
       close: async () => {

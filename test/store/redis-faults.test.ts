@@ -1,5 +1,5 @@
 /** What the Redis stores answer while Redis is stopped, killed, full, unsafe or not ours. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
@@ -211,6 +211,19 @@ describe.skipIf(!redisIsHere())('when Redis fails', () => {
     await expect(stores.revocations.check({ hops: [] })).rejects.toMatchObject({ reason: 'sealed' })
     await expect(stores.replayGuard.spend('x', START + 60)).rejects.toMatchObject({ reason: 'sealed' })
     expect(await stores.healthy()).toBe(false)
+  })
+
+  it('begins anew on an empty Redis only where nothing has been recorded', async () => {
+    const server = await serve()
+    const dataDir = join(base, fresh('data'))
+    mkdirSync(join(dataDir, 'audit', '0a1b2c3d'), { recursive: true })
+    writeFileSync(join(dataDir, 'audit', '0a1b2c3d', '0.log'), 'record')
+    const settings = { kind: 'redis', url: server.url, prefix: 'errand' } as const
+    const openHere = () =>
+      openStores({ store: settings, dataDir, now: () => START, monotonic: () => performance.now() })
+    await expect(openHere()).rejects.toMatchObject({ code: 'data_damaged' })
+    await open(server.url)
+    opened.push(await openHere())
   })
 
   it('M11 goes on when the clock it compares with jumps: nothing is decided by it', async () => {

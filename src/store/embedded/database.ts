@@ -1,9 +1,10 @@
 /** The embedded database: one file, one process, and one fsync for everything that arrives in one tick. */
-import { chmodSync, existsSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Libsql from 'libsql'
 import { type Reason, Unavailable } from '../../oauth/refusal.ts'
 import { StoreFault } from '../fault.ts'
+import { hasHistory } from '../history.ts'
 import { createPrivate } from './lock.ts'
 import { FORMAT, SCHEMA } from './schema.ts'
 
@@ -11,14 +12,14 @@ export type Value = string | number | null
 export type Row = { readonly [column: string]: Value }
 
 /** libsql aborts the process on a boolean parameter and takes a lone null for an object: parameters always come as one list of these. */
-export interface Statement {
+interface Statement {
   /** Answers how many rows changed. */
   run(values: readonly Value[]): number
   one(values: readonly Value[]): Row | undefined
   all(values: readonly Value[]): readonly Row[]
 }
 
-export interface WriteOptions<T> {
+interface WriteOptions<T> {
   /** What is thrown where the write cannot be made durable. */
   readonly reason?: Reason
   /** Called at once after the commit, before anything else of this process runs and before the promise resolves. */
@@ -199,15 +200,6 @@ function migrate(db: Libsql.Database, path: string): void {
       `${path} has format ${found}, this version reads up to ${FORMAT}: run the newer version again; nothing was changed`,
     )
   }
-}
-
-/** Whether the folder has been in use: its state is then somewhere, and starting with none would un-revoke. */
-function hasHistory(dataDir: string): boolean {
-  const audit = join(dataDir, 'audit')
-  if (!existsSync(audit)) return false
-  return readdirSync(audit, { recursive: true, withFileTypes: true }).some(
-    (entry) => entry.isFile() && statSync(join(entry.parentPath, entry.name)).size > 0,
-  )
 }
 
 function fillReserve(path: string): void {

@@ -115,7 +115,7 @@ const afterSequence = (epoch: Epoch | undefined, generation: number): number => 
   return epoch.generation > generation ? Number.MAX_SAFE_INTEGER : epoch.sequence
 }
 
-export function toRevocation(row: Row): Revocation {
+function toRevocation(row: Row): Revocation {
   const base: NewRevocation = {
     id: String(row['id']),
     match: JSON.parse(String(row['match'])) as NewRevocation['match'],

@@ -66,6 +66,8 @@ export function script(body: string, options: { critical?: boolean } = {}): Scri
 export async function openRedisClient(deps: {
   url: string
   prefix: string
+  /** Whether a Redis that holds nothing is a beginning, and not a loss. */
+  mayBegin: boolean
   monotonic: () => number
 }): Promise<RedisClient> {
   const { monotonic } = deps
@@ -92,8 +94,14 @@ export async function openRedisClient(deps: {
 
   async function prepare(): Promise<void> {
     await inspectServer(redis)
-    await redis.setnx(`${base}generation`, '1')
+    if (deps.mayBegin) await redis.setnx(`${base}generation`, '1')
     const generation = await redis.get(`${base}generation`)
+    if (generation === null && !deps.mayBegin) {
+      throw new StoreFault(
+        'data_damaged',
+        'this data folder has an audit log, but Redis holds no state under this prefix: bring back its append-only file, or move the folder away to begin a new one',
+      )
+    }
     if (generation === null || !/^[1-9][0-9]{0,8}$/.test(generation)) throw new Error('unreadable generation')
     session = { clockAhead: await measureClock(), generation }
   }

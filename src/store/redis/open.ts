@@ -14,6 +14,7 @@ const BEAT = script("redis.call('INCR', K .. 'beats') return {'done'}")
 export async function openRedis(deps: {
   url: string
   prefix: string
+  mayBegin: boolean
   now: () => number
   monotonic: () => number
 }): Promise<Stores> {
