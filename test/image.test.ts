@@ -17,7 +17,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -27,6 +26,7 @@ import { parse } from 'yaml'
 import { shape } from '../src/config/shape.ts'
 import { readYaml } from '../src/config/yaml.ts'
 import { ROOT } from '../tools/files.ts'
+import { freePort } from './running.ts'
 
 const NOBODY = 65_534
 const read = (path: string) => readFileSync(join(ROOT, path), 'utf8')
@@ -299,12 +299,3 @@ describe.skipIf(!asRoot)('the tree of the image (built and started as root for n
     throw new Error(`it stopped instead of answering:\n${output}`)
   }
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
