@@ -65,14 +65,19 @@ export const errandSchema = section({
     .default('production')
     .describe('development admits loopback destinations over http; what it issues carries dev: true.'),
   listen: section({
-    host: z.string().min(1).max(255).default('127.0.0.1'),
-    port: limit(0, 65535).default(4460),
-    tls: section({ cert_file: keysPath, key_file: keysPath }).optional(),
+    host: z.string().min(1).max(255).default('127.0.0.1').describe('Address to listen on.'),
+    port: limit(0, 65535).default(4460).describe('HTTP, or HTTPS with tls; 0 takes any free port.'),
+    tls: section({
+      cert_file: keysPath.describe('Certificate chain (PEM) by path inside the keys folder.'),
+      key_file: keysPath.describe('Its private key (PEM) by path inside the keys folder.'),
+    })
+      .optional()
+      .describe('TLS on the main listener; read at start.'),
     mtls: section({
-      host: z.string().min(1).max(255).optional(),
-      port: limit(0, 65535).default(4461),
-      cert_file: keysPath,
-      key_file: keysPath,
+      host: z.string().min(1).max(255).optional().describe('Address to listen on; without it that of listen.host.'),
+      port: limit(0, 65535).default(4461).describe('HTTPS with client certificates.'),
+      cert_file: keysPath.describe('Certificate chain (PEM) by path inside the keys folder.'),
+      key_file: keysPath.describe('Its private key (PEM) by path inside the keys folder.'),
     })
       .optional()
       .describe('Listener for X.509-SVIDs and certificate-bound tokens.'),
@@ -87,44 +92,58 @@ export const errandSchema = section({
   }).prefault({}),
   store: z
     .discriminatedUnion('kind', [
-      section({ kind: z.literal('embedded') }),
+      section({ kind: z.literal('embedded').describe('State in one file of the data folder.') }),
       section({
-        kind: z.literal('redis'),
-        url,
+        kind: z.literal('redis').describe('State in Redis 7 or later, durable and without eviction.'),
+        url: url.describe('redis:// or rediss://, with user and password where it has them.'),
         prefix: z
           .string()
           .regex(/^[a-z][a-z0-9_-]{0,31}$/, { error: 'not a prefix' })
-          .default('errand'),
+          .default('errand')
+          .describe('First part of every key in Redis.'),
       }),
     ])
     .prefault({ kind: 'embedded' }),
   bounds: section({
-    max_body_bytes: limit(1024, 1_048_576).default(65_536),
-    max_header_bytes: limit(4096, 65_536).default(32_768),
-    request_timeout_seconds: limit(1, 120).default(10),
-    max_concurrent_requests: limit(1, 100_000).default(1024),
-    requests_per_second_per_client: limit(1, 1_000_000).default(500),
-    strangers_per_second_per_source: limit(1, 1_000_000).default(50),
+    max_body_bytes: limit(1024, 1_048_576).default(65_536).describe('Longest request body; beyond it 413.'),
+    max_header_bytes: limit(4096, 65_536).default(32_768).describe('All request headers together; beyond it 431.'),
+    request_timeout_seconds: limit(1, 120).default(10).describe('For a request to arrive whole; beyond it 408.'),
+    max_concurrent_requests: limit(1, 100_000).default(1024).describe('Requests worked on at once; beyond it 503.'),
+    requests_per_second_per_client: limit(1, 1_000_000)
+      .default(500)
+      .describe('At /token, by the client_id claimed; beyond it 429. Two seconds’ worth may come in a burst.'),
+    strangers_per_second_per_source: limit(1, 1_000_000)
+      .default(50)
+      .describe(
+        'Of one IPv4 address or IPv6 /64, at every endpoint; beyond it 429. Two seconds’ worth may come in a burst.',
+      ),
   }).prefault({}),
   tokens: section({
-    max_lifetime_seconds: limit(1, 300).default(300),
-    hand_over_lifetime_seconds: limit(1, 60).default(60),
-    idempotency_seconds: limit(1, 86_400).default(600),
+    max_lifetime_seconds: limit(1, 300).default(300).describe('Longest life of an access token.'),
+    hand_over_lifetime_seconds: limit(1, 60).default(60).describe('Life of a hand-over token.'),
+    idempotency_seconds: limit(1, 86_400).default(600).describe('How long an Idempotency-Key is remembered.'),
   }).prefault({}),
   tasks: section({
-    default_deadline_seconds: limit(1, 604_800).default(3600),
-    max_deadline_seconds: limit(1, 604_800).default(86_400),
-    max_actors: limit(1, 4).default(4),
+    default_deadline_seconds: limit(1, 604_800).default(3600).describe('Deadline of a task that names none.'),
+    max_deadline_seconds: limit(1, 604_800).default(86_400).describe('Longest deadline a task may ask for.'),
+    max_actors: limit(1, 4).default(4).describe('Longest chain of agents.'),
   }).prefault({}),
   dpop: section({
-    require_nonce: z.boolean().default(true),
-    nonce_lifetime_seconds: limit(5, 600).default(60),
-    proof_lifetime_seconds: limit(5, 300).default(60),
+    require_nonce: z
+      .boolean()
+      .default(true)
+      .describe('Whether proofs at our own endpoints must carry our nonce (RFC 9449 §8).'),
+    nonce_lifetime_seconds: limit(5, 600)
+      .default(60)
+      .describe('A nonce is accepted in the window in which it was given and the next one.'),
+    proof_lifetime_seconds: limit(5, 300).default(60).describe('Greatest age of a proof.'),
   }).prefault({}),
   keys: section({
-    lifetime_seconds: limit(60, 31_536_000).default(604_800),
-    overlap_seconds: limit(1, 2_592_000).default(3600),
-    jwks_max_age_seconds: limit(0, 86_400).default(300),
+    lifetime_seconds: limit(60, 31_536_000).default(604_800).describe('How long a signing key signs.'),
+    overlap_seconds: limit(1, 2_592_000).default(3600).describe('How long a signing key is published before it signs.'),
+    jwks_max_age_seconds: limit(0, 86_400)
+      .default(300)
+      .describe('Greatest max-age of the JWKS; not above overlap_seconds.'),
   }).prefault({}),
   policy: section({
     on_change: z
@@ -132,17 +151,21 @@ export const errandSchema = section({
       .default('cut')
       .describe('What a change of policies does to tokens that the old set decided.'),
   }).prefault({}),
-  audit: section({ mode: z.literal('strict').default('strict') }).prefault({}),
-  log: section({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
-  administrators: list(section({ client_id: clientId, ...keyFields })).describe('Who may administer, by key.'),
+  audit: section({ mode: z.literal('strict').default('strict').describe('No durable record, no token.') }).prefault({}),
+  log: section({
+    level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Of the service log on stderr.'),
+  }).prefault({}),
+  administrators: list(section({ client_id: clientId.describe('Its name in the audit log.'), ...keyFields })).describe(
+    'Who may administer, by key.',
+  ),
 })
 
 export const agentSchema = section({
-  client_id: clientId,
+  client_id: clientId.describe('Its name here: in tokens, policies and on the command line.'),
   spiffe_id: z.string().min(1).max(2048).describe("The agent's own SPIFFE id, also when it attests by key."),
-  display_name: display.optional(),
-  owner: display.optional(),
-  disabled: z.boolean().default(false),
+  display_name: display.optional().describe('For people; without it the client_id.'),
+  owner: display.optional().describe('Whom to ask about it.'),
+  disabled: z.boolean().default(false).describe('Refused everywhere, as if it were not registered.'),
   evidence: z
     .array(z.enum(['private_key_jwt', 'jwt_svid', 'x509_svid']))
     .min(1)
@@ -156,7 +179,10 @@ export const agentSchema = section({
   instance_since: limit(0, 4_102_444_800)
     .optional()
     .describe('Unix seconds: evidence issued earlier belonged to another principal.'),
-  minimum_tier: z.enum(['key', 'platform', 'measured']).optional(),
+  minimum_tier: z
+    .enum(['key', 'platform', 'measured'])
+    .optional()
+    .describe('Least tier its evidence must have; no kind of evidence reaches measured yet.'),
 })
 
 const staleness = Object.fromEntries(EFFECTS.map((effect) => [effect, limit(0, 120).optional()])) as Record<
@@ -165,18 +191,23 @@ const staleness = Object.fromEntries(EFFECTS.map((effect) => [effect, limit(0, 1
 >
 
 export const toolSchema = section({
-  name: toolName,
-  display_name: display.optional(),
+  name: toolName.describe('First part of its scope values.'),
+  display_name: display.optional().describe('For people; without it the name.'),
   audience: url.describe('Audience URI: the exact string in `aud`, in canonical form.'),
   follows_feed: z
     .boolean()
     .default(true)
     .describe('Whether its verifier follows revocations; without, its tokens live 60 s at most.'),
-  accepts_bearer: z.boolean().default(false),
-  max_token_lifetime_seconds: limit(1, 300).default(300),
+  accepts_bearer: z
+    .boolean()
+    .default(false)
+    .describe('Whether it takes tokens bound to no key; they live 60 s at most.'),
+  max_token_lifetime_seconds: limit(1, 300).default(300).describe('Longest life of tokens for it.'),
   staleness_seconds: section(staleness)
     .prefault({})
-    .describe('How old revocation state may be, by effect; 0 asks each time.'),
+    .describe(
+      'How old revocation state may be, by effect; 0 asks each time. Without: read 30, reversible_write 5, the others 2.',
+    ),
   ...keyFields,
   agent: clientId.optional().describe('client_id, where the tool is a registered agent itself.'),
   operations: z
@@ -184,15 +215,19 @@ export const toolSchema = section({
       identifier(OPERATION_NAME, 'not an operation name'),
       section({
         effect: z.enum(EFFECTS).describe('An operation without a label is denied, so there is none without.'),
-        description: display.optional(),
+        description: display.optional().describe('For people.'),
         arguments: constraint.optional().describe('Schema of its arguments: authority is always also bounded by it.'),
         routes: list(
           z.string().regex(/^(?:GET|HEAD|POST|PUT|PATCH|DELETE) \/[A-Za-z0-9_.~:/-]*$/, {
             error: 'not of the form METHOD /path/:argument',
           }),
         ).describe('HTTP routes it maps to: `POST /tickets/:ticket_id`.'),
-        mcp_tools: list(z.string().regex(/^[A-Za-z0-9_.-]{1,128}$/, { error: 'not an MCP tool name' })),
-        budgeted: section({ cost: limit(0, 1_000_000_000).default(0) })
+        mcp_tools: list(z.string().regex(/^[A-Za-z0-9_.-]{1,128}$/, { error: 'not an MCP tool name' })).describe(
+          'Names of MCP tools it maps to.',
+        ),
+        budgeted: section({
+          cost: limit(0, 1_000_000_000).default(0).describe('Least cost of one call, in units of your own.'),
+        })
           .optional()
           .describe("Calls reserve from the task's budget; cost is per call."),
       }),
@@ -202,25 +237,34 @@ export const toolSchema = section({
 })
 
 const userIssuer = section({
-  kind: z.literal('user'),
+  kind: z.literal('user').describe('Its tokens speak for users.'),
   name: toolName.describe('Our name for it: the part of `sub` before the bar.'),
   issuer: url.describe('Compared as an exact string with `iss`.'),
-  jwks_file: keysPath.optional(),
-  jwks_uri: url.optional(),
+  jwks_file: keysPath.optional().describe('Its keys by path inside the keys folder; this or jwks_uri.'),
+  jwks_uri: url
+    .optional()
+    .describe('Its keys, fetched over https: never from private addresses, never redirected, 256 KB in 2 s at most.'),
   algorithms: z
     .array(z.enum(['ES256', 'EdDSA', 'RS256', 'PS256', 'ES384']))
     .min(1)
-    .max(5),
-  audiences: z.array(z.string().min(1).max(2048)).min(1).max(16),
+    .max(5)
+    .describe('Signature algorithms accepted; each key has one.'),
+  audiences: z
+    .array(z.string().min(1).max(2048))
+    .min(1)
+    .max(16)
+    .describe('`aud` values of its tokens that are meant for us.'),
   token_types: z
     .array(z.enum(['id_token', 'access_token']))
     .min(1)
     .max(2)
-    .default(['id_token']),
+    .default(['id_token'])
+    .describe('access_token is RFC 9068, typ at+jwt.'),
   groups_claim: z
     .string()
     .regex(/^[A-Za-z][A-Za-z0-9_:/.-]{0,127}$/, { error: 'not a claim name' })
-    .default('groups'),
+    .default('groups')
+    .describe('Claim with a list of group names.'),
   claims: z
     .record(
       z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, { error: 'not a claim name that policies can read' }),
@@ -230,15 +274,18 @@ const userIssuer = section({
     .transform((value) => value ?? {})
     .describe('Further claims that policies may read, with their types.'),
   may_delegate: z.boolean().default(false).describe('Whether `act` in its tokens is believed.'),
-  disabled_subjects: list(foreignName),
-  max_token_lifetime_seconds: limit(1, 604_800).default(86_400),
+  disabled_subjects: list(foreignName).describe('Its users, by `sub`, for whom nothing is done.'),
+  max_token_lifetime_seconds: limit(1, 604_800).default(86_400).describe('Tokens with a longer life are refused.'),
   development: z.boolean().default(false).describe('Made on first start; refused in production.'),
   development_users: z
     .record(
       foreignName,
       section({
-        groups: list(foreignName),
-        claims: z.record(z.string(), z.union([z.string(), z.int(), z.boolean(), z.array(z.string())])).optional(),
+        groups: list(foreignName).describe('Value of the groups claim.'),
+        claims: z
+          .record(z.string(), z.union([z.string(), z.int(), z.boolean(), z.array(z.string())]))
+          .optional()
+          .describe('Further claims of its token.'),
       }),
     )
     .optional()
@@ -251,10 +298,11 @@ const userIssuer = section({
 })
 
 const workloadIssuer = section({
-  kind: z.literal('workload'),
+  kind: z.literal('workload').describe('Its SVIDs speak for agents.'),
   trust_domain: z
     .string()
-    .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'not a trust domain: lower-case, without scheme' }),
+    .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'not a trust domain: lower-case, without scheme' })
+    .describe('The name in spiffe://<name>/….'),
   bundle_file: keysPath.describe('SPIFFE bundle (JWKS) by path inside the keys folder.'),
   path_root: z
     .string()
