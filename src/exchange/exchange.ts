@@ -458,7 +458,8 @@ async function issue(
     development: directory.settings.developmentShortcuts.length > 0,
   }
   const claims = handOverTo === undefined ? deps.issuer.draft(facts) : deps.issuer.draftHandOver(facts, handOverTo)
-  if (Buffer.byteLength(JSON.stringify(claims)) > MAX_CLAIMS_BYTES) {
+  // A hand-over goes to us alone, not into the headers of tool APIs.
+  if (handOverTo === undefined && Buffer.byteLength(JSON.stringify(claims)) > MAX_CLAIMS_BYTES) {
     return no({
       reason: 'token_too_large',
       slot: 'request',
@@ -562,7 +563,12 @@ async function openAndCharge(
   const counted =
     'existing' in task ? task.existing.budget.maxExchanges !== undefined : task.opens.budget.maxExchanges !== undefined
   if (!counted && !payerHasParents(payer, standing)) return ok(undefined)
-  const reserved = await deps.tasks.reserve(taskId, { calls: 0, cost: 0, exchanges: 1, operationId }, now)
+  const reserved = await deps.tasks.reserve(
+    taskId,
+    // An id makes a retry free, and costs a row: only a retried request has one.
+    { calls: 0, cost: 0, exchanges: 1, ...(key === undefined ? {} : { operationId: key }) },
+    now,
+  )
   if (reserved.outcome === 'exhausted') return budgetExhausted(reserved.budget)
   if (reserved.outcome === 'not_active') return refuse('task_not_active', 'request')
   return ok(undefined)

@@ -2,16 +2,16 @@
  * On what ground the agent stands: from the subject token and the task it names to the operands of the decision, the
  * chain of actors and what must not have been revoked. Reads stores, changes nothing.
  */
-import type { Actor, Confirmation, Grant, Hop } from '@errand/verifier/claims.ts'
-import { parseEpoch } from '@errand/verifier/epoch.ts'
+import type { AccessTokenClaims, Actor, Confirmation, Grant } from '@errand/verifier/claims.ts'
 import { fromAuthorizationDetails } from '@errand/verifier/grants.ts'
-import { type CheckedHop, hopsOf, trustDomainOf } from '@errand/verifier/shapes.ts'
+import { unpackHops, type WholeHop } from '@errand/verifier/hops.ts'
+import { type CheckedHop, hopsOf } from '@errand/verifier/shapes.ts'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { parseRequestDetails, type RequestDetails } from '../tasks/request-details.ts'
 import { type SubjectFacts, stateAt, type Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
-import { type HandOverClaims, handOverSpendId, hopFrom } from '../tokens/hand-over.ts'
+import { handOverSpendId, hopFrom, hopsOfHandOver, inheritedFrom } from '../tokens/hand-over.ts'
 import type { SubjectToken } from '../tokens/subject.ts'
 import type { Directory } from './directory.ts'
 import type { TokenRequest } from './token-request.ts'
@@ -30,7 +30,7 @@ export interface Standing {
     | { readonly existing: Task }
     | { readonly opens: RequestDetails; readonly parent?: Task; readonly deadline: number }
   readonly actor?: Actor
-  readonly hops: readonly Hop[]
+  readonly hops: readonly WholeHop[]
   /** Hops that exist already: the subject token's own and its ancestors'. */
   readonly checked: readonly CheckedHop[]
   /** The token that stands behind this request; the new one may be for its audience alone (kind `own`). */
@@ -178,7 +178,7 @@ async function withToken(
       parentGrants: fromAuthorizationDetails(claims.authorization_details),
       task: { existing: task.value },
       ...(claims.act ? { actor: claims.act } : {}),
-      hops: claims.hops ?? [],
+      hops: ancestorsOf(claims, kid),
       onlyAudience: claims.aud,
     })
   }
@@ -191,7 +191,7 @@ async function withToken(
     parentGrants: task.value.authority,
     task: opened.value,
     actor: { sub: agent.spiffeId, ...(claims.act ? { act: claims.act } : {}) },
-    hops: [hopFrom(claims, kid), ...(claims.hops ?? [])],
+    hops: [hopFrom(claims, kid), ...ancestorsOf(claims, kid)],
   })
 }
 
@@ -221,13 +221,16 @@ async function handedOver(
     parentGrants: fromAuthorizationDetails(claims.authorization_details),
     task: opened.value,
     actor: { sub: agent.spiffeId, ...(claims.act ? { act: claims.act } : {}) },
-    hops: claims.hops,
+    hops: unpackHops(inheritedFrom(claims, kid), claims.hops),
     checked,
     oneUse: { id: handOverSpendId(claims), expiresAt: claims.exp },
     cause: claims.jti,
     identity: claims.jti,
   })
 }
+
+const ancestorsOf = (claims: AccessTokenClaims, kid: string): readonly WholeHop[] =>
+  unpackHops(inheritedFrom(claims, kid), claims.hops ?? [])
 
 /** A child's life ends no later than its parent's; its context is its parent's. */
 function childTask(
@@ -280,34 +283,6 @@ function rightsOf(directory: Directory, subject: SubjectFacts): { subjectRights?
 }
 
 const bareSubject = (subject: SubjectFacts): string => subject.id.slice(subject.issuer.length + 1)
-
-function hopsOfHandOver(claims: HandOverClaims, kid: string): readonly CheckedHop[] | undefined {
-  const { may_act: _, ...rest } = claims
-  // Its own hop names the actor who handed over; the ancestors follow from the token it was made from.
-  const [parent, ...ancestors] = claims.hops
-  const { hops: __, ...bare } = rest
-  const behind = hopsOf({ ...bare, ...(ancestors.length === 0 ? {} : { hops: ancestors }) }, kid)
-  const parentRev = parseEpoch(parent?.rev)
-  if (!behind || !parent || !parentRev) return undefined
-  const agent = claims.act?.sub ?? claims.sub
-  const shared = { sub: claims.sub, root: claims.task.root, agent, domain: trustDomainOf(agent) }
-  return [
-    ...behind,
-    {
-      rev: parentRev,
-      facts: {
-        ...shared,
-        jti: parent.jti,
-        task: parent.task,
-        aud: parent.aud,
-        client_id: parent.client_id,
-        kid: parent.kid,
-        policy: parent.pol,
-        ...(parent.rel === undefined ? {} : { release: parent.rel }),
-      },
-    },
-  ]
-}
 
 const sameKey = (bound: Confirmation, shown: Confirmation | undefined): boolean =>
   shown !== undefined &&

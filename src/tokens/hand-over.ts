@@ -5,6 +5,9 @@
 import { createHash } from 'node:crypto'
 import type { AccessTokenClaims, Actor, Hop, ToolAuthorization } from '@errand/verifier/claims.ts'
 import { readAccessTokenClaims } from '@errand/verifier/claims-check.ts'
+import { parseEpoch } from '@errand/verifier/epoch.ts'
+import { type Inherited, unpackHops, type WholeHop } from '@errand/verifier/hops.ts'
+import { type CheckedHop, hopsOf, trustDomainOf } from '@errand/verifier/shapes.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 
 export interface HandOverClaims {
@@ -32,15 +35,17 @@ export interface HandOverClaims {
   readonly dev?: true
 }
 
+/** What the hops of a token leave out where it is the same. */
+export const inheritedFrom = (
+  { aud, client_id, pol, rev }: Pick<AccessTokenClaims, 'aud' | 'client_id' | 'pol' | 'rev'>,
+  kid: string,
+): Inherited => ({ aud, client_id, kid, pol, rev })
+
 /** What the token that stands behind a delegated one leaves in its descendants. */
-export const hopFrom = (claims: AccessTokenClaims, kid: string): Hop => ({
+export const hopFrom = (claims: AccessTokenClaims, kid: string): WholeHop => ({
   jti: claims.jti,
   task: claims.task.id,
-  aud: claims.aud,
-  client_id: claims.client_id,
-  kid,
-  pol: claims.pol,
-  rev: claims.rev,
+  ...inheritedFrom(claims, kid),
   ...(claims.att.release === undefined ? {} : { rel: claims.att.release }),
 })
 
@@ -55,6 +60,36 @@ export function readHandOverClaims(payload: Readonly<Record<string, unknown>>): 
   const read = readAccessTokenClaims({ ...rest, ...(ancestors.length === 0 ? {} : { hops: ancestors }) })
   if (!read.ok) return refuse(read.fault, 'subject_token')
   return ok({ ...read.value, may_act: mayAct, hops: hops as readonly Hop[] })
+}
+
+/** Every hop that a hand-over token speaks of: its own, the token it was made from, and that token's ancestors. */
+export function hopsOfHandOver(claims: HandOverClaims, kid: string): readonly CheckedHop[] | undefined {
+  const { may_act: _, hops, ...rest } = claims
+  const [parent, ...ancestors] = unpackHops(inheritedFrom(claims, kid), hops)
+  // Own hop and ancestors as those of an access token; the token behind it was the same actor's.
+  const behind = hopsOf({ ...rest, ...(ancestors.length === 0 ? {} : { hops: ancestors }) }, kid)
+  const rev = parseEpoch(parent?.rev)
+  if (!behind || !parent || !rev) return undefined
+  const agent = claims.act?.sub ?? claims.sub
+  return [
+    ...behind,
+    {
+      rev,
+      facts: {
+        sub: claims.sub,
+        root: claims.task.root,
+        agent,
+        domain: trustDomainOf(agent),
+        jti: parent.jti,
+        task: parent.task,
+        aud: parent.aud,
+        client_id: parent.client_id,
+        kid: parent.kid,
+        policy: parent.pol,
+        ...(parent.rel === undefined ? {} : { release: parent.rel }),
+      },
+    },
+  ]
 }
 
 function isParty(value: unknown): value is { iss: string; sub: string } {

@@ -1,11 +1,12 @@
 /** Whether one of our tokens is good at this moment (RFC 7662), for a caller that may know. */
-import { type AccessTokenClaims, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
+import { MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { hopsOf } from '@errand/verifier/shapes.ts'
 import type { SubjectReaderDeps, SubjectToken } from './subject.ts'
 import { createSubjectReader } from './subject.ts'
 import { TOKEN_TYPE, TYP } from '../oauth/words.ts'
 import type { Revocations } from './revocations.ts'
 import { parseJws } from '@errand/verifier/jws.ts'
+import { hopsOfHandOver } from './hand-over.ts'
 import { plainTyp } from './kinds.ts'
 
 export type OwnToken = Extract<SubjectToken, { kind: 'own' | 'hand_over' }>
@@ -31,17 +32,11 @@ export function createIntrospect(deps: IntrospectDeps): (token: string) => Promi
     const own = await read(token, handOver ? TOKEN_TYPE.handOver : TOKEN_TYPE.accessToken)
     if (!own.ok || own.value.kind === 'user') return { active: false }
     const { claims, kid } = own.value
-    const hops = own.value.kind === 'own' ? hopsOf(own.value.claims, kid) : hopsOf(asAccessToken(own.value), kid)
+    const hops = own.value.kind === 'own' ? hopsOf(own.value.claims, kid) : hopsOfHandOver(own.value.claims, kid)
     if (!hops) return { active: false }
     const { dead } = await deps.revocations.check({ hops })
     if (dead) return { active: false, token: own.value, dead: dead.entry }
     if (claims.exp - claims.iat > MAX_TOKEN_LIFETIME_SECONDS) return { active: false }
     return { active: true, token: own.value }
   }
-}
-
-/** A hand-over token's own hop and ancestors in the form of an access token: its first hop is the token behind it. */
-function asAccessToken({ claims }: Extract<OwnToken, { kind: 'hand_over' }>): AccessTokenClaims {
-  const { may_act: _, hops, ...rest } = claims
-  return { ...rest, ...(hops.length > 1 ? { hops: hops.slice(1) } : {}) }
 }

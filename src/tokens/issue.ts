@@ -4,10 +4,10 @@ import {
   type Actor,
   type Confirmation,
   type Grant,
-  type Hop,
   MAX_TOKEN_LIFETIME_SECONDS,
   type ToolAuthorization,
 } from '@errand/verifier/claims.ts'
+import { packHops, type WholeHop } from '@errand/verifier/hops.ts'
 import { parseJws } from '@errand/verifier/jws.ts'
 import { checkSignature, importVerifyKey } from '@errand/verifier/signature.ts'
 import { scopeOf } from '@errand/verifier/grants.ts'
@@ -42,7 +42,7 @@ export interface TokenFacts {
   readonly attestation: AccessTokenClaims['att']
   readonly epoch: string
   readonly policyDigest: string
-  readonly hops: readonly Hop[]
+  readonly hops: readonly WholeHop[]
   readonly development: boolean
 }
 
@@ -53,6 +53,9 @@ export interface Issuer {
   sign(claims: AccessTokenClaims, kid: string): string
   signHandOver(claims: HandOverClaims, kid: string): string
 }
+
+const packed = ({ kid, clientId, policyDigest, epoch, hops }: TokenFacts, aud: string) =>
+  packHops({ aud, client_id: clientId, kid, pol: policyDigest, rev: epoch }, hops)
 
 /** One in so many signatures is verified again after it was made; the first of each key always is. */
 const SAMPLE = 64
@@ -97,13 +100,13 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
       ...common(facts),
       aud: facts.audience,
       ...(facts.confirmation ? { cnf: facts.confirmation } : {}),
-      ...(facts.hops.length === 0 ? {} : { hops: facts.hops }),
+      ...(facts.hops.length === 0 ? {} : { hops: packed(facts, facts.audience) }),
     }),
     draftHandOver: (facts, mayAct) => ({
       ...common(facts),
       aud: deps.issuer,
       may_act: { iss: deps.issuer, sub: mayAct },
-      hops: facts.hops,
+      hops: packed(facts, deps.issuer),
     }),
     sign(claims, kid) {
       const jws = signature(TYP.accessToken, kid, claims)

@@ -88,16 +88,8 @@ const actors: Member = (value) => {
 }
 
 const HOP = shape(
-  {
-    jti: text(ID),
-    task: text(TASK_ID),
-    aud: text(URI),
-    client_id: text(CLIENT_ID),
-    kid: text(KID),
-    pol: text(ID),
-    rev: epoch,
-  },
-  { rel: text(CLIENT_ID) },
+  { jti: text(ID), task: text(TASK_ID) },
+  { aud: text(URI), client_id: text(CLIENT_ID), kid: text(KID), pol: text(ID), rev: epoch, rel: text(CLIENT_ID) },
 )
 const hops: Member = (value) => {
   if (!Array.isArray(value) || value.length === 0) return 'bad_claim'

@@ -58,11 +58,12 @@ export type Confirmation = { readonly jkt: string } | { readonly 'x5t#S256': str
 export interface Hop {
   readonly jti: string
   readonly task: string
-  readonly aud: string
-  readonly client_id: string
-  readonly kid: string
-  readonly pol: string
-  readonly rev: string
+  /** This and the next four: absent where it is the same as in the hop before, or in the token for the newest. */
+  readonly aud?: string
+  readonly client_id?: string
+  readonly kid?: string
+  readonly pol?: string
+  readonly rev?: string
   readonly rel?: string
 }
 

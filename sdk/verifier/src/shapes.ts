@@ -5,6 +5,7 @@
 import { createHmac } from 'node:crypto'
 import type { AccessTokenClaims, Actor } from './claims.ts'
 import { type Epoch, parseEpoch } from './epoch.ts'
+import { unpackHops } from './hops.ts'
 
 export const DIMENSIONS = [
   'agent',
@@ -68,7 +69,8 @@ export function hopsOf(claims: AccessTokenClaims, kid: string): readonly Checked
   for (let actor: Actor | undefined = claims.act; actor; actor = actor.act) agents.push(actor.sub)
   // A root autonomous token has no act: its subject is its agent.
   if (agents.length === 0) agents.push(claims.sub)
-  const ancestors = claims.hops ?? []
+  const { aud, client_id, pol } = claims
+  const ancestors = unpackHops({ aud, client_id, kid, pol, rev: claims.rev }, claims.hops ?? [])
   const earlier = agents.slice(1)
   // The first actor of an autonomous chain is the subject and stands in no act.
   if (earlier.length < ancestors.length) earlier.push(claims.sub)
