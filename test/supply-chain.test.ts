@@ -1,5 +1,5 @@
 /** What comes in by npm: exact, public, verified by digest, and never run while it is installed (SECURITY-CASES U). */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')
@@ -31,6 +31,47 @@ const fetched = installed.filter(([, { link }]) => !link)
 
 /** npm runs these by itself. */
 const LIFECYCLE = /^(?:(?:pre|post)?(?:install|prepare|publish|pack|version)|prepublishOnly|dependencies)$/
+
+/** What a package could do harm with, beyond computing. */
+const REACH = [
+  'child_process',
+  'cluster',
+  'dgram',
+  'dns',
+  'fs',
+  'http',
+  'http2',
+  'https',
+  'inspector',
+  'net',
+  'tls',
+  'vm',
+  'worker_threads',
+]
+const IMPORT = new RegExp(
+  `(?:\\bfrom|\\bimport|\\brequire|getBuiltinModule)[\\s(]*['"\`](?:node:)?(${REACH.join('|')})(?:/[a-z]+)?['"\`]`,
+  'g',
+)
+
+/** System modules that a package's scripts name, and `native` where it brings a binary. */
+function reachOf(path: string): readonly string[] {
+  const root = new URL(`../${path}/`, import.meta.url)
+  const found = new Set<string>()
+  let names: readonly string[]
+  try {
+    names = readdirSync(root, { recursive: true }) as readonly string[]
+  } catch {
+    return []
+  }
+  for (const name of names) {
+    // Nested packages are looked at by themselves; tests and examples are not loaded.
+    if (/(?:^|[\\/])(?:node_modules|tests?|bench(?:marks?)?|examples?)[\\/]/.test(name)) continue
+    if (name.endsWith('.node')) found.add('native')
+    if (!/\.[cm]?js$/.test(name)) continue
+    for (const [, module] of readFileSync(new URL(name, root), 'utf8').matchAll(IMPORT)) found.add(module!)
+  }
+  return [...found].sort()
+}
 
 describe('the supply chain', () => {
   it('U1 no install script runs: .npmrc says so, and what the service needs has none', () => {
@@ -87,6 +128,18 @@ describe('the supply chain', () => {
         expect(lock.packages[`node_modules/${name}`]?.version, `${path}: ${name}`).toBe(version)
       }
     }
+  })
+
+  it('U3 what each package reaches for is on the list: what starts to use the network or processes is looked at', () => {
+    const agreed = JSON.parse(read('test/supply-chain.json')) as Readonly<Record<string, readonly string[]>>
+    const reached = Object.fromEntries(
+      fetched
+        .filter(([, { dev }]) => !dev)
+        .map(([path]): [string, readonly string[]] => [path.replace(/^node_modules\//, ''), reachOf(path)])
+        .filter(([, reach]) => reach.length > 0),
+    )
+    // Packages for other platforms are not here; what is here must be agreed.
+    expect(reached).toEqual(Object.fromEntries(Object.keys(reached).map((name) => [name, agreed[name] ?? []])))
   })
 
   it('gives tool owners jose, and agent developers nothing', () => {

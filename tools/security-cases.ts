@@ -9,7 +9,7 @@ interface Group {
   readonly cases: Readonly<Record<string, string>>
 }
 
-export const GROUPS: readonly Group[] = [
+const GROUPS: readonly Group[] = [
   {
     title: 'A. JWT parsing and algorithms',
     cases: {
@@ -346,6 +346,8 @@ const PARTS = {
   tenants: 'tenants',
   bench: 'the benchmarks, which read clocks where tests must not',
   revocation: 'the whole of revocation: modes, previews, receipts, witnesses',
+  model: 'the model of revocation and its interleavings',
+  cache: 'a token cache in the command line, which has none',
   redis: 'the seal and replay of scaled-out stores',
   broker: 'the credential broker',
   approvals: 'approvals',
@@ -371,14 +373,17 @@ const WAITING: Readonly<Record<string, keyof typeof PARTS>> = {
   Q4: 'revocation',
   R: 'approvals',
   S: 'console',
+  T2: 'cache',
   Inv4: 'broker',
   Inv7: 'approvals',
   Inv11: 'broker',
   'FI-3': 'redis',
   'FI-10': 'broker',
   'FI-11': 'broker',
+  'FI-12': 'revocation',
   'FI-13': 'redis',
   'FI-15': 'revocation',
+  'FI-16': 'model',
 }
 
 const ID = /(?:[A-U]\d{1,2}|FI-\d{1,2}|Inv\d{1,2})/
@@ -413,7 +418,7 @@ const templateText = (node: ts.Node): string | undefined =>
     ? [node.head.text, ...node.templateSpans.map((span) => `…${span.literal.text}`)].join('')
     : undefined
 
-export const partOf = (id: string): string | undefined => {
+const partOf = (id: string): string | undefined => {
   const key = WAITING[id] ?? (/^[A-U]\d/.test(id) ? WAITING[id.slice(0, 1)] : undefined)
   return key && PARTS[key]
 }
