@@ -2,6 +2,7 @@
 // Starts the CLI: from src/ in a clone, through tsx, else from dist/. Plain JavaScript that an old Node can still parse.
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
 
 const [major, minor] = process.versions.node.split('.').map(Number)
 if (major < 20 || (major === 20 && minor < 19)) {
@@ -10,6 +11,9 @@ if (major < 20 || (major === 20 && minor < 19)) {
   )
   process.exit(2)
 }
+
+// Cedar's WebAssembly is quick enough as V8 first compiles it; compiling it again, better, holds some 40 MB.
+setFlagsFromString('--liftoff-only')
 
 const inPackage = (path) => new URL(`../${path}`, import.meta.url)
 const source = inPackage('src/cli/main.ts')

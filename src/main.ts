@@ -1,7 +1,6 @@
 /** Reads the configuration, opens the rooms in order, listens; closes them in the reverse order. */
 import { randomBytes } from 'node:crypto'
 import { join, resolve } from 'node:path'
-import type { Hono } from 'hono'
 import pino, { type Logger } from 'pino'
 import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
 import { createDpop } from './attest/dpop.ts'
@@ -17,14 +16,13 @@ import type { Directory } from './exchange/directory.ts'
 import { createExchange } from './exchange/exchange.ts'
 import { createOpenTask } from './exchange/open-task.ts'
 import { createApp } from './http/app.ts'
-import { createLimits } from './http/limits.ts'
+import { createLimits, rationed } from './http/limits.ts'
 import { createMetrics } from './http/metrics.ts'
-import type { Env } from './http/route.ts'
 import { type Listener, listen } from './http/server.ts'
 import { openKeyRing } from './keys/key-ring.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
-import { ok, refuse } from './oauth/refusal.ts'
+import { ok, refuse, Unavailable } from './oauth/refusal.ts'
 import { createAcks } from './revoke/acks.ts'
 import { createFeed } from './revoke/feed.ts'
 import { createRevoke } from './revoke/revoke.ts'
@@ -63,13 +61,15 @@ export interface Service {
 }
 
 export interface OpenService extends Service {
-  readonly app: Hono<Env>
+  readonly app: ReturnType<typeof createApp>
   readonly stores: Stores
   readonly log: AuditLog & AuditReader
   /** From now on requests are turned away with 503. */
   stop(): void
   /** What the timer does each second: ends tasks whose time is over. */
   sweep(): Promise<number>
+  /** A fault that belongs to no request, for the service log. */
+  onFault(error: unknown, where: string): void
 }
 
 /** The configuration does not hold together; the message names every file, line and mend. */
@@ -87,12 +87,18 @@ const PURPOSES = ['token', 'feed'] as const
 export async function serve(options: ServeOptions): Promise<Service> {
   const rooms = await openService(options)
   const listeners: Listener[] = []
+  // A promise that nobody waited for is a bug, and no reason to drop everybody else's requests.
+  const onRejection = (error: unknown) => rooms.onFault(error, 'a promise that nobody waited for')
+  process.on('unhandledRejection', onRejection)
   try {
-    const { app, url: base, mtlsUrl } = rooms
+    const { app, url: base, mtlsUrl, onFault } = rooms
     const { settings } = rooms.snapshot()
-    listeners.push(await listen({ settings, kind: 'main', app, base }))
-    if (mtlsUrl !== undefined) listeners.push(await listen({ settings, kind: 'mtls', app, base: mtlsUrl }))
+    const onError = (error: Error) => onFault(error, 'listener')
+    listeners.push(await listen({ settings, kind: 'main', app, base, onError }))
+    if (mtlsUrl !== undefined) listeners.push(await listen({ settings, kind: 'mtls', app, base: mtlsUrl, onError }))
   } catch (error) {
+    process.off('unhandledRejection', onRejection)
+    await Promise.all(listeners.map((listener) => listener.close()))
     await rooms.close()
     throw error
   }
@@ -103,6 +109,7 @@ export async function serve(options: ServeOptions): Promise<Service> {
       rooms.stop()
       await Promise.all(listeners.map((listener) => listener.close()))
       await rooms.close()
+      process.off('unhandledRejection', onRejection)
     },
   }
 }
@@ -116,8 +123,11 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
   const now = () => Math.floor(nowMs() / 1000)
   const monotonic = options.monotonic ?? (() => performance.now())
   const closing: (() => Promise<unknown> | unknown)[] = []
+  /** Whatever one of them meets, the others close too: the lock on the data folder is the last. */
   const closeAll = async () => {
-    for (const close of closing.reverse()) await close()
+    const faults: unknown[] = []
+    for (const close of closing.splice(0).reverse()) await (async () => close())().catch((error) => faults.push(error))
+    if (faults.length > 0) throw faults[0]
   }
 
   try {
@@ -173,7 +183,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       },
     }
   } catch (error) {
-    await closeAll()
+    await closeAll().catch(() => undefined)
     throw error
   }
 }
@@ -235,6 +245,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   const mtls = settings.listen.mtls
   const mtlsBase = mtls && `https://${new URL(issuer).hostname}:${mtls.port}`
   let stopping = false
+  const onFault = (error: unknown, where: string) => logger.error({ where, err: plain(error) }, 'fault')
 
   const ring = await openKeyRing({
     store: stores.keyStore,
@@ -256,7 +267,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     schedule: scheduleOf({ ...settings.keys, maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds }),
     purposes: PURPOSES,
     now,
-    onError: (error) => logger.error({ err: plain(error) }, 'key rotation'),
+    onError: (error) => onFault(error, 'key rotation'),
   })
   rotation.start()
   closing.push(() => rotation.close())
@@ -293,21 +304,36 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     requireNonce: settings.dpop.requireNonce,
     replayGuard: stores.replayGuard,
   })
-  const attest = createAttest({
-    now,
-    issuer,
-    agents: {
-      byClientId: (id) => holder.current().agents.byClientId(id),
-      bySpiffeId: (id) => holder.current().agents.bySpiffeId(id),
-    },
-    trustDomains: (name) => holder.current().trustDomains.byName(name),
-    principalBindings: stores.principalBindings,
+  const limits = createLimits({
+    maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
+    monotonic,
   })
-  const authenticateMachine = createAuthenticateMachine({
-    now,
-    issuer,
-    machines: (id) => holder.current().machines.byClientId(id),
-  })
+  const perClient = () => holder.current().settings.bounds.requestsPerSecondPerClient
+  const attest = rationed(
+    limits,
+    perClient,
+    ({ agent }) => agent.clientId,
+    createAttest({
+      now,
+      issuer,
+      agents: {
+        byClientId: (id) => holder.current().agents.byClientId(id),
+        bySpiffeId: (id) => holder.current().agents.bySpiffeId(id),
+      },
+      trustDomains: (name) => holder.current().trustDomains.byName(name),
+      principalBindings: stores.principalBindings,
+    }),
+  )
+  const authenticateMachine = rationed(
+    limits,
+    perClient,
+    ({ machine }) => machine.clientId,
+    createAuthenticateMachine({
+      now,
+      issuer,
+      machines: (id) => holder.current().machines.byClientId(id),
+    }),
+  )
   const { replayGuard, keyPins } = stores
   const proveAgent = createProveAgent({ attest, dpop, replayGuard, keyPins })
 
@@ -363,25 +389,42 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       audit,
       reader: log,
       storeHealthy: () => stores.healthy(),
-      limits: createLimits({ maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests, monotonic }),
+      limits,
       metrics,
       ...(mtlsBase === undefined ? {} : { mtlsBase }),
       stopping: () => stopping,
+      onUnavailable: (error, correlation) =>
+        logger.warn({ correlation, reason: error.reason, err: plain(error) }, 'a dependency is away'),
       onBug: (error, correlation) => logger.error({ correlation, err: plain(error) }, 'unexpected fault'),
     },
     (line) => logger.info(line, 'request'),
   )
 
-  await policyInForce(holder.current())
-  const recorded = (work: Promise<unknown>) => {
-    work.catch((error) => logger.error({ err: plain(error) }, 'reload'))
+  /** What was loaded and is not yet wholly in force: written down, the old set's tokens dead. Tried until it is. */
+  let pending: Snapshot | undefined = holder.current()
+  let settling: Promise<void> = Promise.resolve()
+  const settle = (): Promise<void> => {
+    settling = settling.then(async () => {
+      const snapshot = pending
+      if (!snapshot) return
+      await policyInForce(snapshot)
+      if (pending === snapshot) pending = undefined
+    })
+    const turn = settling
+    settling = settling.catch(() => undefined)
+    return turn
   }
-  holder.onChange((snapshot) => recorded(policyInForce(snapshot)))
+  await settle()
+  await revoke.resume()
+  holder.onChange((snapshot) => {
+    pending = snapshot
+    settle().catch((error) => onFault(error, 'reload'))
+  })
   holder.onFailure(({ problems }) => {
     logger.error({ problems }, 'the new configuration is refused; the old one stays in force')
-    recorded(
-      log.append({ type: 'config.rejected', by: 'system', details: { problems: problems.split('\n').length - 1 } }),
-    )
+    log
+      .append({ type: 'config.rejected', by: 'system', details: { problems: problems.split('\n').length - 1 } })
+      .catch((error) => onFault(error, 'reload'))
   })
 
   /** Tokens that another policy set decided die by an entry, and nothing more is issued under it (D23). */
@@ -389,32 +432,34 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     const [last] = await log.search({ type: 'config.loaded', limit: 1 })
     const details = last?.['details'] as { readonly policy?: string; readonly digest?: string } | undefined
     if (details?.digest === snapshot.digest) return
-    await log.append({
-      type: 'config.loaded',
-      by: 'system',
-      details: { digest: snapshot.digest, policy: snapshot.policyDigest },
-    })
     const before = details?.policy
-    if (before === undefined || before === snapshot.policyDigest || snapshot.settings.policy.onChange === 'keep') return
-    for (const ban of await stores.revocations.bans(now())) {
-      const [only, ...more] = Object.keys(ban.match)
-      if (only === 'policy' && more.length === 0 && ban.match.policy === snapshot.policyDigest) {
-        await revoke.readmit(ban.id, 'system', 'this policy set is in force again')
+    const { policyDigest: after } = snapshot
+    if (before !== undefined && before !== after && snapshot.settings.policy.onChange === 'cut') {
+      for (const ban of await stores.revocations.bans(now())) {
+        const [only, ...more] = Object.keys(ban.match)
+        if (only === 'policy' && more.length === 0 && ban.match.policy === after) {
+          await revoke.readmit(ban.id, 'system', 'this policy set is in force again')
+        }
       }
+      await revoke.byMatch({
+        match: { policy: before },
+        mode: 'ban',
+        reason: 'another policy set is in force',
+        by: 'system',
+        banUntil: now() + 2 * settings.tokens.maxLifetimeSeconds,
+      })
     }
-    await revoke.byMatch({
-      match: { policy: before },
-      mode: 'ban',
-      reason: 'another policy set is in force',
-      by: 'system',
-      banUntil: now() + 2 * settings.tokens.maxLifetimeSeconds,
-    })
+    // Last: whoever reads this record takes it that what it stands for was done.
+    await log.append({ type: 'config.loaded', by: 'system', details: { digest: snapshot.digest, policy: after } })
   }
 
   const sweep = every(
     1_000,
-    () => revoke.sweep(),
-    (error) => logger.error({ err: plain(error) }, 'sweep'),
+    async () => {
+      await settle()
+      await revoke.sweep()
+    },
+    (error) => onFault(error, 'sweep'),
   )
   closing.push(sweep)
 
@@ -425,8 +470,11 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     ...(mtlsBase === undefined ? {} : { mtlsUrl: mtlsBase }),
     snapshot: () => holder.current(),
     reload: () => holder.reload(),
+    onFault,
     stop: () => {
       stopping = true
+      // Followers' streams have no end of their own, and long-polls wait for news that will not come.
+      feed.close()
     },
   }
 }
@@ -474,8 +522,25 @@ function every(ms: number, run: () => Promise<unknown>, onError: (error: unknown
   }
 }
 
-/** An error without whatever a library may have hung on it: name, message and stack are ours to read. */
-function plain(error: unknown): { readonly type: string; readonly message: string; readonly stack?: string } {
-  if (!(error instanceof Error)) return { type: 'unknown', message: 'not an error' }
-  return { type: error.name, message: error.message, ...(error.stack === undefined ? {} : { stack: error.stack }) }
+/**
+ * An error without its words, which may quote what it stumbled over, and without whatever a library has hung on it:
+ * kind, code and place are ours to read. What `Unavailable` says was written here.
+ */
+function plain(error: unknown): {
+  readonly type: string
+  readonly code?: string
+  readonly message?: string
+  readonly cause?: string
+  readonly at?: readonly string[]
+} {
+  if (!(error instanceof Error)) return { type: 'not an error' }
+  const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown }
+  const at = (error.stack ?? '').split('\n').flatMap((line) => /^ {4}at ([^\n]{1,300})$/.exec(line)?.[1] ?? [])
+  return {
+    type: error.name,
+    ...(typeof code === 'string' && /^[A-Za-z][A-Za-z0-9_]{1,63}$/.test(code) ? { code } : {}),
+    ...(error instanceof Unavailable ? { message: error.message } : {}),
+    ...(cause instanceof Error ? { cause: String((cause as NodeJS.ErrnoException).code ?? cause.name) } : {}),
+    ...(at.length === 0 ? {} : { at: at.slice(0, 12) }),
+  }
 }

@@ -1,0 +1,82 @@
+/** The built service as a process of its own, on a configuration in a temporary folder. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+
+export interface Folder {
+  readonly path: string
+  readonly issuer: string
+  remove(): Promise<void>
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** The sample configuration on a free port, with `files` added or changed. */
+export async function makeFolder(files: Readonly<Record<string, string>> = {}): Promise<Folder> {
+  const path = await mkdtemp(join(tmpdir(), 'errand-bench-'))
+  const port = await freePort()
+  const issuer = `http://127.0.0.1:${port}`
+  await cp('config', join(path, 'config'), { recursive: true })
+  for (const name of ['errand.yaml', 'issuers/dev.yaml']) {
+    const file = join(path, 'config', name)
+    const text = await readFile(file, 'utf8')
+    await writeFile(file, text.replaceAll('http://127.0.0.1:4460', issuer).replace('port: 4460', `port: ${port}`))
+  }
+  // bin/errand.js runs dist/ where it finds no src/ beside it.
+  await cp('bin', join(path, 'bin'), { recursive: true })
+  await symlink(resolve('dist'), join(path, 'dist'))
+  for (const [name, text] of Object.entries(files)) await writeFile(join(path, 'config', name), text)
+  return { path, issuer, remove: () => rm(path, { recursive: true, force: true }) }
+}
+
+export interface Running {
+  readonly process: ChildProcess
+  /** Milliseconds from spawning it to its first good answer. */
+  readonly startMs: number
+  /** Resident memory now, MiB. */
+  residentMiB(): Promise<number>
+  stop(): Promise<void>
+}
+
+export async function start(folder: Folder): Promise<Running> {
+  const began = performance.now()
+  const child = spawn(process.execPath, [join(folder.path, 'bin/errand.js'), 'serve'], {
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      ERRAND_CONFIG: join(folder.path, 'config'),
+      ERRAND_DATA: join(folder.path, 'data'),
+      ERRAND_KEYS: join(folder.path, 'keys'),
+    },
+    stdio: ['ignore', 'ignore', 'ignore'],
+  })
+  const ended = new Promise<never>((_, reject) => {
+    child.once('exit', (code) => reject(new Error(`the service ended with ${code} before it answered`)))
+  })
+  ended.catch(() => undefined)
+  for (;;) {
+    const answer = await Promise.race([fetch(`${folder.issuer}/ready`).catch(() => undefined), ended])
+    if (answer?.ok) break
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  return {
+    process: child,
+    startMs: performance.now() - began,
+    async residentMiB() {
+      const status = await readFile(`/proc/${child.pid}/status`, 'utf8')
+      return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024
+    },
+    async stop() {
+      const gone = new Promise((resolve) => child.once('exit', resolve))
+      child.kill('SIGTERM')
+      await gone
+    },
+  }
+}
