@@ -57,7 +57,7 @@ describe('a JWS as text', () => {
   })
 
   it('A2 refuses HS256 made with our public key as its secret, in whatever form', () => {
-    const key = keyOf(signer.jwk).key
+    const key = keyOf(signer.jwk).key!
     const secrets = [
       key.export({ type: 'spki', format: 'pem' }),
       key.export({ type: 'spki', format: 'der' }),

@@ -1,5 +1,7 @@
 /** Base64url in its one canonical spelling (RFC 4648 §5, RFC 7515 §2): two texts never mean the same bytes. */
-import { Buffer } from 'node:buffer'
+
+/** Several times faster than what every runtime has. */
+const NodeBuffer: typeof Buffer | undefined = globalThis.Buffer
 
 const FORM = /^[A-Za-z0-9_-]*$/
 // The last character of a group of two carries four unused bits, of a group of three two; they must be zero.
@@ -12,11 +14,20 @@ export function decodeBase64url(text: string): Uint8Array | undefined {
   if (rest === 1 || !FORM.test(text)) return undefined
   if (rest === 2 && !LAST_OF_TWO.includes(text.charAt(text.length - 1))) return undefined
   if (rest === 3 && !LAST_OF_THREE.includes(text.charAt(text.length - 1))) return undefined
-  return Buffer.from(text, 'base64url')
+  if (NodeBuffer) return NodeBuffer.from(text, 'base64url')
+  return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (byte) => byte.charCodeAt(0))
 }
 
-export const encodeBase64url = (bytes: Uint8Array | string): string =>
-  (typeof bytes === 'string'
-    ? Buffer.from(bytes, 'utf8')
-    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  ).toString('base64url')
+export function encodeBase64url(bytes: Uint8Array | string): string {
+  if (NodeBuffer) {
+    const buffer =
+      typeof bytes === 'string'
+        ? NodeBuffer.from(bytes, 'utf8')
+        : NodeBuffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    return buffer.toString('base64url')
+  }
+  let binary = ''
+  for (const byte of typeof bytes === 'string' ? new TextEncoder().encode(bytes) : bytes)
+    binary += String.fromCharCode(byte)
+  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+}

@@ -1,8 +1,9 @@
 /** What a tool with a key of its own asks the service: introspection, reservations, acknowledgements, the feed's key. */
-import { createPrivateKey, type JsonWebKey, randomBytes } from 'node:crypto'
+import type { JsonWebKey } from 'node:crypto'
 import { decodeBase64url } from './base64url.ts'
+import { randomBase64url } from './crypto.ts'
 import { endpoint, type Fetch, type Fetched, fetchText, jsonObject, ServiceUnavailable } from './http.ts'
-import { signEs256 } from './signature.ts'
+import { es256Signer } from './signature.ts'
 
 const ASSERTION_LIFE_SECONDS = 60
 const MAX_ANSWER_BYTES = 65_536
@@ -41,27 +42,25 @@ export interface ServiceClientDeps {
 
 export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
   const { issuer, clientId, fetch, timeoutMs } = deps
-  if (deps.key.kty !== 'EC' || deps.key.crv !== 'P-256' || typeof deps.key.d !== 'string')
-    throw new TypeError('key must be a private P-256 JWK')
-  const privateKey = createPrivateKey({ key: deps.key, format: 'jwk' })
+  const sign = es256Signer(deps.key)
   const kid = typeof deps.key['kid'] === 'string' ? { kid: deps.key['kid'] } : {}
 
   /** One use each; the audience is the issuer and nothing else (RFC 7523bis). */
-  function assertion(): string {
+  function assertion(): string | Promise<string> {
     const iat = Math.floor(deps.now())
-    const claims = { iss: clientId, sub: clientId, aud: issuer, jti: randomBytes(16).toString('base64url'), iat }
+    const claims = { iss: clientId, sub: clientId, aud: issuer, jti: randomBase64url(16), iat }
     const header = { typ: 'client-authentication+jwt', ...kid }
-    return signEs256(privateKey, header, { ...claims, exp: iat + ASSERTION_LIFE_SECONDS })
+    return sign(header, { ...claims, exp: iat + ASSERTION_LIFE_SECONDS })
   }
 
-  const ask = (path: string, method: 'GET' | 'POST', type?: string, body?: string, authenticated = true) =>
+  const ask = async (path: string, method: 'GET' | 'POST', type?: string, body?: string, authenticated = true) =>
     fetchText(fetch, endpoint(deps.serviceUrl, path), {
       method,
       timeoutMs,
       maxBytes: MAX_ANSWER_BYTES,
       headers: {
         accept: 'application/json',
-        ...(authenticated ? { authorization: `ClientAssertion ${assertion()}` } : {}),
+        ...(authenticated ? { authorization: `ClientAssertion ${await assertion()}` } : {}),
         ...(type ? { 'content-type': type } : {}),
       },
       ...(body === undefined ? {} : { body }),
@@ -75,7 +74,7 @@ export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
         token,
         token_type_hint: 'access_token',
         client_assertion_type: ASSERTION_TYPE,
-        client_assertion: assertion(),
+        client_assertion: await assertion(),
       })
       const type = 'application/x-www-form-urlencoded'
       return { active: jsonObject(await ask('/introspect', 'POST', type, form.toString(), false))['active'] === true }

@@ -1,10 +1,18 @@
 /** DPoP proofs (RFC 9449 §4.3): everything but replay and the nonce's freshness, which need a memory. */
-import { createHash } from 'node:crypto'
 import { type Checked, fail, pass } from './checked.ts'
 import { CLOCK_LEEWAY_SECONDS } from './claims.ts'
 import { readNumericDate } from './claims-check.ts'
-import { checkHeader, type HeaderRule, parseJws } from './jws.ts'
-import { checkSignature, holdsSecret, importVerifyKey, jwkThumbprint, type PublicJwk } from './signature.ts'
+import { sha256Base64url } from './crypto.ts'
+import { checkHeader, type HeaderRule, type ParsedJws, parseJws } from './jws.ts'
+import {
+  checkSignature,
+  checkSignatureAnywhere,
+  holdsSecret,
+  importVerifyKey,
+  jwkThumbprint,
+  type PublicJwk,
+  type VerifyKey,
+} from './signature.ts'
 
 export const DPOP_ALGS = ['ES256', 'EdDSA'] as const
 const DPOP_HEADER: HeaderRule = { typ: ['dpop+jwt'], algs: DPOP_ALGS, kid: 'optional', jwk: true }
@@ -31,23 +39,49 @@ export interface DpopProof {
 
 const PRINTABLE = /^[\x21-\x7e]{1,256}$/
 
-/** `headerValue` is the whole value of the DPoP header field. A replayed `jti` is for the caller to refuse. */
+/**
+ * `headerValue` is the whole value of the DPoP header field. A replayed `jti` is for the caller to refuse. At once, by
+ * node:crypto.
+ */
 export function readDpopProof(headerValue: string, expected: DpopExpectation): Checked<DpopProof> {
+  const opened = openProof(headerValue)
+  if (!opened.ok) return opened
+  const signed = checkSignature(opened.value.jws, opened.value.key)
+  return signed.ok ? judgeProof(opened.value, expected) : signed
+}
+
+/** The same in any runtime. */
+export async function readDpopProofAnywhere(
+  headerValue: string,
+  expected: DpopExpectation,
+): Promise<Checked<DpopProof>> {
+  const opened = openProof(headerValue)
+  if (!opened.ok) return opened
+  const signed = await checkSignatureAnywhere(opened.value.jws, opened.value.key)
+  return signed.ok ? judgeProof(opened.value, expected) : signed
+}
+
+interface OpenedProof {
+  readonly jws: ParsedJws
+  readonly key: VerifyKey
+}
+
+/** Its form, its header and the key in it: all that is looked at before the signature. */
+function openProof(headerValue: string): Checked<OpenedProof> {
   // Repeated fields arrive joined by a comma (RFC 9110 §5.3); §4.3 step 1 wants one.
   if (headerValue.includes(',')) return fail('proof_duplicate')
   const parsed = parseJws(headerValue)
   if (!parsed.ok) return parsed
-  const { header, payload } = parsed.value
-  const checked = checkHeader(header, DPOP_HEADER)
+  const checked = checkHeader(parsed.value.header, DPOP_HEADER)
   if (!checked.ok) return checked.fault === 'alg_not_allowed' ? fail('proof_key', checked.detail) : checked
   const { jwk } = checked.value
   if (!jwk || holdsSecret(jwk)) return fail('proof_key', 'jwk must be a public key')
   const key = importVerifyKey(jwk, { algs: [checked.value.alg] })
-  if (!key.ok) return key
-  const signed = checkSignature(parsed.value, key.value)
-  if (!signed.ok) return signed
+  return key.ok ? pass({ jws: parsed.value, key: key.value }) : key
+}
 
-  const { jti, htm, htu, iat, exp, nbf, nonce, ath } = payload
+function judgeProof({ jws, key }: OpenedProof, expected: DpopExpectation): Checked<DpopProof> {
+  const { jti, htm, htu, iat, exp, nbf, nonce, ath } = jws.payload
   if (typeof jti !== 'string' || !PRINTABLE.test(jti)) return fail('proof_invalid', 'jti is missing or no identifier')
   if (htm !== expected.method) return fail('htm')
   const url = typeof htu === 'string' ? targetOf(htu) : undefined
@@ -63,17 +97,16 @@ export function readDpopProof(headerValue: string, expected: DpopExpectation): C
     return fail('proof_invalid', 'nonce is no text of ours')
   if (expected.accessToken !== undefined && ath !== accessTokenHash(expected.accessToken)) return fail('ath')
   return pass({
-    jkt: jwkThumbprint(key.value.jwk),
+    jkt: jwkThumbprint(key.jwk),
     jti,
     iat: made.value,
-    jwk: key.value.jwk,
+    jwk: key.jwk,
     ...(nonce === undefined ? {} : { nonce }),
   })
 }
 
 /** RFC 9449 §4.2: `ath`. */
-export const accessTokenHash = (accessToken: string): string =>
-  createHash('sha256').update(accessToken).digest('base64url')
+export const accessTokenHash = (accessToken: string): string => sha256Base64url(accessToken)
 
 const TARGET =
   /^(https?):\/\/([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(\/[a-z0-9._~!$&'()*+,;=:@%/-]*)?(?:[?#].*)?$/i

@@ -1,10 +1,11 @@
 /** What travels in the revocation feed, read and verified: frames (also snapshots and deltas) and statements of "now". */
-import { createHash, createHmac } from 'node:crypto'
+import { encodeBase64url } from './base64url.ts'
+import { hmacSha256, sha256Base64url } from './crypto.ts'
 import { type Epoch, parseEpoch } from './epoch.ts'
 import type { Jwks } from './jwks.ts'
 import { checkHeader, parseJws } from './jws.ts'
 import { DIMENSIONS, type Dimension, type Shape } from './shapes.ts'
-import { checkSignature } from './signature.ts'
+import { checkSignatureAnywhere } from './signature.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from './strict-json.ts'
 
 export interface FeedEntry {
@@ -53,7 +54,7 @@ const MAX_STATEMENT_BYTES = 65_536
 
 /** Tells keys of value digests apart without telling anything about them. */
 export const feedKeyId = (key: Uint8Array): string =>
-  createHmac('sha256', key).update('errand feed key id').digest('base64url').slice(0, 11)
+  encodeBase64url(hmacSha256(key, 'errand feed key id')).slice(0, 11)
 
 /** The signed payload, where issuer, kind, key and signature are right; otherwise undefined. */
 async function readSigned(
@@ -67,7 +68,7 @@ async function readSigned(
   const header = checkHeader(parsed.value.header, { typ: [typ], algs: ['ES256'], kid: 'required' })
   if (!header.ok || header.value.kid === undefined) return undefined
   const key = await jwks.find(header.value.kid, 'feed')
-  if (!key.ok || !checkSignature(parsed.value, key.value).ok) return undefined
+  if (!key.ok || !(await checkSignatureAnywhere(parsed.value, key.value)).ok) return undefined
   return parsed.value.payload['iss'] === issuer ? parsed.value.payload : undefined
 }
 
@@ -93,9 +94,7 @@ export async function readFrame(
     if (!entry) return undefined
     entries.push(entry)
   }
-  const digest = createHash('sha256')
-    .update(text as string)
-    .digest('base64url')
+  const digest = sha256Base64url(text as string)
   return { kind, run, seq, s, prev, keyId: k, ...(after ? { after } : {}), epoch, entries, digest }
 }
 

@@ -2,8 +2,8 @@
  * Keeps a verifier's knowledge of revocations: asks for "now", follows the stream (or polls where there is none),
  * re-syncs after a gap, and acknowledges what it has applied.
  */
-import { randomBytes } from 'node:crypto'
 import type { ServiceClient } from './client.ts'
+import { randomBase64url } from './crypto.ts'
 import { compareEpochs, type Epoch, formatEpoch } from './epoch.ts'
 import { feedKeyId, type FeedFrame, MAX_FEED_BYTES, readFrame, readStatement } from './feed-frame.ts'
 import { createFeedState, type FeedState, type Verdict } from './feed-state.ts'
@@ -11,6 +11,7 @@ import { endpoint, type Fetch, fetchText, jsonObject, open, ServiceUnavailable }
 import type { Jwks } from './jwks.ts'
 import type { CheckedHop } from './shapes.ts'
 import { createEventReader } from './sse.ts'
+import { quietTimer } from './timer.ts'
 
 const ASK_EVERY_MS = 30_000
 /** Heartbeats come each second: so long a silence is a dead connection. */
@@ -86,7 +87,7 @@ export function createFollower(deps: FollowerDeps): Follower {
   let knownKeyId: string | undefined
 
   async function ask(to: FeedState): Promise<void> {
-    const nonce = randomBytes(18).toString('base64url')
+    const nonce = randomBase64url(18)
     to.asked(nonce)
     const { statement } = await get(`/revocations/now?nonce=${nonce}`, SYNC_TIMEOUT_MS, 65_536)
     const read = await readStatement(statement, deps)
@@ -159,11 +160,11 @@ export function createFollower(deps: FollowerDeps): Follower {
   }
 
   let acknowledged = ''
-  let acknowledging: NodeJS.Timeout | undefined
+  let acknowledging: ReturnType<typeof quietTimer> | undefined
   function acknowledgeSoon(): void {
     const epoch = state?.epoch()
     if (!epoch || acknowledging || formatEpoch(epoch) === acknowledged || closing.signal.aborted) return
-    acknowledging = setTimeout(async () => {
+    acknowledging = quietTimer(async () => {
       const text = formatEpoch(state?.epoch() ?? epoch)
       try {
         await client.acknowledge(text)
@@ -174,7 +175,6 @@ export function createFollower(deps: FollowerDeps): Follower {
       acknowledging = undefined
       if (acknowledged === text) acknowledgeSoon()
     }, ACK_DEBOUNCE_MS)
-    acknowledging.unref()
   }
 
   async function stream(): Promise<void> {
@@ -182,13 +182,11 @@ export function createFollower(deps: FollowerDeps): Follower {
     const connection = new AbortController()
     const abort = () => connection.abort()
     closing.signal.addEventListener('abort', abort)
-    let idle = setTimeout(abort, IDLE_MS)
+    let idle = quietTimer(abort, IDLE_MS)
     const alive = () => {
       clearTimeout(idle)
-      idle = setTimeout(abort, IDLE_MS)
-      idle.unref()
+      idle = quietTimer(abort, IDLE_MS)
     }
-    idle.unref()
     try {
       const epoch = to.epoch()
       const headers = { accept: 'text/event-stream', ...(epoch ? { 'last-event-id': formatEpoch(epoch) } : {}) }
@@ -272,8 +270,7 @@ export function createFollower(deps: FollowerDeps): Follower {
         closing.signal.removeEventListener('abort', done)
         resolve()
       }
-      const timer = setTimeout(done, ms)
-      timer.unref()
+      const timer = quietTimer(done, ms)
       closing.signal.addEventListener('abort', done)
       if (closing.signal.aborted) done()
     })
@@ -298,8 +295,7 @@ export function createFollower(deps: FollowerDeps): Follower {
             resolve()
           },
         }
-        const timer = setTimeout(waiter.wake, STREAM_PATIENCE_MS)
-        timer.unref()
+        const timer = quietTimer(waiter.wake, STREAM_PATIENCE_MS)
         waiters.add(waiter)
       })
     },

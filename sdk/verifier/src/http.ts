@@ -1,4 +1,6 @@
 /** The one way the verifier fetches: no redirects, a time-out, a bounded answer. */
+import { quietTimer } from './timer.ts'
+import { utf8Text } from './utf8.ts'
 
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>
 
@@ -66,8 +68,7 @@ export async function fetchText(fetch: Fetch, url: string, options: FetchOptions
   // Not AbortSignal.any: a long-lived signal would keep what each request made of it.
   const ending = new AbortController()
   const abort = () => ending.abort()
-  const timer = setTimeout(abort, options.timeoutMs)
-  timer.unref()
+  const timer = quietTimer(abort, options.timeoutMs)
   signal?.addEventListener('abort', abort)
   if (signal?.aborted) abort()
   try {
@@ -102,7 +103,7 @@ async function readBounded(response: Response, maxBytes: number): Promise<string
     if (cause instanceof ServiceUnavailable) throw cause
     throw new ServiceUnavailable('the answer broke off', { cause })
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return utf8Text(chunks)
 }
 
 /** The answer's JSON object where the status is 200; otherwise throws. */

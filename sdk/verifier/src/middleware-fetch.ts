@@ -1,6 +1,7 @@
 /** The verifier in front of a Fetch-style handler (`(request) => Response`), and what the other middleware shares. */
 import { refusalResponse, VerificationError } from './errors.ts'
 import { MAX_BODY_BYTES, type RoutedRequest } from './routes.ts'
+import { utf8Text } from './utf8.ts'
 import type { VerifiedCall, Verifier } from './verifier.ts'
 
 /**
@@ -63,7 +64,7 @@ async function readText(request: Request): Promise<{ readonly text: string } | '
     }
     chunks.push(next.value)
   }
-  return { text: Buffer.concat(chunks).toString('utf8') }
+  return { text: utf8Text(chunks) }
 }
 
 export function metadataResponse(

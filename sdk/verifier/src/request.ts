@@ -1,5 +1,6 @@
 /** What a request says about its caller: one Authorization header, perhaps one proof, perhaps a client certificate. */
-import { createHash, type X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
+import { sha256Base64url } from './crypto.ts'
 
 export type HeadersLike = Headers | { readonly [name: string]: string | readonly string[] | undefined }
 
@@ -45,8 +46,7 @@ export function readAuthorization(request: VerifyRequest): Presented | 'token_re
 }
 
 /** RFC 8705 §3.1: `x5t#S256`. */
-export const certificateThumbprint = (certificate: X509Certificate): string =>
-  createHash('sha256').update(certificate.raw).digest('base64url')
+export const certificateThumbprint = (certificate: X509Certificate): string => sha256Base64url(certificate.raw)
 
 export const isCurrent = (certificate: X509Certificate, now: number): boolean =>
   Date.parse(certificate.validFrom) <= now * 1000 && now * 1000 < Date.parse(certificate.validTo)

@@ -2,8 +2,9 @@
  * What a revocation can match: conjunctions of dimensions within one hop of a token. Issuer and verifiers compute
  * the same values from the same claims here, so neither can see a token differently from the other.
  */
-import { createHmac } from 'node:crypto'
+import { encodeBase64url } from './base64url.ts'
 import type { AccessTokenClaims, Actor } from './claims.ts'
+import { hmacSha256 } from './crypto.ts'
 import { type Epoch, parseEpoch } from './epoch.ts'
 import { unpackHops } from './hops.ts'
 
@@ -54,7 +55,7 @@ export function shapeText(shape: Shape, facts: HopFacts): string | undefined {
 
 /** Truncated keyed hash under which a value travels in the feed: 16 bytes, base64url. */
 export const valueDigest = (key: Uint8Array, shape: Shape, text: string): string =>
-  createHmac('sha256', key).update(shape).update('\0').update(text).digest().subarray(0, 16).toString('base64url')
+  encodeBase64url(hmacSha256(key, `${shape}\0${text}`).subarray(0, 16))
 
 export const trustDomainOf = (spiffeId: string): string => spiffeId.slice('spiffe://'.length).split('/', 1)[0] ?? ''
 

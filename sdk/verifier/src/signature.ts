@@ -1,8 +1,12 @@
-/** Signatures by node:crypto, with the algorithm pinned by the key: what a header says never chooses it. */
-import { createHash, createPublicKey, constants, type KeyObject, sign, verify } from 'node:crypto'
-import { Buffer } from 'node:buffer'
+/**
+ * Signatures with the algorithm pinned by the key: what a header says never chooses it. By node:crypto at once, or by
+ * jose where there is none.
+ */
+import type { JsonWebKey, KeyObject } from 'node:crypto'
 import { decodeBase64url, encodeBase64url } from './base64url.ts'
 import { type Checked, fail, pass } from './checked.ts'
+import { nodeCrypto, requireNodeCrypto, sha256Base64url } from './crypto.ts'
+import { isOnCurve } from './curve-point.ts'
 import type { ParsedJws } from './jws.ts'
 import { isJsonObject } from './strict-json.ts'
 import { isRocaModulus } from './weak-rsa.ts'
@@ -22,7 +26,8 @@ export interface PublicJwk {
 
 export interface VerifyKey {
   readonly alg: SignatureAlg
-  readonly key: KeyObject
+  /** Node's; undefined in a runtime without node:crypto, where jose makes its own from `jwk`. */
+  readonly key: KeyObject | undefined
   readonly kid?: string
   /** The members that make the key, nothing else. */
   readonly jwk: PublicJwk
@@ -51,9 +56,9 @@ export function importVerifyKey(jwk: unknown, { algs }: { readonly algs: readonl
   const alg = named === undefined ? candidates[0] : candidates.find((candidate) => candidate === named)
   if (alg === undefined || (named === undefined && candidates.length > 1))
     return fail('bad_key', 'its kind and alg do not make an allowed algorithm')
-  let key: KeyObject
+  let key: KeyObject | undefined
   try {
-    key = createPublicKey({ key: { ...members }, format: 'jwk' })
+    key = nodeCrypto?.createPublicKey({ key: { ...members }, format: 'jwk' })
   } catch {
     return fail('bad_key', 'not a point of its curve')
   }
@@ -69,7 +74,10 @@ function publicMembers(jwk: { readonly [name: string]: unknown }): PublicJwk | u
   if (kty === 'EC' && (crv === 'P-256' || crv === 'P-384')) {
     const size = crv === 'P-256' ? 32 : 48
     // RFC 7518 §6.2.1.2: a coordinate has the full length of its field.
-    if (bytesOf(x)?.length !== size || bytesOf(y)?.length !== size) return undefined
+    const [px, py] = [bytesOf(x), bytesOf(y)]
+    if (px?.length !== size || py?.length !== size) return undefined
+    // Node's own import says that too, and in less time.
+    if (!nodeCrypto && !isOnCurve(crv, px, py)) return undefined
     return { kty, crv, x: x as string, y: y as string }
   }
   if (kty === 'OKP' && crv === 'Ed25519') {
@@ -84,7 +92,7 @@ function publicMembers(jwk: { readonly [name: string]: unknown }): PublicJwk | u
     const bits = modulus.length * 8 - Math.clz32(modulus[0] ?? 0) + 24
     if (modulus[0] === 0 || bits < 2048 || bits > 8192 || modulus.at(-1)! % 2 === 0) return undefined
     // A public exponent below 2^16+1 makes padding mistakes exploitable.
-    const power = exponent.length <= 4 ? Buffer.from(exponent).readUIntBE(0, exponent.length) : 0
+    const power = exponent.length <= 4 ? exponent.reduce((sum, byte) => sum * 256 + byte, 0) : 0
     if (exponent[0] === 0 || power < 65_537 || power % 2 === 0) return undefined
     return isRocaModulus(modulus) ? undefined : { kty, n: n as string, e: e as string }
   }
@@ -98,8 +106,10 @@ const bytesOf = (member: unknown): Uint8Array | undefined => {
 
 const SIGNATURE_BYTES: Partial<Record<SignatureAlg, number>> = { ES256: 64, ES384: 96, EdDSA: 64 }
 
-/** Never throws; whatever is not a signature of this key over this input is false. */
+/** By node:crypto. Whatever is not a signature of this key over this input is false, never an error. */
 export function verifySignature({ alg, key }: VerifyKey, signingInput: string, signature: Uint8Array): boolean {
+  const { constants, verify } = requireNodeCrypto()
+  if (!key) return false
   const length = SIGNATURE_BYTES[alg]
   if (length !== undefined && signature.length !== length) return false
   const data = Buffer.from(signingInput, 'latin1')
@@ -130,8 +140,49 @@ export function checkSignature(
   return verifySignature(key, jws.signingInput, jws.signature) ? pass(true) : fail('bad_signature')
 }
 
-/** Signs a JWT with a P-256 key; `alg` comes from here and cannot be given. */
+/** The same in any runtime: at once where there is node:crypto, by jose elsewhere. */
+export function checkSignatureAnywhere(
+  jws: Pick<ParsedJws, 'header' | 'signingInput' | 'signature' | 'text'>,
+  key: VerifyKey,
+): Checked<true> | Promise<Checked<true>> {
+  return nodeCrypto ? checkSignature(jws, key) : checkByJose(jws, key)
+}
+
+async function checkByJose(
+  { header, text }: Pick<ParsedJws, 'header' | 'text'>,
+  { alg, jwk }: VerifyKey,
+): Promise<Checked<true>> {
+  if (header['alg'] !== alg) return fail('alg_not_allowed')
+  // Only where it is needed: on Node nobody waits for jose to load.
+  const { compactVerify } = await import('jose')
+  try {
+    await compactVerify(text, jwk, { algorithms: [alg] })
+    return pass(true)
+  } catch {
+    return fail('bad_signature')
+  }
+}
+
+/** Signs with a private P-256 JWK, in any runtime. Throws a TypeError for any other key. */
+export function es256Signer(jwk: JsonWebKey): (header: object, payload: object) => string | Promise<string> {
+  const { kty, crv, x, y, d } = jwk
+  if (kty !== 'EC' || crv !== 'P-256' || typeof x !== 'string' || typeof y !== 'string' || typeof d !== 'string')
+    throw new TypeError('key must be a private P-256 JWK')
+  if (nodeCrypto) {
+    const privateKey = nodeCrypto.createPrivateKey({ key: jwk, format: 'jwk' })
+    return (header, payload) => signEs256(privateKey, header, payload)
+  }
+  const key = { kty, crv, x, y, d }
+  return async (header, payload) => {
+    const { CompactSign } = await import('jose')
+    const text = new TextEncoder().encode(JSON.stringify(payload))
+    return new CompactSign(text).setProtectedHeader({ ...header, alg: 'ES256' }).sign(key)
+  }
+}
+
+/** Signs a JWT with a P-256 key, by node:crypto; `alg` comes from here and cannot be given. */
 export function signEs256(privateKey: KeyObject, header: object, payload: object): string {
+  const { sign } = requireNodeCrypto()
   const input = `${encodeBase64url(JSON.stringify({ ...header, alg: 'ES256' }))}.${encodeBase64url(JSON.stringify(payload))}`
   const signature = sign('sha256', Buffer.from(input, 'latin1'), { key: privateKey, dsaEncoding: 'ieee-p1363' })
   return `${input}.${signature.toString('base64url')}`
@@ -144,5 +195,5 @@ export function jwkThumbprint(jwk: { readonly [name: string]: unknown } | Public
     kty === 'EC' ? { crv, kty, x, y } : kty === 'OKP' ? { crv, kty, x } : kty === 'RSA' ? { e, kty, n } : undefined
   if (!required || Object.values(required).some((member) => typeof member !== 'string'))
     throw new TypeError('a thumbprint is made of a public EC, OKP or RSA key')
-  return createHash('sha256').update(JSON.stringify(required)).digest('base64url')
+  return sha256Base64url(JSON.stringify(required))
 }

@@ -1,6 +1,5 @@
 /** createVerifier: from an HTTP request to a verified caller, or a typed refusal. */
-import { createHash, type JsonWebKey, randomBytes, type X509Certificate } from 'node:crypto'
-import { performance } from 'node:perf_hooks'
+import type { JsonWebKey, X509Certificate } from 'node:crypto'
 import type { Fault } from './checked.ts'
 import {
   type AccessTokenClaims,
@@ -14,7 +13,8 @@ import {
 import { checkTimes } from './claims-check.ts'
 import { createServiceClient, type ServiceClient } from './client.ts'
 import { violation } from './constraints.ts'
-import { DPOP_ALGS, readDpopProof } from './dpop.ts'
+import { randomBase64url, sha256Base64url } from './crypto.ts'
+import { DPOP_ALGS, readDpopProofAnywhere } from './dpop.ts'
 import { compareEpochs, type Epoch } from './epoch.ts'
 import {
   BadRequestError,
@@ -41,7 +41,7 @@ import {
 } from './request.ts'
 import { createRouter, type Route, type RoutedRequest } from './routes.ts'
 import { type CheckedHop, hopsOf } from './shapes.ts'
-import { checkSignature } from './signature.ts'
+import { checkSignatureAnywhere } from './signature.ts'
 import { ACCESS_TOKEN_HEADER, checkAccessToken } from './token-check.ts'
 
 export interface VerifierOptions {
@@ -281,7 +281,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const remembered = new Map<string, Remembered>()
 
   async function readToken(token: string): Promise<Remembered> {
-    const digest = createHash('sha256').update(token).digest('base64')
+    const digest = sha256Base64url(token)
     const known = remembered.get(digest)
     if (known) {
       const current = await findKey(known.kid)
@@ -303,7 +303,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (!header.ok) throw tokenFault(header)
     const kid = header.value.kid!
     const verifyKey = await findKey(kid)
-    const signature = checkSignature(parsed.value, verifyKey)
+    const signature = await checkSignatureAnywhere(parsed.value, verifyKey)
     if (!signature.ok) throw tokenFault(signature)
     const dev = options.acceptDevelopmentTokens ? 'accept' : 'refuse'
     const claims = checkAccessToken(parsed.value, { issuer, audience, now: time(), maxLifetimeSeconds, dev })
@@ -352,7 +352,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
   async function checkProof(request: VerifyRequest, token: string, jkt: string): Promise<void> {
     const header = headerValue(request.headers, 'dpop')
     if (header === undefined) throw badProof('proof_required', 'the DPoP header is missing')
-    const proof = readDpopProof(header, {
+    const proof = await readDpopProofAnywhere(header, {
       method: request.method,
       url: asClientsSee(request.url),
       now: time(),
@@ -436,7 +436,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
   }
 
   async function reserve({ task }: AccessTokenClaims, token: string, operation: string, cost?: number): Promise<void> {
-    const operationId = randomBytes(16).toString('base64url')
+    const operationId = randomBase64url(16)
     const reservation = { token, operation, calls: 1, ...(cost === undefined ? {} : { cost }), operationId }
     let outcome: Awaited<ReturnType<ServiceClient['reserve']>>
     try {

@@ -1,0 +1,6 @@
+/** Bytes as text. A byte order mark stays in it, for whoever parses the text to refuse. */
+
+export function utf8Text(chunks: readonly Uint8Array[]): string {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+  return chunks.map((chunk) => decoder.decode(chunk, { stream: true })).join('') + decoder.decode()
+}
