@@ -1,5 +1,6 @@
 /** `/revocations`: add, look up, re-admit, and the signed feed that verifiers follow. */
-import { parseEpoch } from '@errand/verifier/epoch.ts'
+import { readSubjectText } from '@errand/verifier/claims-check.ts'
+import { compareEpochs, parseEpoch } from '@errand/verifier/epoch.ts'
 import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
@@ -12,13 +13,19 @@ import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { errorAnswers, revocationSchema } from './schemas.ts'
 
-const value = z
+const plainText = z
   .string()
   .min(1)
   .max(512)
   .regex(/^[\x20-\x7e]+$/)
+/** Whoever a token may name must be revocable: a subject is not always ASCII. */
+const subjectText = z.string().refine((text) => readSubjectText(text, 320).ok, 'not a subject')
 
-const matchSchema = z.partialRecord(z.enum(DIMENSIONS), value)
+const matchSchema = z.strictObject(
+  Object.fromEntries(
+    DIMENSIONS.map((dimension) => [dimension, (dimension === 'sub' ? subjectText : plainText).optional()]),
+  ),
+)
 
 const addSchema = z.strictObject({
   match: matchSchema.describe('A conjunction: every dimension must match within one hop of a token. {} is everything'),
@@ -63,7 +70,7 @@ const addRoute: Route = {
   },
   async handle(call) {
     const { deps, c, wire } = call
-    const body = await jsonOf(c, deps.snapshot().settings.bounds.maxBodyBytes, addSchema)
+    const body = jsonOf(c, addSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const match = body.value.match as HopFacts
     const named = Object.keys(match)
@@ -78,8 +85,7 @@ const addRoute: Route = {
     }
     const mode = body.value.mode ?? (named.some((each) => BANS.includes(each)) || named.length === 0 ? 'ban' : 'cut')
     if (body.value.dry_run) {
-      const tasks = await matchingTasks(call, match)
-      return Response.json({ dry_run: true, match, mode, active_tasks: tasks })
+      return Response.json({ dry_run: true, match, mode, active_tasks: await deps.revoke.matching(match) })
     }
     const { entry, tasks } = await deps.revoke.byMatch({
       match,
@@ -93,30 +99,6 @@ const addRoute: Route = {
   },
 }
 
-/** Ids of active tasks that a revocation by task, root, agent or subject would end. */
-async function matchingTasks({ deps }: Call, match: HopFacts): Promise<readonly string[] | undefined> {
-  const named = Object.keys(match)
-  const root = match.root ?? match.task
-  if (named.length !== 1) return undefined
-  if (root !== undefined) {
-    const task = isId('task', root) ? await deps.tasks.get(root) : undefined
-    if (!task) return []
-    const tree = await deps.tasks.tree(task.root)
-    const below = new Set([task.id])
-    for (const each of tree) if (each.parent !== undefined && below.has(each.parent)) below.add(each.id)
-    return tree.filter((each) => below.has(each.id) && each.state === 'active').map((each) => each.id)
-  }
-  const whose =
-    match.client_id !== undefined
-      ? { agent: match.client_id }
-      : match.agent !== undefined
-        ? { agentSpiffeId: match.agent }
-        : match.sub !== undefined
-          ? { subject: match.sub }
-          : undefined
-  return whose && (await deps.tasks.list({ ...whose, state: 'active', limit: 500 })).map((task) => task.id)
-}
-
 const bansRoute: Route = {
   method: 'GET',
   path: '/revocations/bans',
@@ -128,7 +110,10 @@ const bansRoute: Route = {
     ...errorAnswers(401, 403, 429, 503),
   },
   async handle({ deps }) {
-    return Response.json({ bans: (await deps.revocations.bans(deps.now())).map(revocationView) })
+    const bans = await deps.revocations.bans(deps.now())
+    // A task that ended is banned until its deadline; that is its end and nobody's ban.
+    const shown = bans.filter(({ match, banUntil }) => match.task === undefined || banUntil === undefined)
+    return Response.json({ bans: shown.map(revocationView) })
   },
 }
 
@@ -163,7 +148,7 @@ const readmitRoute: Route = {
   },
   async handle(call) {
     const { deps, c, wire } = call
-    const body = await jsonOf(c, deps.snapshot().settings.bounds.maxBodyBytes, readmitSchema)
+    const body = jsonOf(c, readmitSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const id = c.req.param('id')
     const done = isId('rev', id) && (await deps.revoke.readmit(id, adminOf(call), body.value.reason, wire.correlation))
@@ -203,11 +188,15 @@ const snapshotRoute: Route = {
       )
     }
     const headers = { 'Cache-Control': 'no-store' }
-    const { frame } =
-      wait === undefined
-        ? await deps.feed.delta(epoch)
-        : await deps.feed.wait(epoch, Math.min(Number(wait), LONGEST_WAIT), c.req.raw.signal)
-    return Response.json({ frame }, { headers })
+    if (wait === undefined) return Response.json({ frame: (await deps.feed.delta(epoch)).frame }, { headers })
+    const leave = deps.limits.hold(call.wire.source)
+    if (!leave) return refused(call, refuse('overloaded', 'request').refusal)
+    try {
+      const { frame } = await deps.feed.wait(epoch, Math.min(Number(wait), LONGEST_WAIT), c.req.raw.signal)
+      return Response.json({ frame }, { headers })
+    } finally {
+      leave()
+    }
   },
 }
 
@@ -246,35 +235,45 @@ const streamRoute: Route = {
     200: { description: 'event: frame, id: epoch, data: compact JWS', contentType: 'text/event-stream' },
     ...errorAnswers(429, 503),
   },
-  handle({ deps, c }) {
+  handle(call) {
+    const { deps, c, wire } = call
+    const headers = { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' }
+    if (c.req.method === 'HEAD') return new Response(null, { headers })
+    const leave = deps.limits.hold(wire.source)
+    if (!leave) return refused(call, refuse('overloaded', 'request').refusal)
     const encoder = new TextEncoder()
-    let leave: (() => void) | undefined
+    const { signal } = c.req.raw
+    let end: () => void = leave
     const body = new ReadableStream<Uint8Array>(
       {
         start(controller) {
           controller.enqueue(encoder.encode(': errand revocations\n\n'))
-          const end = () => {
-            leave?.()
+          const unsubscribe = deps.feed.subscribe(
+            ({ frame, epoch }) => {
+              // A reader that does not keep up is cut off: it will ask for a snapshot, and nothing piles up here.
+              if ((controller.desiredSize ?? 0) <= 0) return end()
+              controller.enqueue(encoder.encode(`event: frame\nid: ${epoch}\ndata: ${frame}\n\n`))
+            },
+            () => end(),
+          )
+          end = () => {
+            leave()
+            unsubscribe()
+            signal.removeEventListener('abort', end)
             try {
               controller.close()
             } catch {
               // The reader left first.
             }
           }
-          leave = deps.feed.subscribe(({ frame, epoch }) => {
-            // A reader that does not keep up is cut off: it will ask for a snapshot, and nothing piles up here.
-            if ((controller.desiredSize ?? 0) <= 0) return end()
-            controller.enqueue(encoder.encode(`event: frame\nid: ${epoch}\ndata: ${frame}\n\n`))
-          }, end)
-          c.req.raw.signal.addEventListener('abort', end, { once: true })
+          signal.addEventListener('abort', end)
+          if (signal.aborted || deps.stopping()) end()
         },
-        cancel: () => leave?.(),
+        cancel: () => end(),
       },
       new CountQueuingStrategy({ highWaterMark: 64 }),
     )
-    return new Response(body, {
-      headers: { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' },
-    })
+    return new Response(body, { headers })
   },
 }
 
@@ -309,11 +308,15 @@ const ackRoute: Route = {
   answers: { 204: { description: 'Noted' }, ...errorAnswers(400, 401, 403, 413, 415, 429, 503) },
   async handle(call) {
     const { deps, c, caller } = call
-    const body = await jsonOf(c, deps.snapshot().settings.bounds.maxBodyBytes, ackSchema)
+    const body = jsonOf(c, ackSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const epoch = parseEpoch(body.value.epoch)
     if (!epoch || caller?.kind !== 'tool') {
       return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch is not an epoch' }).refusal)
+    }
+    // Nobody has applied what is not written yet: a verifier that says so is broken, or not what it says.
+    if (compareEpochs(epoch, await deps.revocations.epoch()) > 0) {
+      return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch lies ahead' }).refusal)
     }
     deps.acks.note(caller.client.clientId, epoch, deps.now())
     return new Response(null, { status: 204 })

@@ -1,6 +1,7 @@
 /**
- * Ends things, in the order that makes it final: issuing stops, tokens die, people are told. A task that ends is
- * banned until its deadline, so that an exchange already under way either sees the ban or dies of the entry.
+ * Ends things, in the order that makes it final: issuing stops and tokens die by one entry, then tasks end, then people
+ * are told. Stopping in between leaves what is dead dead, and asking again does the rest. A task that ends is banned
+ * until its deadline, so that an exchange already under way either sees the ban or dies of the entry.
  */
 import { type AccessTokenClaims, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
@@ -8,6 +9,7 @@ import type { HopFacts } from '@errand/verifier/shapes.ts'
 import type { AuditEvent, AuditLog } from '../audit/log.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
+import { stateAt, type TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { NewRevocation, Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
 
@@ -48,12 +50,16 @@ export interface Revoke {
   /** One token by its claims (RFC 7009), with everything that was made from it. */
   token(claims: Pick<AccessTokenClaims, 'jti' | 'exp'>, by: string, correlation?: string): Promise<Revocation>
   readmit(id: string, by: string, reason: string, correlation?: string): Promise<boolean>
+  /** Active tasks that a ban on `match` would end, 500 at most; undefined where it is not about whole tasks. */
+  matching(match: HopFacts): Promise<readonly string[] | undefined>
+  /** After a start: ends the tasks of bans whose writer was stopped before it could. */
+  resume(): Promise<void>
   /** Ends every task whose deadline or heartbeat has passed, and forgets what no token can match. Answers how many ended. */
   sweep(): Promise<number>
 }
 
 export function createRevoke(deps: RevokeDeps): Revoke {
-  const add = async (entry: NewRevocation, correlation: string | undefined, tasks: readonly string[]) => {
+  const add = async (entry: NewRevocation, correlation: string | undefined) => {
     const added = await deps.log.add(entry)
     // After the effect: the kill switch must not wait for a disk. Nothing depends on this record.
     await told(deps, {
@@ -69,7 +75,6 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         mode: entry.mode,
         reason: entry.reason,
         added: added.added,
-        tasks_ended: tasks.length,
       },
     })
     return added
@@ -78,14 +83,13 @@ export function createRevoke(deps: RevokeDeps): Revoke {
   const endTask: Revoke['endTask'] = async (id, state, reason, by, correlation) => {
     const now = deps.now()
     const task = await deps.tasks.get(id)
-    if (!task) return []
-    const ended = await deps.tasks.end(id, state, reason, now)
-    if (ended.length === 0) return []
+    if (!task || ENDED.includes(task.state)) return []
+    // The entry first: were the task ended first, a stop in between would leave its tokens alive and nothing to do.
     // Past its deadline no token of it is alive and none can be made: no entry is needed.
     if (now < task.deadline) {
       await add(
         {
-          id: newId('rev'),
+          id: `rev_${id.slice('task_'.length)}`,
           match: { task: id },
           mode: 'ban',
           reason: `task ${state}: ${reason}`,
@@ -95,9 +99,10 @@ export function createRevoke(deps: RevokeDeps): Revoke {
           banUntil: task.deadline,
         },
         correlation,
-        ended,
       )
     }
+    const ended = await deps.tasks.end(id, state, reason, now)
+    if (ended.length === 0) return []
     await told(deps, {
       type: 'task.ended',
       agent: task.agent,
@@ -126,7 +131,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         ...(absolute ? { absolute } : {}),
         ...(banUntil === undefined ? {} : { banUntil }),
       }
-      const { entry: stored, added } = await add(entry, correlation, [])
+      const { entry: stored, added } = await add(entry, correlation)
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
       return { entry: stored, added, tasks: mode === 'ban' ? await endMatching(deps, match, reason, now) : [] }
     },
@@ -143,14 +148,33 @@ export function createRevoke(deps: RevokeDeps): Revoke {
           expiresAt: Math.max(exp, deps.now()) + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS,
         },
         correlation,
-        [],
       )
       return entry
     },
     async readmit(id, by, reason, correlation) {
-      const done = await deps.log.readmit(id, by, reason, deps.now())
-      if (done) await told(deps, { type: 'revocation.readmitted', cause: id, by, correlation, details: { reason } })
-      return done
+      const now = deps.now()
+      if (!(await deps.log.bans(now)).some((ban) => ban.id === id)) return false
+      // It widens what may be issued: no record, no re-admission.
+      await deps.audit.append({
+        type: 'revocation.readmitted',
+        cause: id,
+        by,
+        details: { reason },
+        ...(correlation === undefined ? {} : { correlation }),
+      })
+      return deps.log.readmit(id, by, reason, now)
+    },
+    async matching(match) {
+      const named = filterOf(match)
+      if (!named) return undefined
+      if ('below' in named) return activeBelow(deps.tasks, named.below, deps.now())
+      return (await deps.tasks.list({ ...named, state: 'active', limit: 500 })).map((task) => task.id)
+    },
+    async resume() {
+      for (const { match, reason } of await deps.log.bans(deps.now())) {
+        // The tasks of a single task's ban are read anew when somebody asks for it; the sweep ends it at its deadline.
+        if (match.task === undefined) await endMatching(deps, match, reason, deps.now())
+      }
     },
     async sweep() {
       const now = deps.now()
@@ -167,27 +191,42 @@ export function createRevoke(deps: RevokeDeps): Revoke {
   }
 }
 
-/** Ends the tasks that a ban names by task, root, agent or subject. */
+const ENDED: readonly TaskState[] = ['completed', 'cancelled', 'revoked', 'expired']
+
+type Filter = { readonly below: string } | Omit<Parameters<TaskStore['list']>[0], 'state' | 'limit'>
+
+/** Which tasks a match names as a whole; undefined where it speaks of some of a task's tokens only. */
+function filterOf(match: HopFacts): Filter | undefined {
+  const { task, root, client_id, agent, sub, ...rest } = match
+  if (Object.keys(rest).length > 0) return undefined
+  const below = task ?? root
+  if (below !== undefined) return Object.keys(match).length === 1 ? { below } : undefined
+  return {
+    ...(client_id === undefined ? {} : { agent: client_id }),
+    ...(agent === undefined ? {} : { agentSpiffeId: agent }),
+    ...(sub === undefined ? {} : { subject: sub }),
+  }
+}
+
 async function endMatching(deps: RevokeDeps, match: HopFacts, reason: string, now: number): Promise<readonly string[]> {
-  const [dimension, ...more] = Object.keys(match) as (keyof HopFacts)[]
-  if (dimension === undefined || more.length > 0) return []
-  const only = match.task ?? match.root
-  if (only !== undefined) return deps.tasks.end(only, 'revoked', reason, now)
-  const whose =
-    dimension === 'client_id'
-      ? { agent: match.client_id! }
-      : dimension === 'sub'
-        ? { subject: match.sub! }
-        : dimension === 'agent'
-          ? { agentSpiffeId: match.agent! }
-          : undefined
-  if (!whose) return []
+  const named = filterOf(match)
+  if (!named) return []
+  if ('below' in named) return deps.tasks.end(named.below, 'revoked', reason, now)
   const ended: string[] = []
   for (;;) {
-    const tasks = await deps.tasks.list({ ...whose, state: 'active', limit: 500 })
+    const tasks = await deps.tasks.list({ ...named, state: 'active', limit: 500 })
     if (tasks.length === 0) return ended
     for (const task of tasks) ended.push(...(await deps.tasks.end(task.id, 'revoked', reason, now)))
   }
+}
+
+async function activeBelow(tasks: TaskStore, id: string, now: number): Promise<readonly string[]> {
+  const top = await tasks.get(id)
+  if (!top) return []
+  const below = new Set([top.id])
+  const tree = await tasks.tree(top.root) // parents come before their children
+  for (const each of tree) if (each.parent !== undefined && below.has(each.parent)) below.add(each.id)
+  return tree.filter((each) => below.has(each.id) && stateAt(each, now) === 'active').map((each) => each.id)
 }
 
 type Told = Omit<AuditEvent, 'correlation' | 'reason'> & { readonly correlation: string | undefined }
