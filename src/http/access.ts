@@ -166,7 +166,7 @@ export const evaluationRoute: Route = {
     ...errorAnswers(400, 401, 403, 413, 415, 429, 503),
   },
   async handle(call) {
-    const body = await jsonOf(call.c, call.deps.snapshot().settings.bounds.maxBodyBytes, evaluation)
+    const body = jsonOf(call.c, evaluation)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     return Response.json(await decideOne(call, body.value))
   },
@@ -184,7 +184,7 @@ export const evaluationsRoute: Route = {
     ...errorAnswers(400, 401, 403, 413, 415, 429, 503),
   },
   async handle(call) {
-    const body = await jsonOf(call.c, call.deps.snapshot().settings.bounds.maxBodyBytes, evaluations)
+    const body = jsonOf(call.c, evaluations)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const { evaluations: list, options, ...defaults } = body.value
     if (!list || list.length === 0) {

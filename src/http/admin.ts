@@ -20,6 +20,8 @@ const agentSchema = z
   })
   .meta({ id: 'Agent' })
 
+const adminOf = ({ caller }: Call): string => (caller?.kind === 'admin' ? caller.client.clientId : 'unknown')
+
 function agentView({ deps }: Call, clientId: string) {
   const snapshot = deps.snapshot()
   const agent = snapshot.agents.byClientId(clientId)
@@ -179,9 +181,19 @@ const rotateRoute: Route = {
     ...problems,
   },
   async handle(call) {
-    const { deps, c } = call
-    const body = await jsonOf(c, deps.snapshot().settings.bounds.maxBodyBytes, rotateSchema)
+    const { deps, c, wire } = call
+    const body = jsonOf(c, rotateSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
+    await deps.audit.append({
+      type: 'admin.acted',
+      by: adminOf(call),
+      correlation: wire.correlation,
+      details: {
+        action: 'keys.rotate',
+        purpose: body.value.purpose ?? 'token',
+        immediately: body.value.immediately ?? false,
+      },
+    })
     const answer = await deps.rotation.rotateNow(body.value.purpose ?? 'token', {
       ...(body.value.immediately === undefined ? {} : { immediately: body.value.immediately }),
     })
@@ -209,8 +221,8 @@ const compromiseRoute: Route = {
     ...problems,
   },
   async handle(call) {
-    const { deps, c, wire, caller } = call
-    const body = await jsonOf(c, deps.snapshot().settings.bounds.maxBodyBytes, compromiseSchema)
+    const { deps, c, wire } = call
+    const body = jsonOf(c, compromiseSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const done = await deps.rotation.compromise(body.value.kid)
     if (!done) return refused(call, refuse('not_found', 'request', { proven: true }).refusal)
@@ -221,7 +233,7 @@ const compromiseRoute: Route = {
         mode: done.revocation.mode,
         absolute: true,
         reason: body.value.reason,
-        by: caller?.kind === 'admin' ? caller.client.clientId : 'unknown',
+        by: adminOf(call),
         correlation: wire.correlation,
         keepUntil: done.revocation.expiresAt,
       }))

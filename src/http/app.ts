@@ -6,6 +6,7 @@ import { refuse, type Refusal, Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import { evaluationRoute, evaluationsRoute } from './access.ts'
 import { adminRoutes } from './admin.ts'
+import { readBody } from './body.ts'
 import { callerOf, presentedInHeaders } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
 import { discoveryRoutes } from './discovery.ts'
@@ -33,8 +34,12 @@ export const ROUTES: readonly Route[] = [
 
 /** Every path of ours is made of these; another spelling of one is not one (G10). */
 const PLAIN_PATH = /^(\/[A-Za-z0-9._-]+)+$/
-/** Probes and long-lived streams are not work that can be shed or rationed. */
-const UNMETERED: readonly string[] = ['/health', '/ready', '/revocations/stream']
+/** Whoever watches the process must hear of it when it is overloaded. */
+const PROBES: readonly string[] = ['/health', '/ready']
+
+const IDEMPOTENCY_KEY = /^[\x21-\x7e]{8,255}$/
+/** What is counted by name; a client may send any word as its method. */
+const METHODS: readonly string[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
 
 export interface RequestLine {
   readonly correlation: string
@@ -46,39 +51,37 @@ export interface RequestLine {
 }
 
 export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hono<Env> {
-  // The path as it was sent: what a client spelt otherwise is somewhere else.
-  const app = new Hono<Env>({ strict: true, getPath: (request) => pathAsSent(request.url) })
+  const app = new Hono<Env>({ strict: true, getPath: (request) => pathIn(request.url) })
 
   app.use(async (c, next) => {
     const started = performance.now()
     const correlation = newId('req')
+    const source = sourceBlock(c.env.peer)
     c.set('correlation', correlation)
-    c.set('source', sourceBlock(c.env.peer))
-    c.header('X-Request-Id', correlation)
-    const path = pathAsSent(c.req.url)
-    const metered = !UNMETERED.includes(path)
-    const refusal = shed(deps, metered, c.get('source'))
+    c.set('source', source)
+    const kind = kindOf(c)
+    const refusal = await turnedAway(deps, c, kind)
     if (refusal) {
-      c.set('reason', refusal.reason)
-      deps.metrics.refused(refusal.reason)
+      noted(deps, c, refusal)
       c.res = refusalResponse(refusal)
-    } else if (!PLAIN_PATH.test(path)) {
-      if (metered) deps.limits.leave()
-      c.res = refusalResponse(refuse('not_found', 'request').refusal)
     } else {
       try {
         await next()
       } finally {
-        if (metered) deps.limits.leave()
+        if (kind === 'work') deps.limits.leave()
       }
     }
+    // Those who have proven who they are are rationed by that; whoever has not, by where it comes from.
+    if (kind !== 'probe' && !c.get('known')) deps.limits.take(`source:${source}`, strangersPerSecond(deps))
+    c.header('X-Request-Id', correlation)
     const ms = performance.now() - started
     const reason = c.get('reason')
     const route = ROUTES.some((each) => each.path === c.req.routePath) ? c.req.routePath : 'none'
-    deps.metrics.request(route, c.req.method, c.res.status, ms / 1000)
+    const method = METHODS.includes(c.req.method) ? c.req.method : 'other'
+    deps.metrics.request(route, method, c.res.status, ms / 1000)
     log({
       correlation,
-      method: c.req.method,
+      method,
       route,
       status: c.res.status,
       ms: Math.round(ms * 100) / 100,
@@ -89,27 +92,37 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
   for (const route of ROUTES) {
     app.on(route.method, route.path, async (c) => {
       const call: Call = { c, deps, wire: wireOf(c.env.base, c) }
-      const duplicate = commaIn(c.req.header('authorization'), c.req.header('dpop'))
+      const duplicate = commaIn(route, c.req.header('authorization'), c.req.header('dpop'))
       if (duplicate) return refused(call, duplicate)
+      const key = c.req.header('idempotency-key')
+      // Ignored, a retry would be a second effect, and its sender would not know.
+      if (key !== undefined && !IDEMPOTENCY_KEY.test(key)) {
+        const detail = 'Idempotency-Key is 8 to 255 visible ASCII characters, once'
+        return refused(call, refuse('bad_param', 'request', { detail }).refusal)
+      }
       if (route.access === 'public' || route.access === 'form') return route.handle(call)
       const presented = presentedInHeaders(call)
       if (!presented.ok) return refused(call, presented.refusal)
       const caller = await callerOf(call, presented.value, route.access, 'api')
       if (!caller.ok) return refused(call, caller.refusal)
+      c.set('known', true)
       const answer = await route.handle({ ...call, caller: caller.value })
       return withNonce(answer, deps.dpop.freshNonce(nameOf(caller.value)))
     })
   }
 
   app.notFound((c) => {
-    const known = ROUTES.some((route) => route.path === pathAsSent(c.req.url))
-    return refusalResponse(refuse(known ? 'method_not_allowed' : 'not_found', 'request').refusal)
+    const known = ROUTES.some((route) => route.path === pathIn(c.req.url))
+    const { refusal } = refuse(known ? 'method_not_allowed' : 'not_found', 'request')
+    noted(deps, c, refusal)
+    return refusalResponse(refusal)
   })
 
   app.onError((error, c) => {
     if (error instanceof Unavailable) {
       c.set('reason', error.reason)
       deps.metrics.refused(error.reason)
+      deps.onUnavailable(error, c.get('correlation'))
       return refusalResponse({ reason: error.reason, slot: 'request', retryAfterSeconds: error.retryAfterSeconds })
     }
     deps.onBug(error, c.get('correlation'))
@@ -125,17 +138,41 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
   return app
 }
 
-function shed(deps: HttpDeps, metered: boolean, source: string): Refusal | undefined {
-  if (!metered) return undefined
+/** Probes are always answered; what waits for news is not work, and has bounds of its own. */
+function kindOf(c: Call['c']): 'probe' | 'open' | 'work' {
+  const path = pathIn(c.req.url)
+  if (PROBES.includes(path)) return 'probe'
+  const waits = path === '/revocations/stream' || (path === '/revocations' && c.req.query('wait') !== undefined)
+  return waits ? 'open' : 'work'
+}
+
+async function turnedAway(deps: HttpDeps, c: Call['c'], kind: ReturnType<typeof kindOf>): Promise<Refusal | undefined> {
+  if (kind === 'probe') return undefined
   if (deps.stopping()) return refuse('stopping', 'request').refusal
-  const { bounds } = deps.snapshot().settings
-  const wait = deps.limits.take(`source:${source}`, bounds.strangersPerSecondPerSource)
+  const wait = deps.limits.wait(`source:${c.get('source')}`, strangersPerSecond(deps))
   if (wait > 0) return refuse('rate_limited', 'request', { retryAfterSeconds: wait }).refusal
+  // The path as it was sent: what a client spelt otherwise is somewhere else, whatever a parser made of it.
+  const path = c.env.target === undefined ? pathIn(c.req.url) : pathIn(c.env.target)
+  if (!PLAIN_PATH.test(path) || path !== pathIn(c.req.url)) return refuse('not_found', 'request').refusal
+  if (kind === 'open') return undefined
+  // Before a place is taken: who sends slowly holds a connection, and no place of those that work.
+  if (c.req.method === 'POST') c.set('body', await readBody(c, deps.snapshot().settings.bounds.maxBodyBytes))
   return deps.limits.enter() ? undefined : refuse('overloaded', 'request').refusal
 }
 
-function pathAsSent(url: string): string {
-  const start = url.indexOf('/', url.indexOf('://') + 3)
+const strangersPerSecond = ({ snapshot }: HttpDeps): number => snapshot().settings.bounds.strangersPerSecondPerSource
+
+/** A refusal before any endpoint was reached. */
+function noted(deps: HttpDeps, c: Call['c'], { reason }: Refusal): void {
+  c.set('reason', reason)
+  deps.metrics.refused(reason)
+  deps.audit.countStranger(c.get('source'), reason)
+}
+
+/** Path of an absolute URL or of a request target, without query, as it is spelt. */
+function pathIn(url: string): string {
+  const scheme = url.startsWith('/') ? -1 : url.indexOf('://')
+  const start = url.indexOf('/', scheme < 0 ? 0 : scheme + 3)
   const path = start < 0 ? '/' : url.slice(start)
   const end = path.search(/[?#]/)
   return end < 0 ? path : path.slice(0, end)
@@ -147,18 +184,18 @@ function wireOf(base: string, c: Call['c']): Wire {
   const certificate = c.env.certificate?.()
   return {
     method: c.req.method,
-    url: `${base}${pathAsSent(c.req.url)}`,
+    url: `${base}${pathIn(c.req.url)}`,
     ...(dpop === undefined ? {} : { dpop }),
     ...(certificate === undefined ? {} : { certificate }),
-    ...(key !== undefined && /^[\x21-\x7e]{8,255}$/.test(key) ? { idempotencyKey: key } : {}),
+    ...(key === undefined ? {} : { idempotencyKey: key }),
     correlation: c.get('correlation'),
     source: c.get('source'),
   }
 }
 
 /** Two headers of one name arrive joined by a comma, and no credential of ours holds one. */
-function commaIn(authorization: string | undefined, dpop: string | undefined): Refusal | undefined {
-  if (dpop?.includes(',')) return refuse('proof_duplicate', 'dpop').refusal
+function commaIn({ access }: Route, authorization: string | undefined, dpop: string | undefined): Refusal | undefined {
+  if (dpop?.includes(',')) return refuse('proof_duplicate', access === 'form' ? 'dpop' : 'api').refusal
   if (authorization?.includes(',')) return refuse('bad_auth_scheme', 'api').refusal
   return undefined
 }

@@ -6,39 +6,51 @@ import { readForm } from '../exchange/token-request.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import type { Env } from './route.ts'
 
-async function readText(c: Context<Env>, most: number): Promise<Result<string>> {
+/** The body as text, at most so many bytes. Once per request: `formOf` and `jsonOf` read what was read then. */
+export async function readBody(c: Context<Env>, most: number): Promise<Result<string>> {
   const tooLarge = refuse('body_too_large', 'request')
   const length = c.req.header('content-length')
-  if (length !== undefined) {
-    if (Number(length) > most) return tooLarge
+  if (length !== undefined && Number(length) > most) return tooLarge
+  try {
     // The HTTP parser holds the sender to the length it announced.
-    return ok(await c.req.text())
+    if (length !== undefined) return ok(await c.req.text())
+    const { body } = c.req.raw
+    return body ? ((await readBounded(body, most)) ?? tooLarge) : ok('')
+  } catch {
+    // The sender went away, or was cut off for being slow: whatever is answered now, nobody reads.
+    return refuse('bad_body', 'request', { detail: 'the body ended early' })
   }
-  const { body } = c.req.raw
-  if (!body) return ok('')
+}
+
+async function readBounded(body: ReadableStream<Uint8Array>, most: number): Promise<Result<string> | undefined> {
+  const reader = body.getReader()
   const chunks: Uint8Array[] = []
   let size = 0
-  for await (const chunk of body as unknown as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength
-    if (size > most) return tooLarge
-    chunks.push(chunk)
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) return ok(Buffer.concat(chunks).toString('utf8'))
+    size += value.byteLength
+    // Left unread, not cancelled: that would close the connection before the answer is out.
+    if (size > most) return undefined
+    chunks.push(value)
   }
-  return ok(Buffer.concat(chunks).toString('utf8'))
 }
 
 const mediaType = (c: Context<Env>): string =>
   (c.req.header('content-type') ?? '').split(';', 1)[0]!.trim().toLowerCase()
 
-export async function formOf(c: Context<Env>, most: number): Promise<Result<ReadonlyMap<string, readonly string[]>>> {
+const NOTHING: Result<string> = ok('')
+
+export function formOf(c: Context<Env>): Result<ReadonlyMap<string, readonly string[]>> {
   if (mediaType(c) !== 'application/x-www-form-urlencoded') return refuse('media_type', 'request')
   if (new URL(c.req.url).search !== '') return refuse('param_in_query', 'request') // RFC 6749 §2.3.1, RFC 6750 §2.3
-  const text = await readText(c, most)
+  const text = c.get('body') ?? NOTHING
   return text.ok ? readForm(text.value) : text
 }
 
-export async function jsonOf<T extends ZodType>(c: Context<Env>, most: number, schema: T): Promise<Result<z.infer<T>>> {
+export function jsonOf<T extends ZodType>(c: Context<Env>, schema: T): Result<z.infer<T>> {
   if (mediaType(c) !== 'application/json') return refuse('media_type', 'request')
-  const text = await readText(c, most)
+  const text = c.get('body') ?? NOTHING
   if (!text.ok) return text
   const json = parseStrictJson(text.value, { integersOnly: false })
   if (!json.ok)

@@ -10,6 +10,7 @@ import type { ProveAgent } from '../exchange/authenticate.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { OpenTask } from '../exchange/open-task.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
+import type { Unavailable } from '../oauth/refusal.ts'
 import type { Acks } from '../revoke/acks.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
@@ -51,6 +52,8 @@ export interface HttpDeps {
   /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
   readonly mtlsBase?: string
   readonly stopping: () => boolean
+  /** A dependency is away: what and why, for the service log. */
+  readonly onUnavailable: (error: Unavailable, correlation: string) => void
   /** A bug: written to the service log without the request's words. */
   readonly onBug: (error: unknown, correlation: string) => void
 }

@@ -172,12 +172,16 @@ const metricsRoute: Route = {
   path: '/metrics',
   access: 'public',
   tag: 'Operation',
-  summary: 'Prometheus metrics, for callers from this machine or a configured proxy',
+  summary: 'Prometheus metrics, for callers from this machine',
   answers: { 200: { description: 'Metrics', contentType: 'text/plain' }, ...errorAnswers(404, 429, 503) },
   async handle(call) {
     const { deps, c } = call
-    // Nobody needs them from outside, and they tell of load; a scraper sits beside the service.
-    if (!['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(c.env.peer)) {
+    // Nobody needs them from outside, and they tell of load; a scraper sits beside the service. So may a proxy that
+    // nobody named in the configuration: what it passes on says so, and does not come from this machine.
+    const passedOn = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'].some(
+      (name) => c.req.header(name) !== undefined,
+    )
+    if (passedOn || !['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(c.env.peer)) {
       return refused(call, refuse('not_found', 'request').refusal)
     }
     const { text, contentType } = await deps.metrics.render()

@@ -44,7 +44,7 @@ async function asked(
     c.set('reason', refusal.reason)
     return { answer: refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint) }) }
   }
-  const form = await formOf(c, deps.snapshot().settings.bounds.maxBodyBytes)
+  const form = formOf(c)
   if (!form.ok) return refused(form.refusal)
   const presented = presentedInForm(form.value, call)
   if (!presented.ok) return refused(presented.refusal)
@@ -54,6 +54,7 @@ async function asked(
   })
   const caller = await callerOf(call, presented.value, ['agent', 'tool', 'admin'], 'client')
   if (!caller.ok) return refused(caller.refusal)
+  c.set('known', true)
   const token = form.value.get('token')?.[0]
   if (token === undefined) {
     return refused(refuse('param_missing', 'request', { detail: 'token is missing', proven: true }).refusal)
@@ -72,6 +73,18 @@ async function notTheirs(call: Call, caller: Caller, token: OwnToken, at: string
     task: token.claims.task.id,
     correlation: call.wire.correlation,
     details: { at },
+  })
+}
+
+/** Nothing of ours, or long expired: nothing to revoke, and the log still learns who tried (L14). */
+async function nobodys(call: Call, caller: Caller): Promise<void> {
+  await call.deps.audit.append({
+    type: 'token.inspected_refused',
+    decision: 'refuse',
+    reason: 'not_a_token',
+    by: nameOf(caller),
+    correlation: call.wire.correlation,
+    details: { at: 'revoke' },
   })
 }
 
@@ -134,10 +147,11 @@ export const revokeRoute: Route = {
       await notTheirs(call, request.caller, token, 'revoke')
       return new Response(null, { status: 200, headers }) // RFC 7009 §2.2: no word on whose it is
     }
-    if (token && active) {
+    if (token) {
+      // Dead already is asked again: the same entry, and one more record (L14).
       await deps.revoke.token(token.claims, nameOf(request.caller), wire.correlation)
-      deps.metrics.revoked('cut')
-    }
+      if (active) deps.metrics.revoked('cut')
+    } else await nobodys(call, request.caller)
     return new Response(null, { status: 200, headers })
   },
 }

@@ -1,11 +1,16 @@
-/** Sheds load before it hurts: a bound on what runs at once, and a token bucket for each client and each source. */
+/** Sheds load before it hurts: bounds on what runs and what stays open at once, and a token bucket for each client and source. */
+import { type Result, refuse } from '../oauth/refusal.ts'
 
 export interface Limits {
   /** False where too much runs already; otherwise call `leave` when done. */
   enter(): boolean
   leave(): void
+  /** A place among what stays open without working; undefined where there is none. Answers how to give it back. */
+  hold(source: string): (() => void) | undefined
   /** Seconds to wait, or 0 where the caller may go on. */
   take(key: string, perSecond: number): number
+  /** The same answer, and nothing is taken. */
+  wait(key: string, perSecond: number): number
 }
 
 export interface LimitBounds {
@@ -17,10 +22,33 @@ export interface LimitBounds {
 
 /** Two seconds' worth may come in a burst. */
 const BURST_SECONDS = 2
+/** What one source may hold open of all there is: the rest is for the others. */
+const SHARE_OF_ONE_SOURCE = 1 / 4
 
 export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: LimitBounds): Limits {
   let running = 0
+  let open = 0
+  const openBySource = new Map<string, number>()
   const buckets = new Map<string, { tokens: number; at: number }>()
+
+  function bucketOf(key: string, perSecond: number): { tokens: number; at: number } {
+    const at = monotonic()
+    const most = perSecond * BURST_SECONDS
+    let bucket = buckets.get(key)
+    if (!bucket) {
+      // The oldest go first: an attacker with many names forgets its own, and everybody starts with a full bucket.
+      if (buckets.size >= maxKeys) buckets.delete(buckets.keys().next().value!)
+      bucket = { tokens: most, at }
+      buckets.set(key, bucket)
+      return bucket
+    }
+    bucket.tokens = Math.min(most, bucket.tokens + ((at - bucket.at) / 1000) * perSecond)
+    bucket.at = at
+    return bucket
+  }
+  const waitFor = ({ tokens }: { readonly tokens: number }, perSecond: number): number =>
+    tokens < 1 ? Math.ceil((1 - tokens) / perSecond) : 0
+
   return {
     enter() {
       if (running >= maxConcurrent()) return false
@@ -30,21 +58,47 @@ export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: Lim
     leave() {
       running -= 1
     },
-    take(key, perSecond) {
-      const at = monotonic()
-      const most = perSecond * BURST_SECONDS
-      const bucket = buckets.get(key)
-      if (!bucket) {
-        // The oldest go first: an attacker with many names forgets its own, and everybody starts with a full bucket.
-        if (buckets.size >= maxKeys) buckets.delete(buckets.keys().next().value!)
-        buckets.set(key, { tokens: most - 1, at })
-        return 0
+    hold(source) {
+      const most = maxConcurrent()
+      const own = openBySource.get(source) ?? 0
+      if (open >= most || own >= Math.max(1, Math.floor(most * SHARE_OF_ONE_SOURCE))) return undefined
+      open += 1
+      openBySource.set(source, own + 1)
+      let given = false
+      return () => {
+        if (given) return
+        given = true
+        open -= 1
+        const left = openBySource.get(source)! - 1
+        if (left === 0) openBySource.delete(source)
+        else openBySource.set(source, left)
       }
-      bucket.tokens = Math.min(most, bucket.tokens + ((at - bucket.at) / 1000) * perSecond)
-      bucket.at = at
-      if (bucket.tokens < 1) return Math.ceil((1 - bucket.tokens) / perSecond)
-      bucket.tokens -= 1
-      return 0
     },
+    take(key, perSecond) {
+      const bucket = bucketOf(key, perSecond)
+      const wait = waitFor(bucket, perSecond)
+      if (wait === 0) bucket.tokens -= 1
+      return wait
+    },
+    // A key without a bucket has a full one, and asking makes none.
+    wait: (key, perSecond) => (buckets.has(key) ? waitFor(bucketOf(key, perSecond), perSecond) : 0),
   }
 }
+
+/**
+ * Rations verified clients, each by who it has proven to be: by a name that is only claimed, anybody could use up
+ * another's share. Nothing one-use is spent yet, so what is turned away here can be sent again.
+ */
+export const rationed =
+  <P, T>(
+    { take }: Pick<Limits, 'take'>,
+    perSecond: () => number,
+    clientOf: (proven: T) => string,
+    verify: (presented: P) => Promise<Result<T>>,
+  ) =>
+  async (presented: P): Promise<Result<T>> => {
+    const proven = await verify(presented)
+    if (!proven.ok) return proven
+    const wait = take(`client:${clientOf(proven.value)}`, perSecond())
+    return wait > 0 ? refuse('rate_limited', 'request', { retryAfterSeconds: wait, proven: true }) : proven
+  }

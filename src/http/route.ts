@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import type { ZodType } from 'zod'
 import type { MachineClient } from '../attest/registration.ts'
 import type { ProvenAgent, Wire } from '../exchange/authenticate.ts'
+import type { Result } from '../oauth/refusal.ts'
 import type { HttpDeps } from './deps.ts'
 
 export type Caller =
@@ -17,6 +18,10 @@ export type Variables = {
   correlation: string
   source: string
   reason?: string
+  /** What `readBody` read. */
+  body?: Result<string>
+  /** Set where the caller has proven who it is. */
+  known?: boolean
 }
 export type Env = { Bindings: WireBindings; Variables: Variables }
 
@@ -26,6 +31,8 @@ export interface WireBindings {
   readonly base: string
   /** Peer address of the socket. */
   readonly peer: string
+  /** The request target as it came over the wire, before anything resolved it. */
+  readonly target?: string
   /** Client certificate chain (DER, leaf first), read anew for each request. */
   certificate?(): readonly Uint8Array[] | undefined
 }

@@ -24,9 +24,11 @@ export interface Listening {
   readonly app: Hono<Env>
   /** Base URL under which clients know this listener: what a DPoP proof's `htu` must name. */
   readonly base: string
+  /** A fault of the listener itself: it goes on listening. */
+  readonly onError: (error: Error) => void
 }
 
-export async function listen({ settings, kind, app, base }: Listening): Promise<Listener> {
+export async function listen({ settings, kind, app, base, onError }: Listening): Promise<Listener> {
   const { bounds } = settings
   const at = kind === 'mtls' ? settings.listen.mtls! : settings.listen
   const files = kind === 'mtls' ? settings.listen.mtls! : settings.listen.tls
@@ -80,18 +82,31 @@ export async function listen({ settings, kind, app, base }: Listening): Promise<
       resolve()
     })
   })
+  // Too many open files, say. An error that nobody listens to would end the process.
+  server.on('error', onError)
+  let closing = false
+  server.on('request', (_, response) => {
+    // A connection kept alive is closed when its last answer is out, not a minute later.
+    response.once('close', () => {
+      if (closing) setImmediate(() => server.closeIdleConnections())
+    })
+  })
   const { port } = server.address() as AddressInfo
   const host = at.host.includes(':') ? `[${at.host}]` : at.host
   return {
     url: `${files ? 'https' : 'http'}://${host}:${port}`,
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeIdleConnections()
-        // Streams of followers have no end of their own; what is still open after the grace is cut.
-        setTimeout(() => {
+        closing = true
+        // What is under way has as long as any request; what is still open then is cut.
+        const grace = setTimeout(() => {
           for (const socket of sockets) socket.destroy()
-        }, 2_000).unref()
+        }, bounds.requestTimeoutSeconds * 1000)
+        server.close(() => {
+          clearTimeout(grace)
+          resolve()
+        })
+        server.closeIdleConnections()
       }),
   }
 }
@@ -109,6 +124,7 @@ function bindings(
   const proxied = isTrustedProxy(peer)
   return {
     base,
+    target: incoming.url ?? '/',
     // The last hop that the proxy itself saw; what stands before it in the header is the client's own word.
     peer: proxied ? (forwardedBy(incoming.headers['x-forwarded-for']) ?? peer) : peer,
     certificate: () => {

@@ -4,6 +4,7 @@ import type { AccessTokenClaims, Grant } from '@errand/verifier/claims.ts'
 import { z } from 'zod'
 import type { AuditRecord, Json } from '../audit/log.ts'
 import type { Snapshot } from '../config/snapshot.ts'
+import { reachOf } from '../exchange/reach.ts'
 import { readAsked } from '../exchange/targets.ts'
 import { refuse } from '../oauth/refusal.ts'
 import { isId } from '../tasks/ids.ts'
@@ -101,7 +102,7 @@ const openRoute: Route = {
     const { deps, caller, wire, c } = call
     if (caller?.kind !== 'agent') return nothing(call)
     const snapshot = deps.snapshot()
-    const body = await jsonOf(c, snapshot.settings.bounds.maxBodyBytes, openSchema)
+    const body = jsonOf(c, openSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const { subject_token, subject_token_type, scope, authorization_details, ...rest } = body.value
     const details = readRequestDetails(rest, snapshot.settings.tasks)
@@ -120,7 +121,7 @@ const openRoute: Route = {
         ...(scope === undefined ? {} : { scope }),
         ...(authorization_details === undefined ? {} : { authorizationDetails: JSON.stringify(authorization_details) }),
       },
-      snapshot,
+      reachOf(snapshot.tools, caller.proven.attested.agent.ceiling),
     )
     if (!asked.ok) return refused(call, { ...asked.refusal, proven: true })
     const opened = await deps.openTask(
@@ -185,18 +186,24 @@ const showRoute: Route = {
     const tree = await deps.tasks.tree(task.root)
     const snapshot = deps.snapshot()
     const now = deps.now()
+    let told = 0
     const view = async (each: Task): Promise<object> => ({
       ...taskView(each, snapshot, now),
-      ...(await history(call, each.id)),
+      ...(told++ < MAX_TOLD ? await history(call, each) : {}),
       children: await Promise.all(tree.filter((child) => child.parent === each.id).map(view)),
     })
     return Response.json(await view(task))
   },
 }
 
-/** What the log says of the task: tokens issued and requests refused, newest first. */
-async function history({ deps }: Call, task: string) {
-  const records = await deps.reader.search({ task, limit: 200 })
+/** Each is a search of the log: the rest of a larger tree is looked at task by task. */
+const MAX_TOLD = 50
+
+/** What the log says of the task: tokens issued and requests refused, newest first. No older record can name it. */
+async function history({ deps }: Call, { id, createdAt, deadline }: Task) {
+  const slack = 300
+  const since = (createdAt - slack) * 1000
+  const records = await deps.reader.search({ task: id, since, until: (deadline + slack) * 1000, limit: 200 })
   const tokens = records.filter((record) => record.type === 'token.issuing').map(tokenRow)
   const refusals = records.filter((record) => record.type === 'token.refused').map(refusalRow)
   return { tokens, refusals }
@@ -291,7 +298,7 @@ const reserveRoute: Route = {
     const { deps, caller, c, wire } = call
     if (caller?.kind !== 'tool') return nothing(call)
     const snapshot = deps.snapshot()
-    const body = await jsonOf(c, snapshot.settings.bounds.maxBodyBytes, reservationSchema)
+    const body = jsonOf(c, reservationSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const { token, operation, calls, cost = 0, operation_id } = body.value
     const id = c.req.param('id')
@@ -342,7 +349,7 @@ const reserveRoute: Route = {
           { status: 409 },
         )
       case 'not_active':
-        return nothing(call)
+        return refused(call, refuse('not_found', 'request', { proven: true }).refusal, { recorded: true })
     }
   },
 }

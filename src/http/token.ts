@@ -1,7 +1,7 @@
 /** `POST /token`: RFC 8693 exchange and RFC 6749 §4.4 client credentials. */
 import { z } from 'zod'
 import { readTokenRequest } from '../exchange/token-request.ts'
-import { type Refusal, refuse } from '../oauth/refusal.ts'
+import type { Refusal } from '../oauth/refusal.ts'
 import { formOf } from './body.ts'
 import { claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
@@ -43,7 +43,6 @@ export const tokenRoute: Route = {
   },
   async handle(call) {
     const { c, deps, wire } = call
-    const { bounds } = deps.snapshot().settings
     const hint = { clientHint: '' }
     const refused = (refusal: Refusal, alreadyRecorded = false) => {
       if (!alreadyRecorded) deps.audit.countStranger(wire.source, refusal.reason)
@@ -51,7 +50,7 @@ export const tokenRoute: Route = {
       c.set('reason', refusal.reason)
       return refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint.clientHint) })
     }
-    const form = await formOf(c, bounds.maxBodyBytes)
+    const form = formOf(c)
     if (!form.ok) return refused(form.refusal)
     const request = readTokenRequest(form.value)
     if (!request.ok) return refused(request.refusal)
@@ -60,10 +59,9 @@ export const tokenRoute: Route = {
       ...(request.value.clientId === undefined ? {} : { clientId: request.value.clientId }),
       ...(evidence === undefined ? {} : { assertion: evidence }),
     })
-    const wait = deps.limits.take(`client:${hint.clientHint || wire.source}`, bounds.requestsPerSecondPerClient)
-    if (wait > 0) return refused(refuse('rate_limited', 'request', { retryAfterSeconds: wait }).refusal)
 
     const answer = await deps.exchange(request.value, wire)
+    if (answer.ok || answer.refusal.proven) c.set('known', true)
     if (!answer.ok) return refused(answer.refusal, true)
     if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
     return Response.json(answer.value, {
