@@ -1,0 +1,128 @@
+/** What the pages show is true: it runs, it type-checks, it passes the schema that the service checks with. */
+import { readAccessTokenClaims } from '@errand/verifier/claims-check.ts'
+import type { JsonObject } from '@errand/verifier/strict-json.ts'
+import { join } from 'node:path'
+import ts from 'typescript'
+import { describe, expect, it } from 'vitest'
+import type { SchemaName } from '../../src/config/json-schemas.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { shape } from '../../src/config/shape.ts'
+import { readYaml } from '../../src/config/yaml.ts'
+import { createCedar } from '../../src/policy/cedar.ts'
+import { loadPolicies } from '../../src/policy/load.ts'
+import { readHandOverClaims } from '../../src/tokens/hand-over.ts'
+import { ROOT } from '../../tools/files.ts'
+import { openClone, unseen } from './clone.ts'
+import { type Block, blocksOf, markOf, PAGES } from './pages.ts'
+
+const ALL = PAGES.flatMap(blocksOf)
+const placeOf = ({ page, line }: Block): string => `${page}:${line}`
+const named = (blocks: readonly Block[]): readonly (readonly [string, Block])[] =>
+  blocks.map((block) => [placeOf(block), block])
+
+describe('commands', () => {
+  const pages = PAGES.filter((page) => blocksOf(page).some(({ marks }) => marks.includes('run')))
+
+  it.concurrent.each(pages)('%s does what it says, from its top to its end', { timeout: 180_000 }, async (page) => {
+    const clone = await openClone()
+    try {
+      const blocks = blocksOf(page)
+      // A page that does not start the service itself speaks of one that runs.
+      if (!blocks.some(({ marks }) => marks.includes('background'))) await clone.start('npm start')
+      let output = ''
+      for (const block of blocks) {
+        const file = markOf(block, 'file')
+        if (file !== undefined) await clone.write(file, block.text)
+        else if (block.marks.includes('background')) await clone.start(block.text)
+        else if (block.marks.includes('run')) {
+          const outcome = await clone.run(block.text)
+          output = outcome.output
+          expect({ at: placeOf(block), ...outcome }).toMatchObject({ code: Number(markOf(block, 'exit') ?? 0) })
+        } else if (block.marks.includes('output')) {
+          const missing = unseen(block.text, output)
+          expect({ at: placeOf(block), missing, ...(missing.length > 0 ? { output } : {}) }).toEqual({
+            at: placeOf(block),
+            missing: [],
+          })
+        }
+      }
+    } finally {
+      await clone.close()
+    }
+  })
+})
+
+describe('TypeScript', () => {
+  it('type-checks against the sources, under the rules of the project', () => {
+    const blocks = ALL.filter(({ language }) => language === 'ts')
+    const files = new Map(
+      blocks.map((block, index) => [
+        join(ROOT, 'test/docs', `snippet-${index}.ts`),
+        { block, text: `${block.prelude}\n${block.text}\nexport {}\n` },
+      ]),
+    )
+    const configFile = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile)
+    const { options } = ts.parseJsonConfigFileContent(configFile.config, ts.sys, ROOT)
+    const rules = { ...options, noUnusedLocals: false }
+    const host = ts.createCompilerHost(rules)
+    const { fileExists, readFile, getSourceFile } = host
+    host.fileExists = (path) => files.has(path) || fileExists(path)
+    host.readFile = (path) => files.get(path)?.text ?? readFile(path)
+    host.getSourceFile = (path, ...rest) => {
+      const own = files.get(path)
+      return own ? ts.createSourceFile(path, own.text, ts.ScriptTarget.ES2023, true) : getSourceFile(path, ...rest)
+    }
+    const program = ts.createProgram([...files.keys()], rules, host)
+    const faults = [...files].flatMap(([path, { block }]) =>
+      [
+        ...program.getSyntacticDiagnostics(program.getSourceFile(path)),
+        ...program.getSemanticDiagnostics(program.getSourceFile(path)),
+      ].map(({ messageText }) => `${placeOf(block)}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`),
+    )
+    expect(faults).toEqual([])
+  }, 120_000)
+})
+
+/** Which file of config/ a block is (or is a part of), by its mark or by where the page puts it. */
+function schemaOf(block: Block): SchemaName | undefined {
+  const [, folder] = /^config\/(agents|tools|issuers)\//.exec(markOf(block, 'file') ?? '') ?? []
+  if (folder !== undefined) return folder.slice(0, -1) as SchemaName
+  return (['errand', 'agent', 'tool', 'issuer'] as const).find((name) => block.marks.includes(name))
+}
+
+describe('configuration', () => {
+  it.each(named(ALL.filter(({ language }) => language === 'yaml')))('%s passes the schema', (_, block) => {
+    const name = schemaOf(block)
+    expect(name, 'the mark says which file it is').toBeDefined()
+    // A part of errand.yaml says what is new; the issuer is always there.
+    const lead = name === 'errand' && !/^issuer:/m.test(block.text) ? 'issuer: https://errand.example.com\n' : ''
+    const yaml = readYaml(placeOf(block), lead + block.text)
+    const shaped = yaml.ok ? shape(name!, yaml.value) : yaml
+    expect(shaped).toMatchObject({ ok: true })
+  })
+
+  it('policies load against the sample', async () => {
+    const sample = await loadConfig({
+      dir: join(ROOT, 'config'),
+      keysDir: join(ROOT, 'keys'),
+      now: () => Math.floor(Date.now() / 1000),
+      allowMissingKeys: true,
+    })
+    if (!sample.ok) throw new Error('the sample does not load')
+    for (const block of ALL.filter(({ language }) => language === 'cedar')) {
+      const loaded = loadPolicies([{ file: placeOf(block), text: block.text }], sample.vocabulary, createCedar())
+      expect(loaded.ok ? [] : loaded.problems).toEqual([])
+    }
+  })
+})
+
+describe('JSON', () => {
+  it.each(named(ALL.filter(({ language }) => language === 'json')))(
+    '%s parses, tokens as the verifier reads them',
+    (_, block) => {
+      const value = JSON.parse(block.text) as JsonObject
+      if (block.marks.includes('access-token')) expect(readAccessTokenClaims(value)).toMatchObject({ ok: true })
+      if (block.marks.includes('hand-over')) expect(readHandOverClaims(value)).toMatchObject({ ok: true })
+    },
+  )
+})
