@@ -8,7 +8,7 @@ import type { AccessTokenClaims, Confirmation, Grant, ToolAuthorization } from '
 import { MAX_UNFOLLOWED_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { meetGrants, scopeOf, toAuthorizationDetails } from '@errand/verifier/grants.ts'
-import { trustDomainOf } from '@errand/verifier/shapes.ts'
+import { type CheckedHop, hopsOf, trustDomainOf } from '@errand/verifier/shapes.ts'
 import { isSelfActor } from '../attest/attest.ts'
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { KeyPins } from '../attest/key-pins.ts'
@@ -21,15 +21,17 @@ import type { Tool } from '../policy/tool.ts'
 import { newId } from '../tasks/ids.ts'
 import { stateAt, type Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
-import type { Issuer, SigningKeys, TokenFacts } from '../tokens/issue.ts'
+import { type HandOverClaims, hopsOfHandOver } from '../tokens/hand-over.ts'
+import { type Issuer, type SigningKeys, tokenLength, type TokenFacts } from '../tokens/issue.ts'
 import type { RevocationAnswer, Revocations } from '../tokens/revocations.ts'
 import type { ReadSubjectToken, SubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent, ProveAgent, Wire } from './authenticate.ts'
 import type { Directory } from './directory.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import { permitEvent, refusalEvent, verdictRows } from './record.ts'
-import { boundKey, claimRetry, requestDigest, taskIdFor } from './retry.ts'
-import { type Standing, standOn } from './standing.ts'
+import { withinReach } from './reach.ts'
+import { boundKey, claimRetry, operationIdFor, requestDigest, taskIdFor } from './retry.ts'
+import { LEAST_USEFUL_SECONDS, type Standing, standOn } from './standing.ts'
 import { readTarget, type Target } from './targets.ts'
 import type { TokenRequest } from './token-request.ts'
 
@@ -171,13 +173,17 @@ async function exchangeFor(
   const actors = chainLength(standing.value) + (handOverTo.value === undefined ? 0 : 1)
   if (actors > directory.settings.tasks.maxActors) return no({ reason: 'depth', slot: 'request' })
 
-  const target = readTarget(request, directory)
+  const target = readTarget(request, directory, proven.attested.agent)
   if (!target.ok) return no(target.refusal)
   context.tool = target.value.tool
   const bound = checkBinding(target.value.tool, standing.value, proven)
   if (!bound.ok) return no(bound.refusal)
 
-  const decision = decide(directory, proven, standing.value, target.value, deps.now())
+  const decision = withinReach(
+    decide(directory, proven, standing.value, target.value, deps.now()),
+    proven.attested.agent,
+    target.value.requested !== undefined,
+  )
   context.decision = decision
   const permitted = judge(decision, target.value, standing.value, proven.attested, request.dryRun)
   if (!permitted.ok) return no(permitted.refusal)
@@ -202,7 +208,14 @@ async function exchangeFor(
   const claim = await claimRetry(deps, key, digest, directory.settings.tokens.idempotencySeconds)
   if (!claim.ok) return no(claim.refusal)
   if (claim.value.outcome === 'again') return reissue(deps, prepared, claim.value, wire, no)
-  if (!('existing' in task)) prepared = { ...prepared, taskId: taskIdFor(key, digest) }
+  if (!('existing' in task)) {
+    const taskId = taskIdFor(key, digest)
+    const before = await deps.tasks.get(taskId)
+    // Opened by a first try that a crash cut short, it ends when it was to end. One that is over is not taken up again.
+    if (!before || stateAt(before, deps.now()) === 'active') {
+      prepared = { ...prepared, taskId, deadline: Math.min(prepared.deadline, before?.deadline ?? prepared.deadline) }
+    }
+  }
   const claimedAt = deps.now()
   let done = false
   try {
@@ -332,6 +345,10 @@ function judge(
       ? refuse('policy_denied', 'request', { explanation })
       : refuse('audience_denied', 'request', { explanation })
   }
+  // D24: an own token is renewed within the ceiling of today, whatever the token once was.
+  if (standing.kind === 'own' && lost.some((verdict) => verdict.lostAt === 'ceiling')) {
+    return refuse('policy_denied', 'request', { explanation })
+  }
   if (outsideParent(target.requested, standing)) return refuse('audience_denied', 'request', { explanation })
   return byPolicy.length === lost.length
     ? refuse('policy_denied', 'request', { explanation })
@@ -348,7 +365,8 @@ const CLAIM_SECONDS = 7
 type No = (refusal: Refusal) => Promise<{ readonly ok: false; readonly refusal: Refusal }>
 
 /** Seconds of life: the least of every bound. */
-function lifetime({ directory, target, decision, deadline, proven, handOverTo }: Prepared, now: number): number {
+function lifetime(prepared: Prepared, now: number): number {
+  const { directory, target, decision, deadline, proven, standing, handOverTo } = prepared
   const { tool } = target
   const { settings } = directory
   return Math.floor(
@@ -357,10 +375,21 @@ function lifetime({ directory, target, decision, deadline, proven, handOverTo }:
       tool.maxTokenLifetimeSeconds,
       decision.obligations.maxLifetimeSeconds ?? Number.POSITIVE_INFINITY,
       tool.followsFeed && proven.confirmation ? Number.POSITIVE_INFINITY : MAX_UNFOLLOWED_LIFETIME_SECONDS,
-      handOverTo === undefined ? Number.POSITIVE_INFINITY : settings.tokens.handOverLifetimeSeconds,
+      ...(handOverTo === undefined
+        ? []
+        : [settings.tokens.handOverLifetimeSeconds, (standing.subjectExpiresAt ?? deadline) - now]),
       deadline - now,
     ),
   )
+}
+
+/** A hand-over of a token that is about to end is refused by that name; everything else ends with its task. */
+function tooLate({ standing, handOverTo, deadline }: Prepared, now: number): Refusal | undefined {
+  const subjectEnds = standing.subjectExpiresAt ?? deadline
+  if (handOverTo !== undefined && subjectEnds - now < LEAST_USEFUL_SECONDS) {
+    return { reason: 'parent_expiring', slot: 'subject_token' }
+  }
+  return deadline - now < 1 ? { reason: 'task_expired', slot: 'request' } : undefined
 }
 
 /** The revocation question of this exchange: its ancestors as they are, and the hop it would add. */
@@ -370,11 +399,12 @@ async function checkRevocation(
   jti: string,
   kid: string,
   root: string,
+  hops: readonly CheckedHop[] = prepared.standing.checked,
 ): Promise<RevocationAnswer> {
   const { proven, standing, target, decision, taskId, handOverTo } = prepared
   const { attested } = proven
   return deps.revocations.check({
-    hops: standing.checked,
+    hops,
     issuing: {
       jti,
       kid,
@@ -424,8 +454,9 @@ async function issue(
   const kid = deps.keys.activeKid('token')
   const jti = newJti(deps.audit.logId, deps.nowMs())
   const place = rootOf(prepared)
+  const late = tooLate(prepared, now)
+  if (late) return no(late)
   const life = lifetime(prepared, now)
-  if (life < 1) return no({ reason: 'task_expired', slot: 'request' })
   const answer = await checkRevocation(deps, prepared, jti, kid, place.root)
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
@@ -459,7 +490,7 @@ async function issue(
   }
   const claims = handOverTo === undefined ? deps.issuer.draft(facts) : deps.issuer.draftHandOver(facts, handOverTo)
   // A hand-over goes to us alone, not into the headers of tool APIs.
-  if (handOverTo === undefined && Buffer.byteLength(JSON.stringify(claims)) > MAX_CLAIMS_BYTES) {
+  if (handOverTo === undefined && tokenLength(claims as AccessTokenClaims, kid) > MAX_TOKEN_BYTES) {
     return no({
       reason: 'token_too_large',
       slot: 'request',
@@ -468,6 +499,8 @@ async function issue(
     })
   }
 
+  // Effects come after their record; those that can still refuse come before it, and only while it can be written.
+  if (!deps.audit.healthy()) throw new Unavailable('audit_unavailable', 'the audit log cannot be written')
   const charged = await openAndCharge(deps, prepared, place, now, key)
   if (!charged.ok) return no(charged.refusal)
 
@@ -479,7 +512,7 @@ async function issue(
   const token =
     handOverTo === undefined
       ? deps.issuer.sign(claims as AccessTokenClaims, kid)
-      : deps.issuer.signHandOver(claims as Parameters<Issuer['signHandOver']>[0], kid)
+      : deps.issuer.signHandOver(claims as HandOverClaims, kid)
   const response = respond(prepared, facts, token, receipt)
   if (key !== undefined) {
     const { access_token: _, ...rest } = response
@@ -491,8 +524,8 @@ async function issue(
   return ok(response)
 }
 
-/** 2 KB of token: the claims in base64url beside 160 bytes of header and signature. */
-const MAX_CLAIMS_BYTES = Math.floor(((2048 - 160) * 3) / 4)
+/** Tool APIs take it in a header, beside a proof (DESIGN.md, *Access token*). */
+const MAX_TOKEN_BYTES = 2048
 
 const ownHop = (standing: Standing): Standing['hops'][number] => {
   const own = standing.checked[0]!
@@ -517,15 +550,18 @@ async function openAndCharge(
   now: number,
   key: string | undefined,
 ): Promise<Result<void>> {
-  const { standing, taskId, proven, deadline } = prepared
-  const operationId = key ?? newId('op')
+  const { standing, taskId, proven, deadline, directory } = prepared
   const { task } = standing
   const payer = 'existing' in task ? task.existing : task.parent
-  if (payer && exhausted(payer)) return budgetExhausted('exchanges')
+  // Looked at before a grant is spent or a task opened; what is reserved below is what counts.
+  for (let each = payer; each; each = each.parent === undefined ? undefined : await deps.tasks.get(each.parent)) {
+    if (exhausted(each)) return budgetExhausted('exchanges')
+  }
   if (standing.oneUse) {
     // Spent by owner: a retry with the same idempotency key after a crash finds its own name, anybody else a stranger's.
-    const owner = await deps.grants.pin(standing.oneUse.id, operationId, standing.oneUse.expiresAt)
-    if (owner !== operationId) return refuse('replayed', 'subject_token')
+    const own = key ?? newId('op')
+    const owner = await deps.grants.pin(standing.oneUse.id, own, standing.oneUse.expiresAt)
+    if (owner !== own) return refuse('replayed', 'subject_token')
   }
   if (!('existing' in task)) {
     const opened: Task = {
@@ -566,7 +602,14 @@ async function openAndCharge(
   const reserved = await deps.tasks.reserve(
     taskId,
     // An id makes a retry free, and costs a row: only a retried request has one.
-    { calls: 0, cost: 0, exchanges: 1, ...(key === undefined ? {} : { operationId: key }) },
+    {
+      calls: 0,
+      cost: 0,
+      exchanges: 1,
+      ...(key === undefined
+        ? {}
+        : { operationId: operationIdFor(key, now, directory.settings.tokens.idempotencySeconds) }),
+    },
     now,
   )
   if (reserved.outcome === 'exhausted') return budgetExhausted(reserved.budget)
@@ -633,7 +676,18 @@ async function reissue(
   if (now >= claims.exp)
     return no({ reason: 'expired', slot: 'request', detail: 'what the first try issued has expired' })
   const { kid, ...response } = JSON.parse(again.response) as Omit<TokenResponse, 'access_token'> & { kid: string }
-  const answer = await checkRevocation(deps, { ...prepared, taskId: claims.task.id }, claims.jti, kid, claims.task.root)
+  const handOver = response.issued_token_type === TOKEN_TYPE.handOver
+  const own = handOver ? hopsOfHandOver(claims as unknown as HandOverClaims, kid) : hopsOf(claims, kid)
+  if (!own) throw new Error('the recorded claims of the first try do not hold together')
+  // What it is a second time it was the first time: dead, where an entry since then matches it.
+  const answer = await checkRevocation(
+    deps,
+    { ...prepared, taskId: claims.task.id },
+    claims.jti,
+    kid,
+    claims.task.root,
+    [...own, ...prepared.standing.checked],
+  )
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
@@ -648,9 +702,8 @@ async function reissue(
     correlation: wire.correlation,
     epoch: formatEpoch(answer.epoch),
   })
-  const handOver = response.issued_token_type === TOKEN_TYPE.handOver
   const token = handOver
-    ? deps.issuer.signHandOver(claims as unknown as Parameters<Issuer['signHandOver']>[0], kid)
+    ? deps.issuer.signHandOver(claims as unknown as HandOverClaims, kid)
     : deps.issuer.sign(claims, kid)
   return ok({ ...response, access_token: token, expires_in: claims.exp - now })
 }
@@ -665,8 +718,9 @@ async function dryRun(
   const { decision, target, proven, standing, decisionId, handOverTo } = prepared
   const now = deps.now()
   const place = rootOf(prepared)
+  const late = tooLate(prepared, now)
+  if (late) return no(late)
   const life = lifetime(prepared, now)
-  if (life < 1) return no({ reason: 'task_expired', slot: 'request' })
   const kid = deps.keys.activeKid('token')
   const answer = await checkRevocation(deps, prepared, newJti(deps.audit.logId, deps.nowMs()), kid, place.root)
   const revoked = refusedByRevocation(answer)

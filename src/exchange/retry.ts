@@ -19,6 +19,13 @@ export function boundKey({ attested, confirmation }: ProvenAgent, header: string
 export const taskIdFor = (boundKeyText: string, digest: string): string =>
   `task_${sha256('task', boundKeyText, digest).slice(0, 22)}`
 
+/**
+ * Under which a charge of the budget is made once. It lapses with the memory of the retry: a key that is used again
+ * long after is another request, and charged.
+ */
+export const operationIdFor = (boundKeyText: string, now: number, keepSeconds: number): string =>
+  `${boundKeyText}.${Math.floor(now / keepSeconds)}`
+
 export const requestDigest = (
   request: TokenRequest,
   standing: Standing,

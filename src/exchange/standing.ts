@@ -8,6 +8,7 @@ import { unpackHops, type WholeHop } from '@errand/verifier/hops.ts'
 import { type CheckedHop, hopsOf } from '@errand/verifier/shapes.ts'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import { isId } from '../tasks/ids.ts'
 import { parseRequestDetails, type RequestDetails } from '../tasks/request-details.ts'
 import { type SubjectFacts, stateAt, type Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
@@ -17,7 +18,7 @@ import type { Directory } from './directory.ts'
 import type { TokenRequest } from './token-request.ts'
 
 /** Less life than this left in a parent is no use to a child. */
-const LEAST_USEFUL_SECONDS = 2
+export const LEAST_USEFUL_SECONDS = 2
 
 export interface Standing {
   readonly kind: 'user' | 'autonomous' | 'own' | 'audience' | 'hand_over'
@@ -35,6 +36,8 @@ export interface Standing {
   readonly checked: readonly CheckedHop[]
   /** The token that stands behind this request; the new one may be for its audience alone (kind `own`). */
   readonly onlyAudience?: string
+  /** When that token ends: a hand-over of it ends no later (kind `own`). */
+  readonly subjectExpiresAt?: number
   /** A one-use grant, spent last: (iss, jti) and when it stops being accepted. */
   readonly oneUse?: { readonly id: string; readonly expiresAt: number }
   /** jti of the token this one follows from. */
@@ -56,6 +59,9 @@ export async function standOn(
   request: TokenRequest,
   subject: SubjectToken | undefined,
 ): Promise<Result<Standing>> {
+  if (request.taskId !== undefined && !isId('task', request.taskId)) {
+    return refuse('unknown_claim', 'request', { detail: 'task_id is not the id of a task' }) // A10
+  }
   if (request.taskId !== undefined && request.requestDetails !== undefined) {
     return refuse('bad_param', 'request', {
       detail: 'task_id names an existing task, request_details opens one: send one',
@@ -102,7 +108,7 @@ async function forUser(
     subject: token.facts,
     subjectRights: token.issuer.rights({ sub: bareSubject(token.facts), groups: token.facts.groups }),
     task: task.value,
-    actor: { sub: agent.spiffeId },
+    actor: { sub: agent.spiffeId, ...(token.actor ? { act: token.actor } : {}) },
     hops: [],
     checked: [],
     identity: token.facts.id,
@@ -119,14 +125,16 @@ async function rootTask(
 ): Promise<Result<Standing['task']>> {
   const now = deps.now()
   if (request.taskId !== undefined) {
-    const task = await activeTask(deps, request.taskId, now)
-    if (!task.ok) return task
-    const { agent: owner, subject: whose, parent } = task.value
-    // A child task has a chain behind it that a user's token knows nothing of.
-    if (owner !== agent.clientId || whose.id !== subject || parent !== undefined) {
-      return refuse('task_not_active', 'request')
-    }
-    return ok({ existing: task.value })
+    // Whose it is comes before how it stands: somebody else's task is one that does not exist (D21). And a child task
+    // has a chain behind it that a user's token knows nothing of.
+    const task = await activeTask(
+      deps,
+      request.taskId,
+      now,
+      ({ agent: owner, subject: whose, parent }) =>
+        owner === agent.clientId && whose.id === subject && parent === undefined,
+    )
+    return task.ok ? ok({ existing: task.value }) : task
   }
   if (request.requestDetails === undefined) {
     return refuse('param_missing', 'request', {
@@ -157,9 +165,11 @@ async function withToken(
   }
   const task = await activeTask(deps, claims.task.id, deps.now())
   if (!task.ok) return task
+  const rights = rightsOf(directory, task.value.subject)
+  if (!rights.ok) return rights
   const common = {
     subject: task.value.subject,
-    ...rightsOf(directory, task.value.subject),
+    ...rights.value,
     checked,
     cause: claims.jti,
     identity: claims.jti,
@@ -180,6 +190,7 @@ async function withToken(
       ...(claims.act ? { actor: claims.act } : {}),
       hops: ancestorsOf(claims, kid),
       onlyAudience: claims.aud,
+      subjectExpiresAt: claims.exp,
     })
   }
   const opened = childTask(directory, request, task.value, deps.now(), claims.exp)
@@ -187,8 +198,11 @@ async function withToken(
   return ok({
     kind: 'audience',
     ...common,
-    // What the tool may do on behalf of the task is bounded by the task, not by what it was itself asked to do.
-    parentGrants: task.value.authority,
+    // At itself a tool does what it was asked to do; what it needs from others for that is bounded by the task.
+    parentGrants: [
+      ...fromAuthorizationDetails(claims.authorization_details),
+      ...task.value.authority.filter((grant) => directory.tools.byName(grant.tool)?.audience !== claims.aud),
+    ],
     task: opened.value,
     actor: { sub: agent.spiffeId, ...(claims.act ? { act: claims.act } : {}) },
     hops: [hopFrom(claims, kid), ...ancestorsOf(claims, kid)],
@@ -214,10 +228,12 @@ async function handedOver(
   if (!opened.ok) return opened
   const checked = hopsOfHandOver(claims, kid)
   if (!checked) return refuse('bad_claim', 'subject_token')
+  const rights = rightsOf(directory, task.value.subject)
+  if (!rights.ok) return rights
   return ok({
     kind: 'hand_over',
     subject: task.value.subject,
-    ...rightsOf(directory, task.value.subject),
+    ...rights.value,
     parentGrants: fromAuthorizationDetails(claims.authorization_details),
     task: opened.value,
     actor: { sub: agent.spiffeId, ...(claims.act ? { act: claims.act } : {}) },
@@ -265,21 +281,26 @@ function childTask(
   return ok({ opens, parent, deadline })
 }
 
-async function activeTask(deps: StandingDeps, id: string, now: number): Promise<Result<Task>> {
+async function activeTask(
+  deps: StandingDeps,
+  id: string,
+  now: number,
+  mayKnow: (task: Task) => boolean = () => true,
+): Promise<Result<Task>> {
   const task = await deps.tasks.get(id)
-  if (!task) return refuse('task_not_active', 'request')
+  if (!task || !mayKnow(task)) return refuse('task_not_active', 'request')
   const state = stateAt(task, now)
   if (state === 'active') return ok(task)
   return refuse(state === 'expired' ? 'task_expired' : 'task_not_active', 'request')
 }
 
 /** The subject's rights as the configuration has them now, whatever it had when the task was opened. */
-function rightsOf(directory: Directory, subject: SubjectFacts): { subjectRights?: readonly Grant[] } {
-  if (subject.autonomous) return {}
+function rightsOf(directory: Directory, subject: SubjectFacts): Result<{ readonly subjectRights?: readonly Grant[] }> {
+  if (subject.autonomous) return ok({})
   const issuer = directory.issuers.all.find((each) => each.name === subject.issuer)
-  // An issuer that is trusted no more has no subjects with rights; a disabled one neither.
-  if (!issuer || issuer.disabledSubjects.has(bareSubject(subject))) return { subjectRights: [] }
-  return { subjectRights: issuer.rights({ sub: bareSubject(subject), groups: subject.groups }) }
+  if (!issuer) return refuse('untrusted_issuer', 'subject_token', { detail: 'its subject is of no trusted issuer now' })
+  if (issuer.disabledSubjects.has(bareSubject(subject))) return refuse('subject_disabled', 'subject_token')
+  return ok({ subjectRights: issuer.rights({ sub: bareSubject(subject), groups: subject.groups }) })
 }
 
 const bareSubject = (subject: SubjectFacts): string => subject.id.slice(subject.issuer.length + 1)

@@ -2,9 +2,11 @@
 import type { Grant } from '@errand/verifier/claims.ts'
 import { readRequestedDetails, readScope } from '@errand/verifier/grants.ts'
 import { parseStrictJson } from '@errand/verifier/strict-json.ts'
+import type { AgentRegistration } from '../attest/registration.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { Directory } from './directory.ts'
+import { nextStep, type Reach, reachOf } from './reach.ts'
 import type { TokenRequest } from './token-request.ts'
 
 export interface Target {
@@ -33,33 +35,41 @@ export function isCanonicalResource(text: string): boolean {
   return url.href === text || url.href === `${text}/`
 }
 
-export function readTarget(request: TokenRequest, directory: Directory): Result<Target> {
-  const asked = readAsked(request, directory)
+/** A tool of which the agent's ceiling holds nothing is, to this agent, no tool at all (D21). */
+export function readTarget(request: TokenRequest, directory: Directory, agent: AgentRegistration): Result<Target> {
+  const reach = reachOf(directory.tools, agent.ceiling)
+  const asked = readAsked(request, reach)
   if (!asked.ok) return asked
   const named = new Set<Tool | undefined>()
   for (const resource of request.resources) {
     if (!isCanonicalResource(resource)) return refuse('resource_not_canonical', 'request')
-    named.add(directory.tools.byAudience(resource))
+    named.add(reach.byAudience(resource))
   }
   for (const audience of request.audiences) {
-    named.add(directory.tools.byAudience(audience) ?? directory.tools.byName(audience))
+    named.add(reach.byAudience(audience) ?? reach.byName(audience))
   }
   if (named.size > 1) return refuse('one_target', 'request', { detail: 'resource and audience name several targets' })
-  for (const grant of asked.value.requested ?? []) named.add(directory.tools.byName(grant.tool))
+  const byTarget = named.size > 0
+  for (const grant of asked.value.requested ?? []) named.add(reach.byName(grant.tool))
   if (named.size === 0) {
     return refuse('one_target', 'request', { detail: 'name a target by resource, audience or scope' })
   }
   const [tool] = named
-  // Whether a tool exists or is only closed to the caller is the same answer (D21).
   if (named.size > 1) return refuse('one_target', 'request', { detail: 'what is asked for is not all of one target' })
-  if (!tool) return refuse('audience_denied', 'request')
+  if (!tool && byTarget) return refuse('audience_denied', 'request')
+  if (!tool) {
+    const missing = (asked.value.requested ?? []).map((grant) => `${grant.tool}:${grant.operation}`)
+    return refuse('scope_not_granted', asked.value.askedIn, {
+      explanation: { rule: 'ceiling', missing, next: nextStep(missing[0]!, agent) },
+    })
+  }
   return ok({ tool, ...asked.value })
 }
 
 /** What is asked for in `scope` or `authorization_details`. Both together must be the same. */
 export function readAsked(
   request: Pick<TokenRequest, 'scope' | 'authorizationDetails'>,
-  directory: Pick<Directory, 'tools'>,
+  reach: Reach,
 ): Result<Omit<Target, 'tool'>> {
   if (request.scope !== undefined && request.authorizationDetails !== undefined) {
     return refuse('bad_authorization_details', 'authorization_details', {
@@ -71,12 +81,7 @@ export function readAsked(
       request.authorizationDetails.length > 16_384
         ? undefined
         : parseStrictJson(request.authorizationDetails, { maxDepth: 12 })
-    const details = json?.ok
-      ? readRequestedDetails(
-          json.value,
-          (tool, operation) => directory.tools.byName(tool)?.operations.get(operation)?.effect,
-        )
-      : undefined
+    const details = json?.ok ? readRequestedDetails(json.value, reach.effectOf) : undefined
     if (!details?.ok) {
       return refuse('bad_authorization_details', 'authorization_details', {
         ...(details && !details.ok && details.detail ? { detail: details.detail } : {}),

@@ -14,7 +14,7 @@ import { scopeOf } from '@errand/verifier/grants.ts'
 import { checkAccessToken } from '@errand/verifier/token-check.ts'
 import type { JWK } from 'jose'
 import { TYP } from '../oauth/words.ts'
-import type { HandOverClaims } from './hand-over.ts'
+import { type HandOverClaims, readHandOverClaims } from './hand-over.ts'
 
 /** The ring's side that issuing needs. */
 export interface SigningKeys {
@@ -124,6 +124,21 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
       if (!checked.ok) throw new Error(`our own verifier refuses the token just drafted: ${checked.fault}`)
       return jws
     },
-    signHandOver: (claims, kid) => signature(TYP.handOver, kid, claims),
+    signHandOver(claims, kid) {
+      const jws = signature(TYP.handOver, kid, claims)
+      const parsed = parseJws(jws)
+      if (!parsed.ok || !readHandOverClaims(parsed.value.payload).ok) {
+        throw new Error('the hand-over token just drafted would be refused here')
+      }
+      return jws
+    },
   }
+}
+
+const base64urlLength = (bytes: number): number => Math.ceil((bytes * 4) / 3)
+
+/** How long an access token will be, known before it is signed: two dots, and an ES256 signature of 86 characters. */
+export function tokenLength(claims: AccessTokenClaims, kid: string): number {
+  const header = JSON.stringify({ alg: 'ES256', kid, typ: TYP.accessToken })
+  return base64urlLength(Buffer.byteLength(header)) + base64urlLength(Buffer.byteLength(JSON.stringify(claims))) + 88
 }

@@ -35,3 +35,10 @@ export function plainTyp(typ: unknown): string | undefined {
   const lower = typ.toLowerCase()
   return lower.startsWith('application/') ? lower.slice('application/'.length) : lower
 }
+
+/** Whether a header's `typ` is one of the table's for this slot; what kind it then is, key and claims tell. */
+export const typFits = (typ: unknown, slot: Kind['slots'][number]): boolean =>
+  Object.values(KINDS).some((kind: Kind) => {
+    if (!kind.slots.includes(slot)) return false
+    return typ === undefined ? kind.typ.includes(undefined) : kind.typ.includes(plainTyp(typ) ?? '')
+  })

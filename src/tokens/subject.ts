@@ -1,6 +1,11 @@
 /** Reads a subject token: whose it is, of which kind, and whether its words hold. Revocation is asked by the caller. */
 import { createHash } from 'node:crypto'
-import { type AccessTokenClaims, CLOCK_LEEWAY_SECONDS, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
+import {
+  type AccessTokenClaims,
+  type Actor,
+  CLOCK_LEEWAY_SECONDS,
+  MAX_TOKEN_LIFETIME_SECONDS,
+} from '@errand/verifier/claims.ts'
 import { readNumericDate, readSubjectText } from '@errand/verifier/claims-check.ts'
 import { checkHeader, type HeaderRule, type ParsedJws, parseJws } from '@errand/verifier/jws.ts'
 import { importVerifyKey, type VerifyKey, verifySignature } from '@errand/verifier/signature.ts'
@@ -9,8 +14,9 @@ import type { JWK } from 'jose'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { TOKEN_TYPE, TYP } from '../oauth/words.ts'
 import type { SubjectFacts } from '../tasks/task.ts'
+import { readActors } from './actor.ts'
 import { type HandOverClaims, readHandOverClaims } from './hand-over.ts'
-import { plainTyp } from './kinds.ts'
+import { plainTyp, typFits } from './kinds.ts'
 import type { TrustedIssuer } from './trusted-issuer.ts'
 
 export type SubjectToken =
@@ -19,6 +25,8 @@ export type SubjectToken =
       readonly facts: SubjectFacts
       readonly issuer: TrustedIssuer
       readonly expiresAt: number
+      /** Who acted before, where the issuer may say so. */
+      readonly actor?: Actor
       readonly mayAct?: { readonly iss?: string; readonly sub?: string }
     }
   | { readonly kind: 'hand_over'; readonly claims: HandOverClaims; readonly kid: string }
@@ -46,8 +54,9 @@ const OUR_TYPES: readonly string[] = [TOKEN_TYPE.accessToken, TOKEN_TYPE.jwt]
 
 export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
   const keys = new WeakMap<JWK, VerifyKey>()
-  // Remembers that a signature held, by the exact bytes. Expiry, revocation and spending are looked at on every hit.
-  const verified = new Map<string, string>()
+  // Remembers under which key a signature held, by the exact bytes: a key that took another's place under its kid
+  // verifies anew. Expiry, revocation and spending are looked at on every hit.
+  const verified = new Map<string, VerifyKey>()
   const limit = deps.remembered ?? 20_000
 
   const keyFrom = (jwk: JWK, algs: readonly string[]): VerifyKey | undefined => {
@@ -59,12 +68,12 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     return imported.value
   }
 
-  const signatureHolds = (jws: ParsedJws, key: VerifyKey, owner: string): boolean => {
+  const signatureHolds = (jws: ParsedJws, key: VerifyKey): boolean => {
     const digest = createHash('sha256').update(jws.text).digest('base64')
-    if (verified.get(digest) === owner) return true
+    if (verified.get(digest) === key) return true
     if (!verifySignature(key, jws.signingInput, jws.signature)) return false
     if (verified.size >= limit) verified.delete(verified.keys().next().value!)
-    verified.set(digest, owner)
+    verified.set(digest, key)
     return true
   }
 
@@ -80,7 +89,7 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     if (!jwk.ok) return refuse(jwk.refusal.reason, SLOT)
     const key = keyFrom(jwk.value, ['ES256'])
     if (!key) return refuse('bad_key', SLOT)
-    if (!signatureHolds(jws, key, kid)) return refuse('bad_signature', SLOT)
+    if (!signatureHolds(jws, key)) return refuse('bad_signature', SLOT)
     const now = deps.now()
     if (handOver) {
       const claims = readHandOverClaims(jws.payload)
@@ -119,7 +128,7 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     if (!key) return refuse('bad_key', SLOT)
     // The algorithm is the key's; a header that names another is refused before any cryptography.
     if (key.alg !== alg) return refuse('alg_not_allowed', SLOT)
-    if (!signatureHolds(jws, key, issuer.issuer)) return refuse('bad_signature', SLOT)
+    if (!signatureHolds(jws, key)) return refuse('bad_signature', SLOT)
     return userClaims(jws.payload, issuer, deps.now())
   }
 
@@ -134,6 +143,8 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     const parsed = parseJws(token)
     if (!parsed.ok) return refuse(parsed.fault, SLOT)
     const jws = parsed.value
+    // The table of kinds before any issuer: what goes into no subject_token is that, whoever signed it.
+    if (!typFits(jws.header['typ'], SLOT)) return refuse('wrong_typ', SLOT)
     const { iss } = jws.payload
     if (typeof iss !== 'string') return refuse('untrusted_issuer', SLOT)
     if (iss === deps.issuer) return readOwn(jws, type)
@@ -167,7 +178,10 @@ function userClaims(
   }
   if (exp.value - iat.value > issuer.maxTokenLifetimeSeconds) return refuse('bad_numeric_date', SLOT)
   // A chain that its issuer has no right to assert: believed, it would put words into other agents' mouths.
-  if (Object.hasOwn(payload, 'act') && !issuer.mayDelegate) return refuse('forged_actor', SLOT)
+  const actor = payload['act']
+  if (actor !== undefined && !issuer.mayDelegate) return refuse('forged_actor', SLOT)
+  const actors = actor === undefined ? undefined : readActors(actor)
+  if (actors && !actors.ok) return actors
   const groups = readGroups(payload[issuer.groupsClaim])
   if (!groups) return refuse('bad_claim', SLOT)
   if (issuer.disabledSubjects.has(sub.value)) return refuse('subject_disabled', SLOT)
@@ -186,6 +200,7 @@ function userClaims(
     issuer,
     expiresAt: exp.value,
     facts: { id: `${issuer.name}|${sub.value}`, issuer: issuer.name, groups, claims: { ...claims }, autonomous: false },
+    ...(actors ? { actor: actors.value } : {}),
     ...(mayAct === undefined ? {} : { mayAct: mayAct as { iss?: string; sub?: string } }),
   })
 }
