@@ -20,7 +20,7 @@ const HEADER: HeaderRule = {
   algs: ALGS,
   kid: 'optional',
 }
-export const MAX_ASSERTION_LIFETIME_SECONDS = 300
+const MAX_ASSERTION_LIFETIME_SECONDS = 300
 const JTI = /^[\x21-\x7e]{1,256}$/
 
 export interface VerifiedAssertion<C> {

@@ -15,7 +15,7 @@ import { createVerifyKeys } from './verify-keys.ts'
 
 /** §2.2, §2.3. Which key is meant must be said: keys are found by (trust domain, kid). */
 const HEADER: HeaderRule = { typ: ['jwt', 'jose'], typOptional: true, algs: JWT_SVID_ALGS, kid: 'required' }
-export const MAX_JWT_SVID_LIFETIME_SECONDS = 3600
+const MAX_JWT_SVID_LIFETIME_SECONDS = 3600
 const MAX_REMEMBERED = 10_000
 
 export function createJwtSvid(deps: {

@@ -8,7 +8,7 @@ import { MAX_PATH_CERTIFICATES } from './x509/path.ts'
 import { validateX509Svid, type X509Svid } from './x509/validate.ts'
 
 /** A day, and an hour for issuers that date back. */
-export const MAX_X509_SVID_LIFETIME_SECONDS = 25 * 3600
+const MAX_X509_SVID_LIFETIME_SECONDS = 25 * 3600
 const MAX_REMEMBERED = 10_000
 
 export function createX509Svid(deps: {

@@ -17,7 +17,7 @@ export interface Target {
 }
 
 /** D5: what a resource indicator must look like, byte for byte; nothing is normalised into it. */
-export function isCanonicalResource(text: string): boolean {
+function isCanonicalResource(text: string): boolean {
   if (text.length > 512 || /[^\x21-\x7e]/.test(text)) return false
   let url: URL
   try {

@@ -13,7 +13,7 @@ const MTLS_ENDPOINTS = {
   revocation_endpoint: '/revoke',
 }
 
-export function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
+function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
   const { issuer } = deps.snapshot().settings
   const base = issuer.replace(/\/$/, '')
   const authentication = {

@@ -41,7 +41,7 @@ const addSchema = z.strictObject({
 /** A live agent would simply ask again: naming who or what it is bans, naming single tokens or a policy cuts. */
 const BANS: readonly string[] = ['agent', 'client_id', 'sub', 'aud', 'release', 'kid', 'task', 'root', 'domain']
 
-export const revocationView = (entry: Revocation) => ({
+const revocationView = (entry: Revocation) => ({
   id: entry.id,
   epoch: `${entry.epoch.generation}.${entry.epoch.sequence}`,
   match: entry.match,

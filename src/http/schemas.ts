@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import type { Described } from './route.ts'
 
-export const errorSchema = z
+const errorSchema = z
   .object({
     error: z.string(),
     error_description: z.string().optional(),

@@ -19,7 +19,7 @@ import { budgetSchema, detailSchema, errorAnswers, spentSchema, taskSchema } fro
 const effectIn = (snapshot: Snapshot) => (tool: string, operation: string) =>
   snapshot.tools.byName(tool)?.operations.get(operation)?.effect ?? 'privileged'
 
-export function taskView(task: Task, snapshot: Snapshot, now: number) {
+function taskView(task: Task, snapshot: Snapshot, now: number) {
   const { budget } = task
   return {
     id: task.id,

@@ -177,7 +177,6 @@ const table = {
 
 export type Reason = keyof typeof table
 export const REASONS = Object.keys(table) as readonly Reason[]
-export const isReason = (text: string): text is Reason => Object.hasOwn(table, text)
 
 /** What only a caller that has proven who it is may read: the rule, what is missing, and the next step. */
 export interface Explanation {

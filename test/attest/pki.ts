@@ -51,7 +51,7 @@ export interface CertificateWish {
 }
 
 export const USAGE = x509.KeyUsageFlags
-export const CLIENT_AND_SERVER = ['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.1']
+const CLIENT_AND_SERVER = ['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.1']
 export const NOW = 1_780_000_000
 
 /** Issues what is wished for, sensible or not. Without an issuer it is self-signed. */

@@ -1,5 +1,4 @@
 /** A small stand-in for the service that proves every caller as the real one does, and a command line to run at it. */
-import { createHash } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,7 +18,7 @@ import { memoryKeyStore } from '../keys/memory-key-store.ts'
 export const NOW = 1_800_000_000
 export const URL_OF_SERVICE = 'http://127.0.0.1:4460'
 /** Where the sample configuration is: users and issuer come from there. */
-export const SAMPLE_CONFIG = new URL('../../config', import.meta.url).pathname
+const SAMPLE_CONFIG = new URL('../../config', import.meta.url).pathname
 
 export interface Received {
   readonly method: string
@@ -176,5 +175,3 @@ function answerOf(c: Context, answer: unknown, request: Received): Response {
   if (value === undefined) return c.json({ error: 'not_found', reason: 'not_found' }, 404)
   return value.error === undefined ? c.json(value) : c.json(value, value.status ?? 400)
 }
-
-export const sha256 = (text: string): string => createHash('sha256').update(text).digest('base64url')

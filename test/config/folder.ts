@@ -49,7 +49,7 @@ rights:
 
 const missing = (path: string): Error => Object.assign(new Error(`ENOENT: ${path}`), { code: 'ENOENT' })
 
-export function memory(files: Readonly<Record<string, string | undefined>>): Loading {
+function memory(files: Readonly<Record<string, string | undefined>>): Loading {
   const present = Object.entries(files).filter((entry): entry is [string, string] => entry[1] !== undefined)
   return {
     dir: 'config',

@@ -10,7 +10,7 @@ import type { PolicySet } from '../../src/policy/policy-set.ts'
 import type { Vocabulary } from '../../src/policy/schema.ts'
 import type { Tool } from '../../src/policy/tool.ts'
 
-export function tool(name: string, operations: Readonly<Record<string, Effect | [Effect, Constraint]>>): Tool {
+function tool(name: string, operations: Readonly<Record<string, Effect | [Effect, Constraint]>>): Tool {
   return {
     name,
     displayName: name,

@@ -71,7 +71,7 @@ export interface FakeService {
 }
 
 export const AGENT = 'spiffe://company.example/agents/research'
-export const holder = keyPair()
+const holder = keyPair()
 
 export function createFakeService(clock: Clock): FakeService {
   const log = createFakeLog()

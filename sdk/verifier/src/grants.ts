@@ -17,7 +17,7 @@ const MAX_GRANTS = 200
 const MAX_ALTERNATIVES = 4
 
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
-export const scopeValue = ({ tool, operation }: Pick<Grant, 'tool' | 'operation'>): string => `${tool}:${operation}`
+const scopeValue = ({ tool, operation }: Pick<Grant, 'tool' | 'operation'>): string => `${tool}:${operation}`
 
 const FREE: Constraint = {}
 const grantOf = (tool: string, operation: string, constraints: Constraint): Grant =>

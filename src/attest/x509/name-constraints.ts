@@ -16,7 +16,7 @@ export interface NameConstraints {
 }
 
 /** Names of one certificate times subtrees of its issuers is what checking costs. */
-export const MAX_SUBTREES = 128
+const MAX_SUBTREES = 128
 
 export function readNameConstraints(value: Uint8Array): NameConstraints {
   const at = cursor(only(value, TAG.sequence).body)

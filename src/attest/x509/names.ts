@@ -57,7 +57,7 @@ function fold({ tag, body }: Der): string | undefined {
   return text.normalize('NFKC').toLowerCase().trim().replace(/\s+/g, ' ')
 }
 
-export function ia5(body: Uint8Array): string {
+function ia5(body: Uint8Array): string {
   for (const byte of body) if (byte >= 0x80) throw new DerError('IA5String is not ASCII')
   return Buffer.from(body).toString('latin1')
 }
@@ -90,7 +90,7 @@ export function isHostName(text: string): boolean {
   return labels.every((label) => LABEL.test(label)) && !/^\d+$/.test(labels[labels.length - 1]!)
 }
 
-export const isDnsName = (text: string): boolean => isHostName(text.startsWith('*.') ? text.slice(2) : text)
+const isDnsName = (text: string): boolean => isHostName(text.startsWith('*.') ? text.slice(2) : text)
 
 /** `local@host` of RFC 5321 §4.1.2 without quoting. */
 export function isMailbox(text: string): boolean {
