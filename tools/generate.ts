@@ -1,4 +1,4 @@
-/** Writes what is made from the code: configuration schemas, API description, table of security cases. --check only looks. */
+/** Writes what is made from the code: configuration schemas, API description, references, table of security cases. --check only looks. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { renderConfigSchemas } from '../src/config/json-schemas.ts'
@@ -6,6 +6,7 @@ import { renderPolicySchemaOf } from '../src/config/policy-schema.ts'
 import { ROUTES } from '../src/http/app.ts'
 import { filesUnder, ROOT } from './files.ts'
 import { describeApi } from './openapi.ts'
+import { renderReferences } from './references.ts'
 import { coveredCases, openCases, renderSecurityCases, unknownCases } from './security-cases.ts'
 
 const readOr = (path: string): string | undefined => {
@@ -20,6 +21,7 @@ const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 const covered = coveredCases()
 const wanted = new Map([
   ...renderConfigSchemas(),
+  ...(await renderReferences(ROUTES)),
   ['config/policies/schema.cedarschema', await renderPolicySchemaOf(join(ROOT, 'config'))],
   ['docs/openapi.json', `${JSON.stringify(describeApi(ROUTES, version), undefined, 2)}\n`],
   ['docs/security-cases.md', renderSecurityCases(covered)],

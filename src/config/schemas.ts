@@ -111,11 +111,11 @@ export const errandSchema = section({
     max_concurrent_requests: limit(1, 100_000).default(1024).describe('Requests worked on at once; beyond it 503.'),
     requests_per_second_per_client: limit(1, 1_000_000)
       .default(500)
-      .describe('At /token, by the client_id claimed; beyond it 429. Two seconds’ worth may come in a burst.'),
+      .describe('Of one client that has proven who it is; beyond it 429. Two seconds’ worth may come in a burst.'),
     strangers_per_second_per_source: limit(1, 1_000_000)
       .default(50)
       .describe(
-        'Of one IPv4 address or IPv6 /64, at every endpoint; beyond it 429. Two seconds’ worth may come in a burst.',
+        'That prove nobody, of one IPv4 address or IPv6 /64; beyond it 429. Two seconds’ worth may come in a burst.',
       ),
   }).prefault({}),
   tokens: section({
@@ -302,7 +302,7 @@ const workloadIssuer = section({
   trust_domain: z
     .string()
     .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'not a trust domain: lower-case, without scheme' })
-    .describe('The name in spiffe://<name>/….'),
+    .describe('Its name: the part of a SPIFFE id after `spiffe://`.'),
   bundle_file: keysPath.describe('SPIFFE bundle (JWKS) by path inside the keys folder.'),
   path_root: z
     .string()
