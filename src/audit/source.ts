@@ -5,7 +5,8 @@ import { isIPv4, isIPv6 } from 'node:net'
 export function sourceBlock(address: string): string {
   if (isIPv4(address)) return address
   const zone = address.indexOf('%')
-  const bare = zone < 0 ? address : address.slice(0, zone)
+  // A block is its own block: whoever counts by source may be given one.
+  const bare = (zone < 0 ? address : address.slice(0, zone)).replace(/::\/64$/, '::')
   if (!isIPv6(bare)) return 'unknown'
   const groups = groupsOf(bare)
   const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff // RFC 4291 §2.5.5.2

@@ -63,6 +63,7 @@ describe('source of a stranger', () => {
     ['x\n{"a":1}', 'unknown'],
   ])('H5 %j is counted under %s', (address, block) => {
     expect(sourceBlock(address)).toBe(block)
+    expect(sourceBlock(block)).toBe(block)
   })
 
   it('H5 all spellings of all addresses of one /64 are one source', () => {
