@@ -249,7 +249,8 @@ export async function openHouse(options: HouseOptions = {}) {
         body: body.toString(),
       })
       const nonce = answer.headers.get('dpop-nonce')
-      if (nonce) nonces.set(clientId, nonce)
+      // A nonce is for whom the request named: one that named nobody, or in a way nobody reads, brings one for nobody.
+      if (nonce && (answer.status === 200 || answer.body['error'] === 'use_dpop_nonce')) nonces.set(clientId, nonce)
       return answer
     }
 

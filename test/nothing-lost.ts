@@ -1,0 +1,119 @@
+/**
+ * What must be true after every refusal: one record with its reason (for a stranger, one count in the folded record),
+ * nothing signed, opened, charged, spent or revoked, and the honest request next to it, sent next, succeeds.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect } from 'vitest'
+import type { Answer, House } from './house.ts'
+
+export interface Refused {
+  readonly status: number
+  readonly error: string
+  readonly reason: string
+  /** Refused before it had proven who it is. */
+  readonly stranger?: boolean
+  /** Type of the record, where it is not that of `POST /token`. */
+  readonly record?: string
+}
+
+/** What a refusal may leave in the log beside its own record: the clockwork of the service. */
+const CLOCKWORK = ['key.moved', 'service.started', 'config.loaded']
+
+interface Picture {
+  readonly index: number
+  readonly epoch: unknown
+  readonly tasks: unknown
+}
+
+async function picture({ service }: House): Promise<Picture> {
+  const tasks = await service.stores.tasks.list({ limit: 10_000 })
+  return {
+    index: service.log.size,
+    epoch: await service.stores.revocations.epoch(),
+    tasks: tasks.map(({ id, state, spent, deadline, heartbeatBy }) => ({ id, state, spent, deadline, heartbeatBy })),
+  }
+}
+
+/** Records after `index`, when there are as many as expected or no more can come. */
+async function recordsSince(house: House, index: number, count: number) {
+  for (let round = 0; ; round++) {
+    const records = await house.service.log.from(index, 1000)
+    const told = records.filter(({ type }) => !CLOCKWORK.includes(type))
+    // Strangers are folded by second, and written when the second is over and a timer looks.
+    if (told.length >= count || round > 100) return told
+    await sleep(20)
+  }
+}
+
+/** Settles what earlier requests left to be folded, so that the next look sees only its own. */
+async function settle(house: House): Promise<void> {
+  house.advance(1)
+  let size = -1
+  for (let still = 0; still < 15; still = size === house.service.log.size ? still + 1 : 0) {
+    size = house.service.log.size
+    await sleep(20)
+  }
+}
+
+/**
+ * Sends what must be refused, and looks at everything it could have left behind. `honest` is the request next to it:
+ * with the same grant, the same task, the same key.
+ */
+export async function refusedWithoutTrace(
+  house: House,
+  attempt: () => Promise<Answer>,
+  { status, error, reason, stranger = false, record = 'token.refused' }: Refused,
+  honest?: () => Promise<Answer>,
+): Promise<Answer> {
+  const before = await picture(house)
+  const answer = await attempt()
+  expect({ status: answer.status, error: answer.body['error'] }, answer.text).toEqual({ status, error })
+  expect(answer.body['access_token']).toBeUndefined()
+  if (stranger) house.advance(1)
+  const records = await recordsSince(house, before.index, 1)
+  const rows = records.map(({ type, reason: why, count }) => ({ type, why, ...(count === undefined ? {} : { count }) }))
+  expect(rows, answer.text).toEqual([
+    stranger ? { type: 'strangers.refused', why: reason, count: 1 } : { type: record, why: reason },
+  ])
+  if (!stranger) expect(answer.body['reason']).toBe(reason)
+  const { index: _, ...after } = await picture(house)
+  expect(after).toEqual({ epoch: before.epoch, tasks: before.tasks })
+  if (honest) {
+    const next = await honest()
+    expect(next.status, `the honest request next to it: ${next.text}`).toBe(200)
+  }
+  return answer
+}
+
+/**
+ * The same for many strangers at once, since they are folded by second: what each is answered, one count for each
+ * reason, and nothing else left behind.
+ */
+export async function strangersWithoutTrace(
+  house: House,
+  attempts: readonly (Omit<Refused, 'stranger' | 'record'> & { readonly title: string; send(): Promise<Answer> })[],
+  honest: () => Promise<Answer>,
+): Promise<void> {
+  const before = await picture(house)
+  const expected = new Map<string, number>()
+  for (const { title, send, status, error, reason } of attempts) {
+    const answer = await send()
+    expect({ title, status: answer.status, error: answer.body['error'] }, answer.text).toEqual({ title, status, error })
+    expect(answer.body['access_token']).toBeUndefined()
+    expected.set(reason, (expected.get(reason) ?? 0) + 1)
+  }
+  house.advance(1)
+  const records = await recordsSince(house, before.index, expected.size)
+  expect(records.map(({ type }) => type)).toEqual(records.map(() => 'strangers.refused'))
+  expect(new Map(records.map(({ reason, count }) => [reason, count]))).toEqual(expected)
+  const { index: _, ...after } = await picture(house)
+  expect(after).toEqual({ epoch: before.epoch, tasks: before.tasks })
+  const next = await honest()
+  expect(next.status, `the honest request next to it: ${next.text}`).toBe(200)
+}
+
+/** A fresh start for a table of refusals: nonces learnt, and what that cost folded and written. */
+export async function readyFor(house: House, ...clients: readonly string[]): Promise<void> {
+  for (const client of clients) await house.learnNonce(client)
+  await settle(house)
+}
