@@ -1,10 +1,12 @@
 /** `/revocations`: add, look up, re-admit, and the signed feed that verifiers follow. */
 import { readSubjectText } from '@errand/verifier/claims-check.ts'
 import { compareEpochs, parseEpoch } from '@errand/verifier/epoch.ts'
+import { feedKeyId } from '@errand/verifier/feed-frame.ts'
 import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { refuse } from '../oauth/refusal.ts'
+import type { FeedFrame } from '../revoke/feed.ts'
 import type { Revocation } from '../revoke/revocation-log.ts'
 import { isNonce } from '../revoke/statement.ts'
 import { isId } from '../tasks/ids.ts'
@@ -230,7 +232,7 @@ const streamRoute: Route = {
   path: '/revocations/stream',
   access: 'public',
   tag: 'Feed',
-  summary: 'Server-sent events: each frame as it is made, a heartbeat each second',
+  summary: 'Server-sent events: what came after Last-Event-ID, or a snapshot; then each frame, a heartbeat each second',
   answers: {
     200: { description: 'event: frame, id: epoch, data: compact JWS', contentType: 'text/event-stream' },
     ...errorAnswers(429, 503),
@@ -248,14 +250,22 @@ const streamRoute: Route = {
       {
         start(controller) {
           controller.enqueue(encoder.encode(': errand revocations\n\n'))
+          const send = ({ frame, epoch }: FeedFrame) => {
+            // A reader that does not keep up is cut off: it comes back for what it missed, and nothing piles up here.
+            if ((controller.desiredSize ?? 0) <= 0) return end()
+            controller.enqueue(encoder.encode(`event: frame\nid: ${epoch}\ndata: ${frame}\n\n`))
+          }
           const unsubscribe = deps.feed.subscribe(
-            ({ frame, epoch }) => {
-              // A reader that does not keep up is cut off: it will ask for a snapshot, and nothing piles up here.
-              if ((controller.desiredSize ?? 0) <= 0) return end()
-              controller.enqueue(encoder.encode(`event: frame\nid: ${epoch}\ndata: ${frame}\n\n`))
+            async (frame) => {
+              await caughtUp
+              send(frame)
             },
             () => end(),
           )
+          // Asked for after subscribing: nothing lies between it and the first frame of the stream.
+          const last = parseEpoch(c.req.header('last-event-id'))
+          const caughtUp = (last ? deps.feed.delta(last) : deps.feed.snapshot()).then(send)
+          caughtUp.catch(() => end()) // its reader comes back
           end = () => {
             leave()
             unsubscribe()
@@ -288,9 +298,8 @@ const keyRoute: Route = {
     ...errorAnswers(401, 403, 429, 503),
   },
   handle({ deps }) {
-    const kid = createHash('sha256').update('feed-key').update(deps.feedKey).digest('base64url').slice(0, 16)
     return Response.json(
-      { key: Buffer.from(deps.feedKey).toString('base64url'), kid },
+      { key: Buffer.from(deps.feedKey).toString('base64url'), kid: feedKeyId(deps.feedKey) },
       { headers: { 'Cache-Control': 'no-store' } },
     )
   },
