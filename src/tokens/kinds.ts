@@ -13,7 +13,7 @@ export interface Kind {
   readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'dpop_header' | 'introspected')[]
 }
 
-const KINDS = {
+export const KINDS = {
   access_token: { typ: [TYP.accessToken], signer: 'token_key', slots: ['subject_token', 'introspected'] },
   hand_over: { typ: [TYP.handOver], signer: 'token_key', slots: ['subject_token', 'introspected'] },
   user_access_token: { typ: [TYP.accessToken], signer: 'user_issuer', slots: ['subject_token'] },

@@ -1,0 +1,223 @@
+/**
+ * C1: every kind of JWT in every slot of ours. The table of kinds says which belong together; everything else is
+ * refused, as a wrong type or, where two kinds share a type, for whose key and words they are.
+ */
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { TOKEN_TYPE } from '../../src/oauth/words.ts'
+import { type Kind, KINDS, plainTyp, typFits } from '../../src/tokens/kinds.ts'
+import { type Answer, DEV_ISSUER, decode, type House, ISSUER, openHouse, signJws } from '../house.ts'
+import { readyFor, refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
+
+type Agent = Awaited<ReturnType<House['agent']>>
+const SLOTS = ['subject_token', 'actor_token', 'client_assertion', 'dpop_header', 'introspected'] as const
+type Slot = (typeof SLOTS)[number]
+
+/** Kinds that others make and we take nowhere; signed by the issuer of users, whom we do trust. */
+const FOREIGN = {
+  security_event_token: 'secevent+jwt', // RFC 8417
+  logout_token: 'logout+jwt', // OpenID Connect Back-Channel Logout 1.0
+  id_jag: 'oauth-id-jag+jwt',
+  transaction_token: 'txntoken+jwt',
+  workload_identity_token: 'wit+jwt',
+  introspection_jwt: 'token-introspection+jwt', // RFC 9701
+  status_list: 'statuslist+jwt',
+  attestation_result: 'eat+jwt',
+  approval_receipt: 'errand-approval+jwt',
+  checkpoint: 'errand-checkpoint+jwt',
+} as const
+
+describe('a kind of token in the slot of another', () => {
+  let house: House
+  let research: Agent
+  let tool: Awaited<ReturnType<House['tool']>>
+  let made: Map<string, () => Promise<string> | string>
+
+  beforeAll(async () => {
+    house = await openHouse()
+    research = await house.agent('research')
+    tool = await house.tool('tickets')
+    await readyFor(house, 'research')
+    const taken = async (form: object, from: 'exchange' | 'hand_over' = 'exchange') => {
+      const first = await research.exchange({ form: { audience: 'tickets', ...form } })
+      const token = first.body['access_token'] as unknown as string
+      if (from === 'exchange') return token
+      const answer = await research.handOver(token, 'payments', { audience: 'tickets' })
+      return answer.body['access_token'] as unknown as string
+    }
+    const claims = { iss: DEV_ISSUER, sub: 'alice', aud: ISSUER }
+    const fresh = () => ({ ...claims, jti: randomBytes(9).toString('hex'), iat: house.now(), exp: house.now() + 60 })
+    const feed = await house.fetch('GET', '/revocations')
+    const now = await house.fetch('GET', '/revocations/now?nonce=abcdefghijklmnopqrstuv')
+    expect([feed.status, now.status]).toEqual([200, 200])
+    made = new Map<string, () => Promise<string> | string>([
+      ['access_token', () => taken({})],
+      ['hand_over', () => taken({}, 'hand_over')],
+      ['user_id_token', () => house.userToken('alice')],
+      ['user_access_token', () => house.userToken('alice', {}, { typ: 'at+jwt' })],
+      ['client_assertion', () => research.assertion()],
+      [
+        'jwt_svid',
+        () =>
+          signJws(
+            { kid: 'svid' },
+            { sub: 'spiffe://company.example/agents/research', aud: ISSUER, exp: house.now() + 60 },
+            research.key.privateKey,
+          ),
+      ],
+      ['dpop_proof', () => house.proof('research', '/token', { key: research.proofKey })],
+      ['feed_frame', () => feed.body['frame'] as unknown as string],
+      ['statement', () => now.body['statement'] as unknown as string],
+      ...Object.entries(FOREIGN).map(
+        ([kind, typ]) =>
+          [kind, () => signJws({ typ, kid: house.userKey.kid }, fresh(), house.userKey.privateKey)] as const,
+      ),
+    ])
+  })
+  afterAll(() => house.close())
+
+  const form = { audience: 'tickets', scope: 'tickets:read_ticket' }
+  const send = (slot: Slot, token: string): Promise<Answer> => {
+    switch (slot) {
+      case 'subject_token':
+        return research.exchange({ form: { ...form, subject_token: token, subject_token_type: TOKEN_TYPE.jwt } })
+      case 'client_assertion':
+        return research.exchange({ form: { ...form, client_assertion: token } })
+      case 'actor_token':
+        return research.exchange({
+          user: 'bob', // not the very token that is presented as actor: that is another refusal (C5)
+          form: {
+            ...form,
+            client_assertion: undefined,
+            client_assertion_type: undefined,
+            actor_token: token,
+            actor_token_type: TOKEN_TYPE.jwt,
+          },
+        })
+      case 'dpop_header':
+        return research.exchange({ form, headers: { dpop: token } })
+      case 'introspected':
+        return tool.form('/introspect', { token })
+    }
+  }
+
+  it('has a made example of every kind in the table, of the type that the table says', async () => {
+    for (const [name, kind] of Object.entries(KINDS) as [string, Kind][]) {
+      const example = await made.get(name)?.()
+      expect(example, name).toBeDefined()
+      const { typ } = decode(example!).header
+      expect(kind.typ, name).toContain(typ === undefined ? undefined : plainTyp(typ))
+    }
+  })
+
+  const kinds = [...Object.keys(KINDS), ...Object.keys(FOREIGN)]
+  const slotsOf = (kind: string): readonly Slot[] => (KINDS as Record<string, Kind>)[kind]?.slots ?? []
+
+  /** Off the diagonal, and for kinds that share their type with one that belongs there: who signed decides. */
+  function reasonFor(kind: string, slot: Exclude<Slot, 'introspected'>): string {
+    switch (`${kind} ${slot}`) {
+      case 'jwt_svid subject_token': // no issuer at all
+        return 'untrusted_issuer'
+      case 'user_id_token client_assertion': // of somebody who is no client
+      case 'user_id_token actor_token':
+        return 'unknown_client'
+      default:
+        return 'wrong_typ'
+    }
+  }
+
+  for (const kind of kinds) {
+    for (const slot of ['subject_token', 'introspected'] as const) {
+      if (slotsOf(kind).includes(slot)) continue
+      it(`C1 ${kind} is refused as ${slot}`, async () => {
+        const token = await made.get(kind)!()
+        if (slot === 'introspected') {
+          const answer = await send(slot, token)
+          expect([answer.status, answer.body]).toEqual([200, { active: false }])
+          return
+        }
+        await refusedWithoutTrace(
+          house,
+          () => send(slot, token),
+          { status: 400, error: 'invalid_request', reason: reasonFor(kind, slot) },
+          () => send(slot, house.userToken('alice')),
+        )
+      })
+    }
+  }
+
+  for (const [slot, answer] of [
+    ['actor_token', { status: 400, error: 'invalid_request' }],
+    ['client_assertion', { status: 401, error: 'invalid_client' }],
+    ['dpop_header', { status: 400, error: 'invalid_dpop_proof' }],
+  ] as const) {
+    it(`C1 every kind but its own is refused as ${slot}`, async () => {
+      const others = kinds.filter((kind) => !slotsOf(kind).includes(slot))
+      const tokens = new Map<string, string>()
+      for (const kind of others) tokens.set(kind, await made.get(kind)!())
+      await strangersWithoutTrace(
+        house,
+        others.map((kind) => ({
+          ...answer,
+          title: kind,
+          reason: reasonFor(kind, slot),
+          send: () => send(slot, tokens.get(kind)!),
+        })),
+        () => send('subject_token', house.userToken('alice')),
+      )
+    })
+  }
+
+  it('C1 each kind is taken in its own slots, where nothing but its kind is in question', async () => {
+    expect((await send('subject_token', house.userToken('alice'))).status).toBe(200)
+    expect((await send('client_assertion', research.assertion())).status).toBe(200)
+    expect((await send('actor_token', research.assertion())).status).toBe(200)
+    expect((await send('dpop_header', await made.get('dpop_proof')!())).status).toBe(200)
+    expect((await send('introspected', await made.get('access_token')!())).body['active']).toBe(true)
+    const own = await made.get('access_token')!()
+    expect((await research.from(own, form)).status).toBe(200)
+    // In the table, and not ours to use: refused for what they say, not for what they are.
+    expect((await send('subject_token', await made.get('hand_over')!())).body['reason']).toBe('may_act')
+    expect((await send('subject_token', await made.get('user_access_token')!())).body['reason']).toBe('wrong_typ')
+    expect((await send('introspected', await made.get('hand_over')!())).body).toEqual({ active: false })
+  })
+
+  it.each([
+    ['at+jwt', true],
+    ['AT+JWT', true],
+    ['application/at+jwt', true],
+    ['Application/AT+JWT', true],
+    ['at+jwt;x=1', false],
+    [['at+jwt'], false],
+    ['text/at+jwt', false],
+    [' at+jwt', false],
+    ['', false],
+    [7, false],
+    [null, false],
+    ['dpop+jwt', false],
+    [undefined, true], // an id token
+  ])('C2 typ %j in the slot of subject tokens: %s', (typ, fits) => {
+    expect(typFits(typ, 'subject_token')).toBe(fits)
+  })
+
+  it('C2 a type without its case or with application/ is the same kind, another spelling is none', async () => {
+    const own = await made.get('access_token')!()
+    const claims = decode(own).payload
+    const kid = decode(own).header['kid']
+    // We cannot sign with the service's key: what fits the type goes on to fail for its signature.
+    for (const [typ, reason] of [
+      ['AT+JWT', 'bad_signature'],
+      ['application/at+jwt', 'bad_signature'],
+      ['at+jwt;x=1', 'wrong_typ'],
+      [['at+jwt'], 'wrong_typ'],
+      [undefined, 'wrong_typ'],
+    ] as const) {
+      await refusedWithoutTrace(
+        house,
+        () => research.from(signJws({ typ, kid }, claims, research.key.privateKey), form),
+        { status: 400, error: 'invalid_request', reason },
+        async () => research.from(await made.get('access_token')!(), form),
+      )
+    }
+  })
+})
