@@ -44,7 +44,7 @@ describe('what one body may hold', () => {
     expect(broad.status).toBe(400)
     expect(['json_limits', 'bad_request_details', 'bad_body']).toContain(broad.body['reason'])
     const details = await research.exchange({
-      form: { request_details: `${'{"a":'.repeat(9_000)}1${'}'.repeat(9_000)}` },
+      form: { request_details: `${'{"a":'.repeat(1_200)}1${'}'.repeat(1_200)}` },
     })
     expect([details.status, details.body['reason']]).toEqual([400, 'bad_request_details'])
     const asked = await research.exchange({ form: { authorization_details: '['.repeat(16_000) } })
