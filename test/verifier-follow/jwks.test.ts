@@ -65,11 +65,17 @@ describe('the cache of keys', () => {
     expect(await jwks.find('a', 'token')).toMatchObject({ ok: true })
   })
 
-  test('O3 a new key is found at its first use', async () => {
+  test('O3 a new key is found at its first use, however young the set is', async () => {
     await jwks.find('a', 'token')
-    local = 10_001
     set = { keys: [member(one, 'a'), member(two, 'b')] }
     expect(await jwks.find('b', 'token')).toMatchObject({ ok: true })
+    expect(fetches).toBe(2)
+    // The next unknown one waits for the cooldown.
+    set = { keys: [member(one, 'a'), member(two, 'c')] }
+    expect(await jwks.find('c', 'token')).toEqual({ ok: false, fault: 'unknown_kid' })
+    local = 10_001
+    expect(await jwks.find('c', 'token')).toMatchObject({ ok: true })
+    expect(fetches).toBe(3)
   })
 
   test('B8 a bad set is refused whole, and the last good one serves until its own end', async () => {

@@ -66,6 +66,7 @@ function usable(jwk: { readonly [name: string]: unknown }): FoundKey {
 export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem }: JwksDeps): Jwks {
   let current: KeySet | undefined
   let attemptedAt = Number.NEGATIVE_INFINITY
+  let unknownAt = Number.NEGATIVE_INFINITY
   let running: Promise<void> | undefined
   let problem: unknown
 
@@ -102,14 +103,20 @@ export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem
     return running
   }
 
+  // Counted by itself: a verifier that has just started can still meet a key that is newer than its set.
+  function mayAskForUnknown(): boolean {
+    if (monotonic() - unknownAt < COOLDOWN_MS) return false
+    unknownAt = monotonic()
+    return true
+  }
+
   const good = (): KeySet | undefined => (current && monotonic() < current.expiresAt ? current : undefined)
 
   return {
     async find(kid, use) {
       let set = good()
       if (!set?.keys.has(kid)) {
-        const cooldown = set ? COOLDOWN_MS : EMPTY_COOLDOWN_MS
-        if (running || monotonic() - attemptedAt >= cooldown) await refresh()
+        if (running || (set ? mayAskForUnknown() : monotonic() - attemptedAt >= EMPTY_COOLDOWN_MS)) await refresh()
         set = good()
         if (!set) throw new ServiceUnavailable('the keys of the service are not to be had', { cause: problem })
       } else if (monotonic() >= set.refreshAt && monotonic() - attemptedAt >= COOLDOWN_MS) void refresh()
