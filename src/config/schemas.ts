@@ -103,7 +103,8 @@ export const errandSchema = section({
           .describe('First part of every key in Redis.'),
       }),
     ])
-    .prefault({ kind: 'embedded' }),
+    .prefault({ kind: 'embedded' })
+    .describe('Where state is kept; without it, embedded.'),
   bounds: section({
     max_body_bytes: limit(1024, 1_048_576).default(65_536).describe('Longest request body; beyond it 413.'),
     max_header_bytes: limit(4096, 65_536).default(32_768).describe('All request headers together; beyond it 431.'),
@@ -233,7 +234,8 @@ export const toolSchema = section({
       }),
     )
     .nullish()
-    .transform((value) => value ?? {}),
+    .transform((value) => value ?? {})
+    .describe('What can be done with it, by name. What is not here is denied.'),
 })
 
 const userIssuer = section({

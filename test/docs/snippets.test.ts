@@ -37,13 +37,9 @@ describe('commands', () => {
         else if (block.marks.includes('run')) {
           const outcome = await clone.run(block.text)
           output = outcome.output
-          expect({ at: placeOf(block), ...outcome }).toMatchObject({ code: Number(markOf(block, 'exit') ?? 0) })
+          expect(outcome.code, `${placeOf(block)}\n${output}`).toBe(Number(markOf(block, 'exit') ?? 0))
         } else if (block.marks.includes('output')) {
-          const missing = unseen(block.text, output)
-          expect({ at: placeOf(block), missing, ...(missing.length > 0 ? { output } : {}) }).toEqual({
-            at: placeOf(block),
-            missing: [],
-          })
+          expect(unseen(block.text, output), `${placeOf(block)}\n${output}`).toEqual([])
         }
       }
     } finally {
