@@ -72,6 +72,8 @@ export interface ExchangeOptions {
   readonly proofKey?: KeyPair | null
   readonly headers?: Readonly<Record<string, string>>
   readonly proof?: ProofOptions
+  /** `/token` by default. */
+  readonly path?: string
 }
 
 export type House = Awaited<ReturnType<typeof openHouse>>
@@ -226,7 +228,7 @@ export async function openHouse(options: HouseOptions = {}) {
     /** `POST /token` with whatever the test wants to change. */
     const post = async (
       form: Readonly<Record<string, string | readonly string[] | undefined>>,
-      { headers = {}, proofKey: other, proof: proofOptions = {} }: ExchangeOptions = {},
+      { headers = {}, proofKey: other, proof: proofOptions = {}, path = '/token' }: ExchangeOptions = {},
     ): Promise<Answer> => {
       if (!nonces.has(clientId)) await learnNonce(clientId)
       const body = new URLSearchParams()
@@ -240,10 +242,10 @@ export async function openHouse(options: HouseOptions = {}) {
         for (const each of typeof value === 'string' ? [value] : value) body.append(name, each)
       }
       const using = other === undefined ? proofKey : other
-      const answer = await fetch('POST', '/token', {
+      const answer = await fetch('POST', path, {
         headers: {
           'content-type': 'application/x-www-form-urlencoded',
-          ...(using === null ? {} : { dpop: proof(clientId, '/token', { key: using, ...proofOptions }) }),
+          ...(using === null ? {} : { dpop: proof(clientId, path, { key: using, ...proofOptions }) }),
           ...headers,
         },
         body: body.toString(),
