@@ -7,7 +7,7 @@ import { renderConfigurationReference } from './configuration-reference.ts'
 import { ROOT } from './files.ts'
 import { renderEndpoints, renderErrorMap } from './http-reference.ts'
 
-export function withMade(page: string, name: string, made: string): string {
+function withMade(page: string, name: string, made: string): string {
   const begin = `<!-- made from the code: ${name} -->`
   const end = `<!-- end of ${name} -->`
   const from = page.indexOf(begin)

@@ -21,6 +21,11 @@ npm() { case $1 in
   start) exec "$NODE" bin/errand.js serve ;;
   *) echo "no such command here: npm $1" >&2; return 127 ;;
 esac; }
+command -v curl >/dev/null || curl() { "$NODE" -e 'fetch(process.argv.at(-1)).then(async (answer) => {
+  console.log("HTTP/1.1", answer.status, answer.statusText)
+  for (const [name, value] of answer.headers) console.log(name + ": " + value)
+  console.log("\\n" + await answer.text())
+})' -- "$@"; }
 set -e -o pipefail
 `
 

@@ -21,6 +21,13 @@ const named = (blocks: readonly Block[]): readonly (readonly [string, Block])[] 
   blocks.map((block) => [placeOf(block), block])
 
 describe('commands', () => {
+  it('show output only where it was seen, in its order', () => {
+    const output = 'task    task_abc\nscope   a:b  c:d\n'
+    expect(unseen('task  task_…\n…\nscope a:b c:d', output)).toEqual([])
+    expect(unseen('scope a:b c:d\ntask task_…', output)).toEqual(['task task_…'])
+    expect(unseen('scope a:b', output)).toEqual(['scope a:b'])
+  })
+
   const pages = PAGES.filter((page) => blocksOf(page).some(({ marks }) => marks.includes('run')))
 
   it.concurrent.each(pages)('%s does what it says, from its top to its end', { timeout: 180_000 }, async (page) => {
