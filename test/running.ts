@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportJWK, importJWK, type JWK, SignJWT } from 'jose'
 import pino from 'pino'
+import { createClient, type Json } from '../src/cli/client.ts'
+import { readPrivateJwkFile } from '../src/keys/private-jwk.ts'
 import { serve } from '../src/main.ts'
 
 export async function freePort(): Promise<number> {
@@ -23,7 +25,7 @@ export async function openRunning(change: (file: string, text: string) => string
   const issuer = `http://127.0.0.1:${port}`
   const configDir = join(folder, 'config')
   await cp('config', configDir, { recursive: true })
-  for (const file of ['errand.yaml', 'issuers/dev.yaml']) {
+  for (const file of ['errand.yaml', 'issuers/dev.yaml', 'tools/tickets.yaml']) {
     const path = join(configDir, file)
     const text = (await readFile(path, 'utf8'))
       .replaceAll('http://127.0.0.1:4460', issuer)
@@ -66,6 +68,15 @@ export async function openRunning(change: (file: string, text: string) => string
         ...more,
       }),
     exportJWK,
+    /** As the administrator of the first start. Throws for what is refused. */
+    async admin(path: string, body?: object): Promise<Json> {
+      const key = await readPrivateJwkFile(join(folder, 'keys/admin.jwk'))
+      const cli = { fetch: globalThis.fetch, now: () => Date.now() / 1000, signal: new AbortController().signal }
+      const client = createClient(cli, { url: issuer, issuer }, { clientId: 'admin', key })
+      return body === undefined ? client.get(path) : client.post(path, { ...body })
+    },
+    /** Closes the service and leaves the folder. */
+    stop: () => service.close(),
     close: async () => {
       await service.close()
       await rm(folder, { recursive: true, force: true })

@@ -16,6 +16,9 @@ export interface Caller {
   readonly proofKey?: PrivateJwk
 }
 
+/** What of the command line a request needs. */
+type Reaching = Pick<Cli, 'fetch' | 'now' | 'signal'>
+
 export interface Client {
   readonly issuer: string
   get(path: string, query?: { readonly [name: string]: string | undefined }): Promise<Json>
@@ -34,7 +37,7 @@ export interface Service {
   readonly issuer: string
 }
 
-export function createClient(cli: Cli, { url, issuer }: Service, caller: Caller): Client {
+export function createClient(cli: Reaching, { url, issuer }: Service, caller: Caller): Client {
   const proofKey = caller.proofKey ?? caller.key
   let nonce: string | undefined
 
@@ -125,7 +128,7 @@ export async function getPublic(cli: Cli, url: string, path: string): Promise<Js
   return objectOf(answer)
 }
 
-async function reach(cli: Cli, url: string, ask: () => Promise<Fetched>): Promise<Fetched> {
+async function reach(cli: Reaching, url: string, ask: () => Promise<Fetched>): Promise<Fetched> {
   try {
     checkServiceUrl(url)
   } catch (error) {
