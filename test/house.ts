@@ -11,7 +11,10 @@ import { createPrivateKey } from 'node:crypto'
 import type { JWK } from 'jose'
 import pino from 'pino'
 import { jwkThumbprint } from '@errand/verifier/signature.ts'
+import { createDpop } from '../src/attest/dpop.ts'
 import type { AuditRecord, AuditSearch } from '../src/audit/log.ts'
+import { loadRootKey } from '../src/keys/root-key.ts'
+import { createSealer } from '../src/keys/seal.ts'
 import { type OpenService, openService } from '../src/main.ts'
 import { ASSERTION_TYPE, GRANT, TOKEN_TYPE } from '../src/oauth/words.ts'
 
@@ -164,8 +167,19 @@ export async function openHouse(options: HouseOptions = {}) {
     )
   }
 
+  /** What clients learnt from challenges; their requests use what is fresh, as a replica with the same key would say. */
   const nonces = new Map<string, string>()
-  const nonceFor = (client: string): string => nonces.get(client) ?? ''
+  const rootKey = await loadRootKey(join(folder, 'keys/root.key'))
+  const { settings } = service.snapshot()
+  const replica = createDpop({
+    now,
+    nonceKey: createSealer(rootKey).derive('dpop-nonce', 32),
+    nonceLifetimeSeconds: settings.dpop.nonceLifetimeSeconds,
+    proofLifetimeSeconds: settings.dpop.proofLifetimeSeconds,
+    requireNonce: settings.dpop.requireNonce,
+    replayGuard: { spend: async () => false },
+  })
+  const nonceFor = (client: string): string => replica.freshNonce(client)
   /** Asks as the client without a nonce and keeps what the challenge brings. */
   const learnNonce = async (client: string): Promise<string> => {
     const assertion = signJws({ typ: 'JWT', kid: 'none' }, { sub: client }, newKeyPair().privateKey)
@@ -230,7 +244,6 @@ export async function openHouse(options: HouseOptions = {}) {
       form: Readonly<Record<string, string | readonly string[] | undefined>>,
       { headers = {}, proofKey: other, proof: proofOptions = {}, path = '/token' }: ExchangeOptions = {},
     ): Promise<Answer> => {
-      if (!nonces.has(clientId)) await learnNonce(clientId)
       const body = new URLSearchParams()
       const all = {
         client_assertion_type: ASSERTION_TYPE.jwtBearer,
@@ -251,8 +264,7 @@ export async function openHouse(options: HouseOptions = {}) {
         body: body.toString(),
       })
       const nonce = answer.headers.get('dpop-nonce')
-      // A nonce is for whom the request named: one that named nobody, or in a way nobody reads, brings one for nobody.
-      if (nonce && (answer.status === 200 || answer.body['error'] === 'use_dpop_nonce')) nonces.set(clientId, nonce)
+      if (nonce) nonces.set(clientId, nonce)
       return answer
     }
 
@@ -352,7 +364,6 @@ export async function openHouse(options: HouseOptions = {}) {
 
   const adminKey = await keyOf('admin.jwk')
   const admin = async (method: string, path: string, json?: unknown): Promise<Answer> => {
-    if (!nonces.has('admin')) await learnNonce('admin')
     const answer = await fetch(method, path, {
       headers: {
         authorization: `ClientAssertion ${assertionOf('admin', adminKey)}`,

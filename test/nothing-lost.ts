@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
+import { stateAt } from '../src/tasks/task.ts'
 import type { Answer, House } from './house.ts'
 
 export interface Refused {
@@ -16,8 +17,8 @@ export interface Refused {
   readonly record?: string
 }
 
-/** What a refusal may leave in the log beside its own record: the clockwork of the service. */
-const CLOCKWORK = ['key.moved', 'service.started', 'config.loaded']
+/** What may come into the log beside it: the clockwork of the service, which ends tasks whose time is over. */
+const CLOCKWORK = ['key.moved', 'config.loaded', 'task.ended']
 
 interface Picture {
   readonly index: number
@@ -25,12 +26,12 @@ interface Picture {
   readonly tasks: unknown
 }
 
-async function picture({ service }: House): Promise<Picture> {
+async function picture({ service, now }: House): Promise<Picture> {
   const tasks = await service.stores.tasks.list({ limit: 10_000 })
   return {
     index: service.log.size,
     epoch: await service.stores.revocations.epoch(),
-    tasks: tasks.map(({ id, state, spent, deadline, heartbeatBy }) => ({ id, state, spent, deadline, heartbeatBy })),
+    tasks: tasks.map((task) => [task.id, stateAt(task, now()), task.spent, task.deadline, task.heartbeatBy]),
   }
 }
 
@@ -41,16 +42,6 @@ async function recordsSince(house: House, index: number, count: number) {
     const told = records.filter(({ type }) => !CLOCKWORK.includes(type))
     // Strangers are folded by second, and written when the second is over and a timer looks.
     if (told.length >= count || round > 100) return told
-    await sleep(20)
-  }
-}
-
-/** Settles what earlier requests left to be folded, so that the next look sees only its own. */
-async function settle(house: House): Promise<void> {
-  house.advance(1)
-  let size = -1
-  for (let still = 0; still < 15; still = size === house.service.log.size ? still + 1 : 0) {
-    size = house.service.log.size
     await sleep(20)
   }
 }
@@ -110,10 +101,4 @@ export async function strangersWithoutTrace(
   expect(after).toEqual({ epoch: before.epoch, tasks: before.tasks })
   const next = await honest()
   expect(next.status, `the honest request next to it: ${next.text}`).toBe(200)
-}
-
-/** A fresh start for a table of refusals: nonces learnt, and what that cost folded and written. */
-export async function readyFor(house: House, ...clients: readonly string[]): Promise<void> {
-  for (const client of clients) await house.learnNonce(client)
-  await settle(house)
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TOKEN_TYPE } from '../../src/oauth/words.ts'
 import { type Answer, DEV_ISSUER, type House, ISSUER, type KeyPair, newKeyPair, openHouse, signJws } from '../house.ts'
-import { readyFor, refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
+import { refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
 
 const SLOTS = ['subject_token', 'actor_token', 'client_assertion'] as const
 type Slot = (typeof SLOTS)[number]
@@ -296,7 +296,6 @@ describe('a token that is not what it should be', () => {
   beforeAll(async () => {
     house = await openHouse()
     research = await house.agent('research')
-    await readyFor(house, 'research')
   })
   afterAll(() => house.close())
 
@@ -460,7 +459,6 @@ describe('a token that is not what it should be', () => {
         .replace(/\ndevelopment_users:[\s\S]*?\n\n/, '\n'),
     )
     expect(await house.service.reload()).toBe(true)
-    await readyFor(house)
     const claims = { iss: 'https://login.other.example' }
     const ofOther = (key: KeyPair) => {
       const { header, claims: base } = partsOf('subject_token')

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ASSERTION_TYPE, TOKEN_TYPE } from '../../src/oauth/words.ts'
 import { type House, ISSUER, openHouse } from '../house.ts'
-import { readyFor, refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
+import { refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
 
 type Agent = Awaited<ReturnType<House['agent']>>
 type Tool = Awaited<ReturnType<House['tool']>>
@@ -19,7 +19,6 @@ describe('a token presented as what it is not, or by whom it is not for', () => 
     payments = await house.agent('payments')
     tickets = await house.tool('tickets')
     crm = await house.tool('crm')
-    await readyFor(house, 'research', 'payments')
   })
   afterAll(() => house.close())
 

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TOKEN_TYPE } from '../../src/oauth/words.ts'
 import { type Kind, KINDS, plainTyp, typFits } from '../../src/tokens/kinds.ts'
 import { type Answer, DEV_ISSUER, decode, type House, ISSUER, openHouse, signJws } from '../house.ts'
-import { readyFor, refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
+import { refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
 
 type Agent = Awaited<ReturnType<House['agent']>>
 const SLOTS = ['subject_token', 'actor_token', 'client_assertion', 'dpop_header', 'introspected'] as const
@@ -37,7 +37,6 @@ describe('a kind of token in the slot of another', () => {
     house = await openHouse()
     research = await house.agent('research')
     tool = await house.tool('tickets')
-    await readyFor(house, 'research')
     const taken = async (form: object, from: 'exchange' | 'hand_over' = 'exchange') => {
       const first = await research.exchange({ form: { audience: 'tickets', ...form } })
       const token = first.body['access_token'] as unknown as string
