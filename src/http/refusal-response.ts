@@ -27,6 +27,8 @@ const PLAIN: ReadonlySet<Reason> = new Set<Reason>([
   'bad_body',
   'body_too_large',
   'unsupported_grant_type',
+  'token_type_unsupported',
+  'self_actor',
   'client_auth_required',
   'actor_required',
   // Reached only after a good signature.

@@ -1,7 +1,7 @@
 /** `POST /token`: RFC 8693 exchange and RFC 6749 §4.4 client credentials. */
 import { z } from 'zod'
 import { readTokenRequest } from '../exchange/token-request.ts'
-import type { Refusal } from '../oauth/refusal.ts'
+import { type Refusal, refuse } from '../oauth/refusal.ts'
 import { formOf } from './body.ts'
 import { claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
@@ -60,6 +60,13 @@ export const tokenRoute: Route = {
       ...(evidence === undefined ? {} : { assertion: evidence }),
     })
 
+    // Dropped in silence, it would leave a client believing that a retry changes nothing.
+    if (c.req.header('idempotency-key') !== undefined && wire.idempotencyKey === undefined) {
+      return refused(
+        refuse('bad_param', 'request', { detail: 'Idempotency-Key must be 8 to 255 printable ASCII characters' })
+          .refusal,
+      )
+    }
     const answer = await deps.exchange(request.value, wire)
     if (answer.ok || answer.refusal.proven) c.set('known', true)
     if (!answer.ok) return refused(answer.refusal, true)
