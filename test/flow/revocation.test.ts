@@ -182,7 +182,7 @@ describe('revoking by each dimension', () => {
     const records = (await house.records({ type: 'revocation.added' })).length
     const preview = await revoke({ root: task }, { dry_run: true })
     expect(preview.body).toEqual({ dry_run: true, match: { root: task }, mode: 'ban', active_tasks: [task] })
-    for (const [match, more] of [
+    const refused: readonly (readonly [object, object])[] = [
       [{}, {}],
       [{}, { everything: false }],
       [{ jti: '' }, {}],
@@ -194,7 +194,8 @@ describe('revoking by each dimension', () => {
       [{ jti: 'x' }, { mode: 'suspend' }],
       [{ jti: 'x' }, { reason: 'x' }],
       [{ jti: 'x' }, { by: 'somebody' }],
-    ] as const) {
+    ]
+    for (const [match, more] of refused) {
       const answer = await revoke(match, more)
       expect([match, more, answer.status]).toEqual([match, more, 400])
     }

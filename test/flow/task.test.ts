@@ -37,10 +37,9 @@ describe('a task over HTTP', () => {
       deadline: house.now() + 900,
       spent: { calls: 0, exchanges: 0, cost: 0 },
     })
-    expect((answer.body['authority'] as readonly { tool: string }[]).map(({ tool }) => tool).sort()).toEqual([
-      'crm',
-      'tickets',
-    ])
+    expect((answer.body['authority'] as unknown as readonly { tool: string }[]).map(({ tool }) => tool).sort()).toEqual(
+      ['crm', 'tickets'],
+    )
     const issued = await agent.exchange({ form: { task_id: id, audience: 'tickets' } })
     expect(issued.status, issued.text).toBe(200)
     expect(issued.body['scope']).toBe('tickets:read_ticket')
