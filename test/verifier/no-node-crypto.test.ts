@@ -22,11 +22,9 @@ import {
   keyPair,
   proof,
   request,
+  START,
 } from '../verifier-follow/fake-service.ts'
 import { type Corpus, judge, type Verdicts } from './portable.ts'
-
-/** No clock moves here. */
-const START = createClock().now
 
 /**
  * Runs the bundle where no module of Node resolves. Its globals are hidden from the bundle alone: Node's own fetch
