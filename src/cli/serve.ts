@@ -65,6 +65,10 @@ function startFailure(error: unknown): unknown {
     return new CliError(EXIT.refused, `port ${port ?? ''} of ${address ?? 'this machine'} is taken`, [
       'Is another Errand running? Stop it, or set listen.port (and the port in issuer) in errand.yaml.',
     ])
+  if (code === 'EEXIST' || code === 'ENOTDIR')
+    return new CliError(EXIT.refused, `cannot start: ${message ?? code}`, [
+      'The data and keys folders must be folders: something else has the name. Move it, or set ERRAND_DATA or ERRAND_KEYS.',
+    ])
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOSPC')
     return new CliError(EXIT.refused, `cannot start: ${message ?? code}`, serveHints(code))
   // Every refusal to start carries a stable code, and a message that says what to do.
