@@ -535,7 +535,9 @@ function plain(error: unknown): {
 } {
   if (!(error instanceof Error)) return { type: 'not an error' }
   const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown }
-  const at = (error.stack ?? '').split('\n').flatMap((line) => /^ {4}at ([^\n]{1,300})$/.exec(line)?.[1] ?? [])
+  // The message stands in the stack as well, and may look like a line of it.
+  const frames = (error.stack ?? '').replace(error.message, '').split('\n')
+  const at = frames.flatMap((line) => /^ {4}at ([^\n]{1,300}:\d+:\d+\)?)$/.exec(line)?.[1] ?? [])
   return {
     type: error.name,
     ...(typeof code === 'string' && /^[A-Za-z][A-Za-z0-9_]{1,63}$/.test(code) ? { code } : {}),

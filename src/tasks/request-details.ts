@@ -44,7 +44,7 @@ export function readRequestDetails(
     typeof purpose !== 'string' ||
     purpose.length < 1 ||
     purpose.length > 500 ||
-    /[\p{Cc}\p{Cs}\p{Cf}]/u.test(purpose)
+    /[\p{Cc}\p{Cs}\p{Cf}\p{Zl}\p{Zp}]/u.test(purpose)
   ) {
     return bad('purpose must be text of 1 to 500 characters without control characters')
   }
