@@ -6,7 +6,7 @@ import { formatProblem } from '../policy/problem.ts'
 import { EXIT } from './cli.ts'
 import { adminClient, placesOf } from './places.ts'
 import { facts, json, safe, time } from './print.ts'
-import { texts } from './rows.ts'
+import { object, text, texts } from './rows.ts'
 import { JSON_FLAG, verb } from './verb.ts'
 
 export const check = verb({
@@ -57,7 +57,7 @@ export const show = verb({
       cli.out(json(answer))
       return EXIT.ok
     }
-    const problems = texts(answer['problems'])
+    const problems = text(object(answer['failure'])['problems'])
     for (const line of facts(cli, [
       ['digest', answer['digest']],
       ['loaded', time(answer['loaded_at'])],
@@ -65,10 +65,10 @@ export const show = verb({
       ['mode', answer['mode']],
       ['development shortcuts', texts(answer['development_shortcuts']).join('; ')],
       ['policies', answer['policy_digest']],
-      ['last reload', problems.length === 0 ? 'taken' : 'refused; the one before it is in force'],
+      ['last reload', problems === undefined ? 'taken' : 'refused; the one before it is in force'],
     ]))
       cli.out(line)
-    for (const problem of problems) for (const line of problem.split('\n')) cli.out(safe(line))
+    for (const line of problems?.split('\n') ?? []) cli.out(safe(line))
     return EXIT.ok
   },
 })

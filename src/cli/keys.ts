@@ -1,7 +1,7 @@
 /** `errand keys`: the service's signing keys. */
 import { EXIT } from './cli.ts'
 import { adminClient } from './places.ts'
-import { json, safe, table, time } from './print.ts'
+import { facts, json, safe, table, time } from './print.ts'
 import { objects } from './rows.ts'
 import { JSON_FLAG, verb } from './verb.ts'
 
@@ -53,6 +53,30 @@ export const rotate = verb({
     if (args.json) cli.out(json(answer))
     else if (state === 'active') cli.out(`${safe(purpose)}: ${safe(kid)} is active`)
     else cli.out(`${safe(purpose)}: ${safe(kid)} is published, and signs from ${time(at)}`)
+    return EXIT.ok
+  },
+})
+
+export const compromise = verb({
+  description:
+    'Says that a private key is in other hands: a new one signs at once, and every token the old one signed is dead, whatever it claims.',
+  args: {
+    kid: { type: 'positional', description: 'the key, as errand keys list shows it', required: true },
+    reason: { type: 'string', valueHint: 'text', description: 'why, for the log', required: true },
+    ...JSON_FLAG,
+  },
+  examples: ['errand keys compromise Yr-ph3beBfBH1qTz --reason "found in a backup"'],
+  async run(args, cli) {
+    const answer = await (await adminClient(cli)).post('/keys/compromise', { kid: args.kid, reason: args.reason })
+    if (args.json) cli.out(json(answer))
+    else
+      for (const line of facts(cli, [
+        ['compromised', answer['kid']],
+        ['purpose', answer['purpose']],
+        ['signing now', answer['successor'] ?? 'nothing: no key could be made'],
+        ['revocation', answer['revocation']],
+      ]))
+        cli.out(line)
     return EXIT.ok
   },
 })

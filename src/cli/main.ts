@@ -49,6 +49,7 @@ const VERBS: { readonly [name: string]: Entry } = {
     verbs: {
       list: ['signing keys and their states', async () => (await import('./keys.ts')).list],
       rotate: ['prepare a new signing key now', async () => (await import('./keys.ts')).rotate],
+      compromise: ['a key is in other hands: end what it signed', async () => (await import('./keys.ts')).compromise],
     },
   },
   audit: {

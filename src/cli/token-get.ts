@@ -63,9 +63,9 @@ export const get = verb({
   },
   examples: [
     'errand token get --agent research --user alice --tool tickets',
-    'errand token get --agent research --user alice --tool tickets --scope "tickets:read" --key-file proof.jwk > token',
+    'errand token get --agent research --user alice --tool tickets --scope "tickets:read_ticket" --key-file proof.jwk > token',
     'errand token get --agent payments --user alice --tool payments --dry-run',
-    'errand token get --agent triage --tool warehouse   # for itself, where policy allows it',
+    'errand token get --agent triage --tool tickets   # for itself, where policy allows it',
   ],
   async run(args, cli) {
     if (args.user !== undefined && args['subject-token-file'] !== undefined)

@@ -1,8 +1,8 @@
 /** Holds the snapshot in force, and replaces it as a whole or not at all. */
-import { watch as watchFolder } from 'node:fs'
 import { formatProblems } from './check.ts'
 import type { LoadResult } from './load.ts'
 import type { Snapshot } from './snapshot.ts'
+import { watchFiles } from './watch-files.ts'
 
 export interface ReloadFailure {
   /** Unix seconds. */
@@ -32,12 +32,7 @@ export function createConfigHolder({
   first,
   load,
   now,
-  watchPath = (path, changed) => {
-    const watcher = watchFolder(path, { recursive: true }, changed)
-    // A folder that goes away (an editor, a deployment by symlink) must not end the service.
-    watcher.on('error', () => watcher.close())
-    return () => watcher.close()
-  },
+  watchPath = watchFiles,
 }: {
   readonly first: Snapshot
   readonly load: () => Promise<LoadResult>
@@ -122,8 +117,11 @@ export function createConfigHolder({
 
 /** What a running service cannot change: its name, its mode, where it listens and where it keeps state. */
 function fixedAtStart(before: Snapshot, after: Snapshot): string | undefined {
-  const parts = { issuer: 'issuer', mode: 'mode', listen: 'listen', store: 'store', audit: 'audit' } as const
-  return (Object.keys(parts) as (keyof typeof parts)[]).find(
-    (part) => JSON.stringify(before.settings[part]) !== JSON.stringify(after.settings[part]),
+  const parts = ['issuer', 'mode', 'listen', 'store', 'audit', 'dpop', 'keys', 'log'] as const
+  const bounds = ['maxHeaderBytes', 'requestTimeoutSeconds'] as const
+  const differs = (a: unknown, b: unknown) => JSON.stringify(a) !== JSON.stringify(b)
+  return (
+    parts.find((part) => differs(before.settings[part], after.settings[part])) ??
+    bounds.find((bound) => differs(before.settings.bounds[bound], after.settings.bounds[bound]))
   )
 }

@@ -94,7 +94,12 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
         ...(attested.release === undefined ? {} : { release: attested.release }),
       },
     })
-    if (answer.banned) return no({ reason: 'banned', slot: 'request', explanation: { rule: answer.banned.entry } })
+    if (answer.banned)
+      return no({
+        reason: 'banned',
+        slot: 'request',
+        explanation: { rule: answer.banned.entry, next: 'ask security staff for a re-admission' },
+      })
 
     const { details } = request
     const task: Task = {

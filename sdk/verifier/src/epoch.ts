@@ -19,5 +19,4 @@ export function parseEpoch(text: unknown): Epoch | undefined {
 export const formatEpoch = (epoch: Epoch): string => `${epoch.generation}.${epoch.sequence}`
 
 /** Negative where `a` is before `b`. */
-export const compareEpochs = (a: Epoch, b: Epoch): number =>
-  a.generation - b.generation || a.sequence - b.sequence
+export const compareEpochs = (a: Epoch, b: Epoch): number => a.generation - b.generation || a.sequence - b.sequence
