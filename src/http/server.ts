@@ -35,12 +35,26 @@ export async function listen({ settings, kind, app, base, onError }: Listening):
   const isTrustedProxy = createTrustedProxies(settings.listen.trustedProxies)
   const header = settings.listen.clientCertificateHeader?.toLowerCase()
 
+  /**
+   * What each connection showed in its handshake: Node tells the whole chain once, and the leaf alone after that. Only
+   * the bytes are kept; what they prove is judged anew for each request.
+   */
+  const shown = new WeakMap<Socket, readonly Uint8Array[]>()
+  const chainFor = (socket: TLSSocket): readonly Uint8Array[] | undefined => {
+    const chain = chainOf(socket)
+    const first = shown.get(socket)
+    const leaf = chain?.[0]
+    if (first?.[0] && leaf && Buffer.compare(first[0], leaf) === 0) return first
+    if (chain) shown.set(socket, chain)
+    return chain
+  }
+
   const handle = getRequestListener(
     (request, env) => {
       const { incoming } = env as { incoming: IncomingMessage }
       return app.fetch(
         request,
-        bindings(incoming, { base, isTrustedProxy, ...(header === undefined ? {} : { header }) }),
+        bindings(incoming, { base, isTrustedProxy, chainFor, ...(header === undefined ? {} : { header }) }),
       )
     },
     { overrideGlobalObjects: false },
@@ -61,8 +75,13 @@ export async function listen({ settings, kind, app, base, onError }: Listening):
           minVersion: 'TLSv1.2',
           // The path is validated by our own rules; the handshake proves possession of the key.
           ...(kind === 'mtls'
-            ? // A resumed session shows the leaf alone: no tickets, so that each connection shows its whole chain.
-              { requestCert: true, rejectUnauthorized: false, secureOptions: constants.SSL_OP_NO_TICKET }
+            ? // A resumed session shows the leaf alone: no tickets, so that each connection shows its whole chain; and
+              // who it is does not change in the middle.
+              {
+                requestCert: true,
+                rejectUnauthorized: false,
+                secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+              }
             : {}),
         },
         handle,
@@ -116,8 +135,14 @@ function bindings(
   {
     base,
     isTrustedProxy,
+    chainFor,
     header,
-  }: { readonly base: string; readonly isTrustedProxy: (address: string) => boolean; readonly header?: string },
+  }: {
+    readonly base: string
+    readonly isTrustedProxy: (address: string) => boolean
+    readonly chainFor: (socket: TLSSocket) => readonly Uint8Array[] | undefined
+    readonly header?: string
+  },
 ): WireBindings {
   const socket = incoming.socket as Socket | TLSSocket
   const peer = socket.remoteAddress ?? ''
@@ -128,7 +153,7 @@ function bindings(
     // The last hop that the proxy itself saw; what stands before it in the header is the client's own word.
     peer: proxied ? (forwardedBy(incoming.headers['x-forwarded-for']) ?? peer) : peer,
     certificate: () => {
-      const chain = 'getPeerX509Certificate' in socket ? chainOf(socket) : undefined
+      const chain = 'getPeerX509Certificate' in socket ? chainFor(socket) : undefined
       const clientCert = header === undefined ? undefined : one(incoming.headers[header])
       const clientCertChain = header === undefined ? undefined : one(incoming.headers['client-cert-chain'])
       const shown = clientCertificate(
