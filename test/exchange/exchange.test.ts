@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { GRANT, TOKEN_TYPE } from '../../src/oauth/words.ts'
-import { adviser, wiki } from '../company.ts'
+import { adviser, chainOfAgents, wiki } from '../company.ts'
 import { type Answer, decode, type House, openHouse } from '../house.ts'
 import { refusedWithoutTrace } from '../nothing-lost.ts'
 
@@ -20,7 +20,7 @@ describe('an exchange', () => {
   let payments: Agent
   let triage: Agent
   beforeAll(async () => {
-    house = await openHouse({ config: { ...adviser, ...wiki } })
+    house = await openHouse({ config: { ...adviser, ...chainOfAgents(), ...wiki } })
     research = await house.agent('research')
     payments = await house.agent('payments')
     triage = await house.agent('triage')
@@ -289,6 +289,38 @@ describe('an exchange', () => {
     await refusedWithoutTrace(house, () => research.from(tokenOf(mine), form), exhausted, beside)
     await refusedWithoutTrace(house, () => payments.accept(second, form), exhausted, beside)
     await refusedWithoutTrace(house, () => payments.from(tokenOf(child), form), exhausted, beside)
+  })
+
+  it('spends no grant and opens no task for what the budget of a task further up refuses', async () => {
+    const desks = await Promise.all(['first', 'second', 'third'].map((name) => house.agent(name)))
+    const [first, second, third] = desks as [Agent, Agent, Agent]
+    const details = house.details({ budget: { max_exchanges: 4 } })
+    const root = await first.exchange({ form: { ...form, request_details: details } })
+    const toSecond = tokenOf(await first.handOver(tokenOf(root), 'second', form))
+    const child = tokenOf(await second.accept(toSecond, form))
+    const toThird = tokenOf(await second.handOver(child, 'third', form))
+    await refusedWithoutTrace(
+      house,
+      () => third.accept(toThird, form),
+      { status: 400, error: 'invalid_request', reason: 'budget_exhausted' },
+      () => third.exchange({ form }),
+    )
+  })
+
+  it('issues nothing, opens nothing and spends no grant while the audit log cannot be written', async () => {
+    const mine = tokenOf(await research.exchange({ form }))
+    const handOver = tokenOf(await research.handOver(mine, 'payments', form))
+    const { log, stores } = house.service
+    const { healthy } = log
+    const tasks = async () => (await stores.tasks.list({ limit: 1000 })).length
+    const before = [await tasks(), log.size]
+    Object.assign(log, { healthy: () => false })
+    const answer = await payments.accept(handOver, form)
+    Object.assign(log, { healthy })
+    expect([answer.status, answer.body['error']]).toEqual([503, 'temporarily_unavailable'])
+    expect(answer.headers.get('retry-after')).toMatch(/^[1-9]/)
+    expect([await tasks(), log.size]).toEqual(before)
+    expect((await payments.accept(handOver, form)).status).toBe(200)
   })
 
   it('never overspends by parallel exchanges', async () => {
