@@ -39,7 +39,7 @@ describe('revoking by each dimension', () => {
     ['kid', (t: Issued) => t.header['kid']],
     ['policy', (t: Issued) => t.payload['pol']],
     ['domain', () => 'company.example'],
-  ] as const)('R1 R4 cut by %s: what was issued dies, what is issued next does not', async (dimension, of) => {
+  ] as const)('Inv1 Inv2 cut by %s: what was issued dies, what is issued next does not', async (dimension, of) => {
     const issued = await token(house)
     expect(await active(house, 'tickets', issued.text)).toBe(true)
     const answer = await revoke({ [dimension]: of(issued) }, { mode: 'cut' })
@@ -64,7 +64,7 @@ describe('revoking by each dimension', () => {
     ['aud', 'https://tickets.example.com/', false],
     ['domain', 'company.example', false],
   ] as const)(
-    'L15 R2 ban by %s: nothing new until a re-admission, and the dead stay dead after it',
+    'L15 Inv2 ban by %s: nothing new until a re-admission, and the dead stay dead after it',
     async (dimension, value, ends) => {
       const issued = await token(house)
       const answer = await revoke({ [dimension]: value })

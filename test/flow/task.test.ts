@@ -155,7 +155,7 @@ describe('a task over HTTP', () => {
   })
 
   describe.each(['complete', 'cancel'] as const)('%s', (verb) => {
-    it('R3 ends the task, the child made by a hand-over, and every token of both', async () => {
+    it('Inv1 ends the task, the child made by a hand-over, and every token of both', async () => {
       const { agent: research, id } = await open('research')
       const payments = await house.agent('payments')
       const token = String(
@@ -193,7 +193,7 @@ describe('a task over HTTP', () => {
     })
   })
 
-  it('R2 stopped between its entry and its end it is dead all the same, and asking again ends it', async () => {
+  it('Inv2 stopped between its entry and its end it is dead all the same, and asking again ends it', async () => {
     const { agent, id } = await open('research')
     const token = String((await agent.exchange({ form: { task_id: id, audience: 'tickets' } })).body['access_token'])
     const { tasks } = house.service.stores
