@@ -1,5 +1,5 @@
 /**
- * R7, Inv10: along random chains of narrowing, renewing and handing over, what is issued lies within every operand of
+ * Inv10 (R7 of DESIGN.md): along random chains of narrowing, renewing and handing over, what is issued lies within every operand of
  * authority, and neither lives longer nor stands deeper than what it came from.
  */
 import fc from 'fast-check'
@@ -88,7 +88,7 @@ const step = fc.oneof(
       /** How far on in the list of agents: to itself no agent hands over. */
       to: fc.integer({ min: 1, max: 4 }),
       asked,
-      then: asked,
+      taken: asked,
       deadline: fc.option(fc.integer({ min: 1, max: 2000 })),
     }),
   },
@@ -165,7 +165,7 @@ describe('authority along chains', () => {
     return { agent, token, claims, grants }
   }
 
-  it('R7 Inv10 never gives more than any operand, nor for longer, nor deeper, however requests are combined', async () => {
+  it('Inv10 never gives more than any operand, nor for longer, nor deeper, however requests are combined', async () => {
     await fc.assert(
       fc.asyncProperty(opening, fc.array(step, { minLength: 5, maxLength: 14 }), async (first, rest) => {
         const steps = [first, ...rest]
@@ -206,7 +206,7 @@ describe('authority along chains', () => {
           expect(given.exp).toBeLessThanOrEqual(from.claims.exp)
           expect(given.exp - given.iat).toBeLessThanOrEqual(60)
           const answer = await agents[to]!.accept(handOver.body['access_token'] as unknown as string, {
-            ...formOf({ ...each.then, tool }),
+            ...formOf({ ...each.taken, tool }),
             ...(each.deadline === null ? {} : { request_details: house.details({ deadline_seconds: each.deadline }) }),
           })
           expect(answer.status, answer.text).toBeLessThan(500)

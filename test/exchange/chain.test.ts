@@ -106,7 +106,7 @@ describe('a chain of four agents', () => {
   ]
   for (const [what, match] of ways) {
     for (const index of [0, 1, 2]) {
-      it(`L3 R3 a cut by ${what} of ancestor ${index} kills all below it, and nothing above or beside`, async () => {
+      it(`L3 a cut by ${what} of ancestor ${index} kills all below it, and nothing above or beside`, async () => {
         await open()
         const beside = tokenOf(await agents[3]!.exchange({ form }))
         const tickets = await house.tool('tickets')
