@@ -25,10 +25,12 @@ import { createSealer, type Sealer } from './keys/seal.ts'
 import { ok, refuse, Unavailable } from './oauth/refusal.ts'
 import { createAcks } from './revoke/acks.ts'
 import { createFeed } from './revoke/feed.ts'
+import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { createRevoke } from './revoke/revoke.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { openAuditLog } from './store/files/audit-log.ts'
 import { openStores, type Stores } from './store/open.ts'
+import { createPatientClock } from './store/patient-clock.ts'
 import { createIntrospect } from './tokens/introspect.ts'
 import { createIssuer } from './tokens/issue.ts'
 import { createSubjectReader, type ReadSubjectToken } from './tokens/subject.ts'
@@ -143,7 +145,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     const first = await load()
     if (!first.ok) throw new ConfigRefused(formatProblems(first.problems))
     const holder = createConfigHolder({ first: first.snapshot, load, now })
-    closing.push(holder.watch([configDir]))
+    closing.push(holder.watch([configDir, keysDir]))
     const onHangUp = () => void holder.reload()
     process.on('SIGHUP', onHangUp)
     closing.push(() => void process.off('SIGHUP', onHangUp))
@@ -279,6 +281,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   })
   const revoke = createRevoke({
     now,
+    patient: createPatientClock({ now, monotonic }),
     log: stores.revocations,
     tasks: stores.tasks,
     audit,
@@ -359,7 +362,6 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     grants: keyPins,
     issuer: createIssuer({ issuer, keys: ring }),
     keys: ring,
-    reader: log,
     idempotency: stores.idempotency,
   })
 
@@ -400,25 +402,25 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     (line) => logger.info(line, 'request'),
   )
 
-  /** What was loaded and is not yet wholly in force: written down, the old set's tokens dead. Tried until it is. */
-  let pending: Snapshot | undefined = holder.current()
-  let settling: Promise<void> = Promise.resolve()
-  const settle = (): Promise<void> => {
-    settling = settling.then(async () => {
-      const snapshot = pending
-      if (!snapshot) return
-      await policyInForce(snapshot)
-      if (pending === snapshot) pending = undefined
-    })
-    const turn = settling
-    settling = settling.catch(() => undefined)
-    return turn
-  }
-  await settle()
+  const inForce = createPolicyInForce({
+    now,
+    bans: (at) => stores.revocations.bans(at),
+    revoke,
+    audit: log,
+    recorded: async (since) => {
+      const type = 'config.loaded'
+      const last = await log.search({ type, limit: 1 })
+      const recent = await log.search({ type, since: since * 1000, limit: 100 })
+      return [...last, ...recent].map((record) => record['details'] as RecordedConfig)
+    },
+    maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds,
+  })
+  inForce.loaded(holder.current())
+  await inForce.settle()
   await revoke.resume()
-  holder.onChange((snapshot) => {
-    pending = snapshot
-    settle().catch((error) => onFault(error, 'reload'))
+  holder.onChange((next, previous) => {
+    inForce.loaded(next, previous)
+    inForce.settle().catch((error) => onFault(error, 'reload'))
   })
   holder.onFailure(({ problems }) => {
     logger.error({ problems }, 'the new configuration is refused; the old one stays in force')
@@ -427,36 +429,10 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       .catch((error) => onFault(error, 'reload'))
   })
 
-  /** Tokens that another policy set decided die by an entry, and nothing more is issued under it (D23). */
-  async function policyInForce(snapshot: Snapshot): Promise<void> {
-    const [last] = await log.search({ type: 'config.loaded', limit: 1 })
-    const details = last?.['details'] as { readonly policy?: string; readonly digest?: string } | undefined
-    if (details?.digest === snapshot.digest) return
-    const before = details?.policy
-    const { policyDigest: after } = snapshot
-    if (before !== undefined && before !== after && snapshot.settings.policy.onChange === 'cut') {
-      for (const ban of await stores.revocations.bans(now())) {
-        const [only, ...more] = Object.keys(ban.match)
-        if (only === 'policy' && more.length === 0 && ban.match.policy === after) {
-          await revoke.readmit(ban.id, 'system', 'this policy set is in force again')
-        }
-      }
-      await revoke.byMatch({
-        match: { policy: before },
-        mode: 'ban',
-        reason: 'another policy set is in force',
-        by: 'system',
-        banUntil: now() + 2 * settings.tokens.maxLifetimeSeconds,
-      })
-    }
-    // Last: whoever reads this record takes it that what it stands for was done.
-    await log.append({ type: 'config.loaded', by: 'system', details: { digest: snapshot.digest, policy: after } })
-  }
-
   const sweep = every(
     1_000,
     async () => {
-      await settle()
+      await inForce.settle()
       await revoke.sweep()
     },
     (error) => onFault(error, 'sweep'),

@@ -18,6 +18,8 @@ const MARGIN_SECONDS = 120
 
 export interface RevokeDeps {
   readonly now: () => number
+  /** For what ends by itself, and what is forgotten: it does not believe a clock that jumps ahead. */
+  readonly patient: { now(): number; forgetBefore(): number }
   readonly log: RevocationLog
   readonly tasks: TaskStore
   readonly audit: AuditLog
@@ -59,6 +61,13 @@ export interface Revoke {
 }
 
 export function createRevoke(deps: RevokeDeps): Revoke {
+  // Tokens made while the clock was ahead end by that clock, also when it has come back.
+  let furthest = Number.NEGATIVE_INFINITY
+  const latest = (): number => {
+    furthest = Math.max(furthest, deps.now())
+    return furthest
+  }
+
   const add = async (entry: NewRevocation, correlation: string | undefined) => {
     const added = await deps.log.add(entry)
     // After the effect: the kill switch must not wait for a disk. Nothing depends on this record.
@@ -127,7 +136,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         reason,
         by,
         at: now,
-        expiresAt: Math.max(now + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, keepUntil),
+        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, keepUntil),
         ...(absolute ? { absolute } : {}),
         ...(banUntil === undefined ? {} : { banUntil }),
       }
@@ -145,7 +154,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
           by,
           at: deps.now(),
           // Descendants may outlive it: an entry by jti must outlast the longest of them.
-          expiresAt: Math.max(exp, deps.now()) + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS,
+          expiresAt: Math.max(exp, latest()) + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS,
         },
         correlation,
       )
@@ -177,14 +186,15 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       }
     },
     async sweep() {
-      const now = deps.now()
+      latest()
+      const now = deps.patient.now()
       let count = 0
       for (const id of await deps.tasks.due(now, 1000)) {
         const task = await deps.tasks.get(id)
         const reason = task && now >= task.deadline ? 'deadline passed' : 'heartbeat missed'
         count += (await endTask(id, 'expired', reason, 'system')).length
       }
-      await deps.log.prune(now)
+      await deps.log.prune(deps.patient.forgetBefore())
       await deps.tasks.prune(now - 7 * 86_400)
       return count
     },

@@ -10,6 +10,7 @@ import type { TaskStore } from '../tasks/task-store.ts'
 import { lockDataDir } from './embedded/lock.ts'
 import { openEmbedded } from './embedded/open.ts'
 import { hasHistory } from './history.ts'
+import { createPatientClock } from './patient-clock.ts'
 import { openRedis } from './redis/open.ts'
 
 export interface Stores {
@@ -39,11 +40,12 @@ export interface OpenStoresDeps {
 /** Throws a `StoreFault` that says what to do. */
 export async function openStores({ store, dataDir, now, monotonic }: OpenStoresDeps): Promise<Stores> {
   const lock = lockDataDir(dataDir)
+  const { forgetBefore } = createPatientClock({ now, monotonic })
   try {
     const stores =
       store.kind === 'redis'
-        ? await openRedis({ ...store, mayBegin: !hasHistory(dataDir), now, monotonic })
-        : openEmbedded({ dataDir, now })
+        ? await openRedis({ ...store, mayBegin: !hasHistory(dataDir), now, forgetBefore, monotonic })
+        : openEmbedded({ dataDir, now, forgetBefore })
     return {
       ...stores,
       close: async () => {

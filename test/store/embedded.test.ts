@@ -13,7 +13,7 @@ const base = mkdtempSync(join(tmpdir(), 'errand-store-'))
 afterAll(() => rmSync(base, { recursive: true, force: true }))
 
 const openAt = (dataDir: string, clock = { now: START }) =>
-  openStores({ store: { kind: 'embedded' }, dataDir, now: () => clock.now, monotonic: () => performance.now() })
+  openStores({ store: { kind: 'embedded' }, dataDir, now: () => clock.now, monotonic: () => clock.now * 1000 })
 
 async function openWorld(dataDir = join(base, fresh('data')), clock = { now: START }): Promise<World> {
   const stores = await openAt(dataDir, clock)

@@ -4,8 +4,8 @@ import type { EmbeddedDatabase } from './database.ts'
 
 const KEPT_LONGER_SECONDS = 60
 
-export function createKeyPins(deps: { db: EmbeddedDatabase; now: () => number }): KeyPins {
-  const { db, now } = deps
+export function createKeyPins(deps: { db: EmbeddedDatabase; forgetBefore: () => number }): KeyPins {
+  const { db, forgetBefore } = deps
   const find = db.prepare('SELECT thumbprint FROM key_pins WHERE evidence = ?')
   const insert = db.prepare('INSERT INTO key_pins VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
   const sweep = db.prepare(
@@ -17,7 +17,7 @@ export function createKeyPins(deps: { db: EmbeddedDatabase; now: () => number })
       const pinned = find.one([evidenceId])
       if (pinned) return String(pinned['thumbprint'])
       return db.write(() => {
-        sweep.run([now() - KEPT_LONGER_SECONDS])
+        sweep.run([forgetBefore() - KEPT_LONGER_SECONDS])
         insert.run([evidenceId, thumbprint, Math.ceil(expiresAt)])
         return String(find.one([evidenceId])?.['thumbprint'])
       })

@@ -9,18 +9,18 @@ import { createRevocationLog } from './revocation-log.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
-/** The folder must be locked already. */
-export function openEmbedded(deps: { dataDir: string; now: () => number }): Stores {
+/** The folder must be locked already. What ended before `forgetBefore()` may be forgotten. */
+export function openEmbedded(deps: { dataDir: string; now: () => number; forgetBefore: () => number }): Stores {
   const db = openDatabase(deps.dataDir)
-  const { now } = deps
+  const { now, forgetBefore } = deps
   return {
-    replayGuard: createReplayGuard({ db, now }),
-    keyPins: createKeyPins({ db, now }),
+    replayGuard: createReplayGuard({ db, forgetBefore }),
+    keyPins: createKeyPins({ db, forgetBefore }),
     principalBindings: createPrincipalBindings({ db }),
     keyStore: createKeyStore({ db }),
     subjectKeys: createSubjectKeys({ db }),
     tasks: createTaskStore({ db }),
-    revocations: createRevocationLog({ db, now }),
+    revocations: createRevocationLog({ db, now, forgetBefore }),
     idempotency: createIdempotencyStore({ db }),
     healthy: db.healthy,
     close: db.close,

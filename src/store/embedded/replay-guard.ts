@@ -7,8 +7,8 @@ const KEPT_LONGER_SECONDS = 60
 const SPENDS_PER_SWEEP = 256
 const ROWS_PER_SWEEP = 1024
 
-export function createReplayGuard(deps: { db: EmbeddedDatabase; now: () => number }): ReplayGuard {
-  const { db, now } = deps
+export function createReplayGuard(deps: { db: EmbeddedDatabase; forgetBefore: () => number }): ReplayGuard {
+  const { db, forgetBefore } = deps
   const insert = db.prepare('INSERT INTO spent VALUES (?, ?) ON CONFLICT DO NOTHING')
   // No index by expiry (it would double the cost of every spend): a cursor walks round the table instead.
   const upTo = db.prepare(`SELECT id FROM spent WHERE id > ? ORDER BY id LIMIT 1 OFFSET ${ROWS_PER_SWEEP - 1}`)
@@ -18,7 +18,7 @@ export function createReplayGuard(deps: { db: EmbeddedDatabase; now: () => numbe
   let untilSweep = SPENDS_PER_SWEEP
 
   function sweep(): string {
-    const before = now() - KEPT_LONGER_SECONDS
+    const before = forgetBefore() - KEPT_LONGER_SECONDS
     const end = upTo.one([cursor])
     if (end) {
       sweepPart.run([cursor, String(end['id']), before])

@@ -7,8 +7,12 @@ import { banInForce, tell } from '../revocations.ts'
 import type { EmbeddedDatabase, Row } from './database.ts'
 import { createRevocationIndex } from './revocation-index.ts'
 
-export function createRevocationLog(deps: { db: EmbeddedDatabase; now: () => number }): RevocationLog {
-  const { db, now } = deps
+export function createRevocationLog(deps: {
+  db: EmbeddedDatabase
+  now: () => number
+  forgetBefore: () => number
+}): RevocationLog {
+  const { db, now, forgetBefore } = deps
   const find = db.prepare('SELECT * FROM revocations WHERE id = ?')
   const insert = db.prepare(
     `INSERT INTO revocations (generation, id, match, mode, reason, by, at, expires_at, ban_until, absolute)
@@ -32,7 +36,7 @@ export function createRevocationLog(deps: { db: EmbeddedDatabase; now: () => num
 
   const index = createRevocationIndex({ generation, sequence: Number(sequence ?? 0) })
   for (const row of db.prepare('SELECT * FROM revocations ORDER BY sequence').all([])) index.add(toRevocation(row))
-  index.prune(now())
+  index.prune(forgetBefore())
   const listeners = new Set<(entry: Revocation) => void>()
 
   return {
@@ -78,7 +82,7 @@ export function createRevocationLog(deps: { db: EmbeddedDatabase; now: () => num
       const row = find.one([id])
       return row && toRevocation(row)
     },
-    after: async (epoch) => since.all([afterSequence(epoch, generation), now()]).map(toRevocation),
+    after: async (epoch) => since.all([afterSequence(epoch, generation), forgetBefore()]).map(toRevocation),
     bans: async (at) =>
       openBans
         .all([])

@@ -28,10 +28,10 @@ redis.call('HSET', K .. 'principals', arg(1), since .. ' ' .. arg(2))
 return {'since', since}
 `)
 
-export function createKeyPins(deps: { redis: RedisClient; now: () => number }): KeyPins {
+export function createKeyPins(deps: { redis: RedisClient; forgetBefore: () => number }): KeyPins {
   return {
     pin: async (evidenceId, thumbprint, expiresAt) => {
-      const before = deps.now() - KEPT_LONGER_SECONDS
+      const before = deps.forgetBefore() - KEPT_LONGER_SECONDS
       const reply = await deps.redis.run(PIN, [short(evidenceId), thumbprint, Math.ceil(expiresAt), before])
       if (reply[0] !== 'pinned' || reply[1] === undefined) throw unexpected(reply)
       return reply[1]

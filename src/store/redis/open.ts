@@ -16,19 +16,21 @@ export async function openRedis(deps: {
   prefix: string
   mayBegin: boolean
   now: () => number
+  /** What ended before it may be forgotten. */
+  forgetBefore: () => number
   monotonic: () => number
 }): Promise<Stores> {
-  const { now } = deps
+  const { now, forgetBefore } = deps
   const redis = await openRedisClient(deps)
   try {
     return {
-      replayGuard: createReplayGuard({ redis, now }),
-      keyPins: createKeyPins({ redis, now }),
+      replayGuard: createReplayGuard({ redis, forgetBefore }),
+      keyPins: createKeyPins({ redis, forgetBefore }),
       principalBindings: createPrincipalBindings({ redis }),
       keyStore: createKeyStore({ redis }),
       subjectKeys: createSubjectKeys({ redis }),
       tasks: createTaskStore({ redis }),
-      revocations: await createRevocationLog({ redis, now }),
+      revocations: await createRevocationLog({ redis, now, forgetBefore }),
       idempotency: createIdempotencyStore({ redis }),
       healthy: async () => {
         try {

@@ -11,10 +11,10 @@ if #old > 0 then redis.call('ZREM', K .. 'spent', unpack(old)) end
 return {redis.call('ZADD', K .. 'spent', 'NX', arg(2), arg(1)) == 1 and 'first' or 'again'}
 `)
 
-export function createReplayGuard(deps: { redis: RedisClient; now: () => number }): ReplayGuard {
+export function createReplayGuard(deps: { redis: RedisClient; forgetBefore: () => number }): ReplayGuard {
   return {
     spend: async (id, expiresAt) => {
-      const before = deps.now() - KEPT_LONGER_SECONDS
+      const before = deps.forgetBefore() - KEPT_LONGER_SECONDS
       const reply = await deps.redis.run(SPEND, [short(id), Math.ceil(expiresAt), before], 'replay_guard_unavailable')
       return reply[0] === 'first'
     },

@@ -11,8 +11,12 @@ import { ADD, CHECK, EPOCH, GET, PAGE, PRUNE, READMIT } from './revocation-scrip
 const CHANNEL = 'rev:added'
 const PAGE_SIZE = 500
 
-export async function createRevocationLog(deps: { redis: RedisClient; now: () => number }): Promise<RevocationLog> {
-  const { redis, now } = deps
+export async function createRevocationLog(deps: {
+  redis: RedisClient
+  now: () => number
+  forgetBefore: () => number
+}): Promise<RevocationLog> {
+  const { redis, now, forgetBefore } = deps
   const { generation } = redis
   const at = (sequence: number): Epoch => ({ generation, sequence })
   const listeners = new Set<(entry: Revocation) => void>()
@@ -146,7 +150,7 @@ export async function createRevocationLog(deps: { redis: RedisClient; now: () =>
     },
     get: async (id) => toRevocations(await redis.run(GET, [id]))[0],
     after: async (epoch) => {
-      const moment = now()
+      const moment = forgetBefore()
       const entries = await page('order', epoch?.generation === generation ? epoch.sequence : 0)
       return entries.filter(
         (entry) => moment < entry.expiresAt && (epoch === undefined || compareEpochs(entry.epoch, epoch) > 0),
