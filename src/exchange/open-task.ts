@@ -1,4 +1,5 @@
 /** Opens a root task without asking for a token yet: `POST /tasks`. */
+import { createHash } from 'node:crypto'
 import type { Grant } from '@errand/verifier/claims.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { grantsWithin, meetGrants } from '@errand/verifier/grants.ts'
@@ -14,8 +15,9 @@ import type { Revocations } from '../tokens/revocations.ts'
 import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
-import { taskAuthority } from './exchange.ts'
-import { boundKey, taskIdFor } from './retry.ts'
+import { taskAuthority } from './standing.ts'
+import type { IdempotencyStore } from './idempotency.ts'
+import { boundKey, claimRetry, taskIdFor } from './retry.ts'
 
 export interface TaskRequest {
   readonly details: RequestDetails
@@ -34,6 +36,7 @@ export interface OpenTaskDeps {
   readonly tasks: TaskStore
   readonly revocations: Revocations
   readonly audit: AuditLog
+  readonly idempotency: IdempotencyStore
   readonly readSubject: (directory: Directory) => ReadSubjectToken
 }
 
@@ -78,9 +81,14 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
     }
 
     const now = deps.now()
-    const id = request.idempotencyKey === undefined ? newId('task') : retriedId(proven, request, facts.id)
-    const before = request.idempotencyKey === undefined ? undefined : await deps.tasks.get(id)
+    const retry = retryOf(proven, request, facts.id)
+    if (retry) {
+      const claim = await claimRetry(deps, retry.key, retry.digest, directory.settings.tokens.idempotencySeconds)
+      if (!claim.ok) return no(claim.refusal)
+    }
+    const id = retry ? taskIdFor(retry.key, retry.digest) : newId('task')
     // The answer to the first try was lost: the same task, as it is now.
+    const before = retry && (await deps.tasks.get(id))
     if (before) return ok(before)
     const answer = await deps.revocations.check({
       hops: [],
@@ -94,12 +102,14 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
         ...(attested.release === undefined ? {} : { release: attested.release }),
       },
     })
-    if (answer.banned)
+    if (answer.banned) {
+      if (retry) await deps.idempotency.release(retry.key)
       return no({
         reason: 'banned',
         slot: 'request',
         explanation: { rule: answer.banned.entry, next: 'ask security staff for a re-admission' },
       })
+    }
 
     const { details } = request
     const task: Task = {
@@ -121,7 +131,7 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
         : { heartbeatSeconds: details.heartbeatSeconds, heartbeatBy: now + details.heartbeatSeconds }),
       spent: { calls: 0, exchanges: 0, cost: 0 },
     }
-    await deps.audit.append({
+    const receipt = await deps.audit.append({
       type: 'task.opened',
       decision: 'permit',
       decisionId,
@@ -135,16 +145,26 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
       attestation: { kind: attested.kind, tier: attested.tier },
     })
     await deps.tasks.open(task, now)
+    if (retry) await deps.idempotency.complete(retry.key, { ...receipt, response: id })
     return ok(task)
   }
 }
 
-/** The same key and the same request name the same task. */
-const retriedId = (proven: ProvenAgent, request: TaskRequest, subject: string): string =>
-  taskIdFor(
-    boundKey(proven, request.idempotencyKey!),
-    JSON.stringify([subject, request.details, request.requested ?? null]),
-  )
+/** The same key and the same request name the same task; the same key with another request is refused (D20). */
+function retryOf(
+  proven: ProvenAgent,
+  { idempotencyKey, details, requested }: TaskRequest,
+  subject: string,
+): { readonly key: string; readonly digest: string } | undefined {
+  if (idempotencyKey === undefined) return undefined
+  return {
+    // Apart from the keys of exchanges: the two endpoints know nothing of one another's requests.
+    key: boundKey(proven, `POST /tasks ${idempotencyKey}`),
+    digest: createHash('sha256')
+      .update(JSON.stringify([subject, details, requested ?? null]))
+      .digest('base64url'),
+  }
+}
 
 async function subjectOf(
   deps: OpenTaskDeps,

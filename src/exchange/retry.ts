@@ -44,9 +44,10 @@ export const requestDigest = (
     handOverTo ?? '',
   )
 
-export type Retry =
-  | { readonly outcome: 'first' }
-  | { readonly outcome: 'again'; readonly index: number; readonly response: string }
+/** A claim on an idempotency key lapses after 10 s: past this somebody else may have taken over. */
+export const CLAIM_SECONDS = 7
+
+export type Retry = { readonly outcome: 'first' } | { readonly outcome: 'again'; readonly response: string }
 
 export async function claimRetry(
   deps: { readonly idempotency: IdempotencyStore; readonly now: () => number },
@@ -65,6 +66,6 @@ export async function claimRetry(
     case 'remembered':
       if (claim.remembered.digest !== digest) return refuse('idempotency_conflict', 'request')
       if (!claim.remembered.result) throw new Unavailable('overloaded', 'the first try is still under way')
-      return ok({ outcome: 'again', ...claim.remembered.result })
+      return ok({ outcome: 'again', response: claim.remembered.result.response })
   }
 }

@@ -3,16 +3,17 @@
  * chain of actors and what must not have been revoked. Reads stores, changes nothing.
  */
 import type { AccessTokenClaims, Actor, Confirmation, Grant } from '@errand/verifier/claims.ts'
-import { fromAuthorizationDetails } from '@errand/verifier/grants.ts'
+import { fromAuthorizationDetails, meetGrants } from '@errand/verifier/grants.ts'
 import { unpackHops, type WholeHop } from '@errand/verifier/hops.ts'
 import { type CheckedHop, hopsOf } from '@errand/verifier/shapes.ts'
+import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { isId } from '../tasks/ids.ts'
 import { parseRequestDetails, type RequestDetails } from '../tasks/request-details.ts'
 import { type SubjectFacts, stateAt, type Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
-import { handOverSpendId, hopFrom, hopsOfHandOver, inheritedFrom } from '../tokens/hand-over.ts'
+import { handOverSpendId, handOverTaskId, hopFrom, hopsOfHandOver, inheritedFrom } from '../tokens/hand-over.ts'
 import type { SubjectToken } from '../tokens/subject.ts'
 import type { Directory } from './directory.ts'
 import type { TokenRequest } from './token-request.ts'
@@ -40,6 +41,8 @@ export interface Standing {
   readonly subjectExpiresAt?: number
   /** A one-use grant, spent last: (iss, jti) and when it stops being accepted. */
   readonly oneUse?: { readonly id: string; readonly expiresAt: number }
+  /** The name of the task that this grant opens, where it opens one and only one. */
+  readonly opensTask?: string
   /** jti of the token this one follows from. */
   readonly cause?: string
   /** What a retry must have in common with the first try. */
@@ -240,6 +243,7 @@ async function handedOver(
     hops: unpackHops(inheritedFrom(claims, kid), claims.hops),
     checked,
     oneUse: { id: handOverSpendId(claims), expiresAt: claims.exp },
+    opensTask: handOverTaskId(claims),
     cause: claims.jti,
     identity: claims.jti,
   })
@@ -310,3 +314,21 @@ const sameKey = (bound: Confirmation, shown: Confirmation | undefined): boolean 
   ('jkt' in bound
     ? 'jkt' in shown && bound.jkt === shown.jkt
     : 'x5t#S256' in shown && bound['x5t#S256'] === shown['x5t#S256'])
+
+/** Actors in the chain that the new token will have, an autonomous subject included. */
+export function chainLength({ actor, subject }: Standing): number {
+  let length = subject.autonomous ? 1 : 0
+  for (let each = actor; each; each = each.act) length += 1
+  return length
+}
+
+/** What a task may do at most: what its subject, its agent and its parent all may. */
+export function taskAuthority(
+  { subjectRights, parentGrants }: Pick<Standing, 'subjectRights' | 'parentGrants'>,
+  { agent }: AttestationResult,
+): readonly Grant[] {
+  let authority = agent.ceiling
+  if (subjectRights) authority = meetGrants(authority, subjectRights)
+  if (parentGrants) authority = meetGrants(authority, parentGrants)
+  return authority
+}

@@ -1,5 +1,6 @@
 /** `POST /introspect` (RFC 7662) and `POST /revoke` (RFC 7009), for those whom a token concerns. */
 import { z } from 'zod'
+import { handOverTaskId } from '../tokens/hand-over.ts'
 import type { OwnToken } from '../tokens/introspect.ts'
 import { refuse, type Refusal } from '../oauth/refusal.ts'
 import { formOf } from './body.ts'
@@ -149,7 +150,18 @@ export const revokeRoute: Route = {
     }
     if (token) {
       // Dead already is asked again: the same entry, and one more record (L14).
-      await deps.revoke.token(token.claims, nameOf(request.caller), wire.correlation)
+      const by = nameOf(request.caller)
+      await deps.revoke.token(token.claims, by, wire.correlation)
+      // What a hand-over was made into goes with it, also after it was spent.
+      if (token.kind === 'hand_over') {
+        await deps.revoke.endTask(
+          handOverTaskId(token.claims),
+          'revoked',
+          'its hand-over was revoked',
+          by,
+          wire.correlation,
+        )
+      }
       if (active) deps.metrics.revoked('cut')
     } else await nobodys(call, request.caller)
     return new Response(null, { status: 200, headers })

@@ -98,6 +98,10 @@ function isParty(value: unknown): value is { iss: string; sub: string } {
   return typeof iss === 'string' && typeof sub === 'string' && Object.keys(more).length === 0
 }
 
+/** The task that a hand-over opens is named after it: whoever revokes the one finds the other, and it opens once. */
+export const handOverTaskId = ({ iss, jti }: Pick<HandOverClaims, 'iss' | 'jti'>): string =>
+  `task_${createHash('sha256').update('task\0').update(iss).update('\0').update(jti).digest('base64url').slice(0, 22)}`
+
 /** Under which a hand-over token is remembered as spent: by (iss, jti), never by its text. */
 export const handOverSpendId = (claims: Pick<HandOverClaims, 'iss' | 'jti'>): string =>
   `hand-over:${createHash('sha256').update(claims.iss).update('\0').update(claims.jti).digest('base64url')}`

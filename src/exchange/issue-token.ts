@@ -1,0 +1,189 @@
+/** From a decision to a token: time, revocation, effects, record, signature; and the same again for a retry (D20). */
+import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
+import { formatEpoch } from '@errand/verifier/epoch.ts'
+import { scopeOf, toAuthorizationDetails } from '@errand/verifier/grants.ts'
+import { hopsOf } from '@errand/verifier/shapes.ts'
+import { newJti } from '../audit/ids.ts'
+import type { Receipt } from '../audit/log.ts'
+import { ok, type Result, Unavailable } from '../oauth/refusal.ts'
+import { TOKEN_TYPE } from '../oauth/words.ts'
+import { type HandOverClaims, hopsOfHandOver } from '../tokens/hand-over.ts'
+import { type TokenFacts, tokenLength } from '../tokens/issue.ts'
+import type { Wire } from './authenticate.ts'
+import { openAndCharge } from './open-and-charge.ts'
+import {
+  checkRevocation,
+  type ExchangeDeps,
+  lifetime,
+  type No,
+  type Prepared,
+  refusedByRevocation,
+  rootOf,
+  tokenType,
+  tooLate,
+  type TokenResponse,
+} from './prepared.ts'
+import { permitEvent } from './record.ts'
+import { CLAIM_SECONDS } from './retry.ts'
+import type { Standing } from './standing.ts'
+
+export async function issue(
+  deps: ExchangeDeps,
+  prepared: Prepared,
+  wire: Wire,
+  key: string | undefined,
+  no: No,
+): Promise<Result<TokenResponse> | 'policy_changed'> {
+  const { standing, decision, target, proven, directory, taskId, handOverTo } = prepared
+  // Time is read before revocation is asked: a paused issuer can only make a token that is already old.
+  const now = deps.now()
+  const kid = deps.keys.activeKid('token')
+  const jti = newJti(deps.audit.logId, deps.nowMs())
+  const place = rootOf(prepared)
+  const late = tooLate(prepared, now)
+  if (late) return no(late)
+  const life = lifetime(prepared, now)
+  const answer = await checkRevocation(deps, prepared, jti, kid, place.root)
+  const revoked = refusedByRevocation(answer)
+  if (revoked === 'policy_changed') return revoked
+  if (revoked) return no(revoked)
+
+  const facts: TokenFacts = {
+    jti,
+    kid,
+    audience: target.tool.audience,
+    issuedAt: now,
+    expiresAt: now + life,
+    clientId: proven.attested.agent.clientId,
+    subject: standing.subject.id,
+    ...(standing.actor ? { actor: standing.actor } : {}),
+    grants: decision.permitted,
+    details: toAuthorizationDetails(
+      decision.permitted,
+      (_, operation) => target.tool.operations.get(operation)!.effect,
+    ),
+    ...(proven.confirmation ? { confirmation: proven.confirmation } : {}),
+    task: { id: taskId, root: place.root, depth: place.depth },
+    attestation: {
+      kind: proven.attested.kind,
+      tier: proven.attested.tier,
+      ...(proven.attested.release === undefined ? {} : { release: proven.attested.release }),
+    },
+    epoch: formatEpoch(answer.epoch),
+    policyDigest: decision.policyDigest,
+    hops: handOverTo === undefined ? standing.hops : [ownHop(standing), ...standing.hops],
+    development: directory.settings.developmentShortcuts.length > 0,
+  }
+  const claims = handOverTo === undefined ? deps.issuer.draft(facts) : deps.issuer.draftHandOver(facts, handOverTo)
+  // A hand-over goes to us alone, not into the headers of tool APIs.
+  if (handOverTo === undefined && tokenLength(claims as AccessTokenClaims, kid) > MAX_TOKEN_BYTES) {
+    return no({
+      reason: 'token_too_large',
+      slot: 'request',
+      detail: 'the token would be larger than 2 KB',
+      explanation: { next: 'ask for fewer operations' },
+    })
+  }
+
+  // Effects come after their record; those that can still refuse come before it, and only while it can be written.
+  if (!deps.audit.healthy()) throw new Unavailable('audit_unavailable', 'the audit log cannot be written')
+  const charged = await openAndCharge(deps, prepared, place, now, key)
+  if (!charged.ok) return no(charged.refusal)
+
+  const event = permitEvent(facts, claims, { ...prepared, wire, parent: place.parent?.id })
+  const receipt = await deps.audit.append(event)
+  if (key !== undefined && deps.now() - now > CLAIM_SECONDS) {
+    throw new Unavailable('overloaded', 'the exchange took longer than its idempotency key is held')
+  }
+  const token =
+    handOverTo === undefined
+      ? deps.issuer.sign(claims as AccessTokenClaims, kid)
+      : deps.issuer.signHandOver(claims as HandOverClaims, kid)
+  const response = respond(prepared, facts, token, receipt)
+  if (key !== undefined) {
+    const { access_token: _, ...rest } = response
+    const recorded: Recorded = { ...rest, kid, claims }
+    await deps.idempotency.complete(key, { ...receipt, response: JSON.stringify(recorded) })
+  }
+  return ok(response)
+}
+
+/** Tool APIs take it in a header, beside a proof (DESIGN.md, *Access token*). */
+const MAX_TOKEN_BYTES = 2048
+
+const ownHop = (standing: Standing): Standing['hops'][number] => {
+  const own = standing.checked[0]!
+  const { facts, rev } = own
+  return {
+    jti: facts.jti!,
+    task: facts.task!,
+    aud: facts.aud!,
+    client_id: facts.client_id!,
+    kid: facts.kid!,
+    pol: facts.policy!,
+    rev: formatEpoch(rev),
+    ...(facts.release === undefined ? {} : { rel: facts.release }),
+  }
+}
+
+function respond(prepared: Prepared, facts: TokenFacts, token: string, { logId, index }: Receipt): TokenResponse {
+  const { handOverTo, taskId, decisionId } = prepared
+  return {
+    access_token: token, // RFC 8693 §2.2.1: so named whatever it is
+    issued_token_type: handOverTo === undefined ? TOKEN_TYPE.accessToken : TOKEN_TYPE.handOver,
+    token_type: tokenType(handOverTo, facts.confirmation),
+    expires_in: facts.expiresAt - facts.issuedAt,
+    scope: scopeOf(facts.grants),
+    authorization_details: facts.details,
+    task_id: taskId,
+    decision_id: decisionId,
+    log: { id: logId, index },
+  }
+}
+
+/** What is kept of a first try: the answer without its token, and the claims to sign again, at whichever replica. */
+type Recorded = Omit<TokenResponse, 'access_token'> & {
+  readonly kid: string
+  readonly claims: AccessTokenClaims | HandOverClaims
+}
+
+/** The recorded claims signed again, after evidence was shown anew and revocation was asked anew (D20). */
+export async function reissue(
+  deps: ExchangeDeps,
+  prepared: Prepared,
+  again: { readonly response: string },
+  wire: Wire,
+  no: No,
+): Promise<Result<TokenResponse> | 'policy_changed'> {
+  const { kid, claims, ...response } = JSON.parse(again.response) as Recorded
+  const now = deps.now()
+  if (now >= claims.exp)
+    return no({ reason: 'expired', slot: 'request', detail: 'what the first try issued has expired' })
+  const own = 'may_act' in claims ? hopsOfHandOver(claims, kid) : hopsOf(claims, kid)
+  if (!own) throw new Error('the recorded claims of the first try do not hold together')
+  // What it is a second time it was the first time: dead, where an entry since then matches it.
+  const answer = await checkRevocation(
+    deps,
+    { ...prepared, taskId: claims.task.id },
+    claims.jti,
+    kid,
+    claims.task.root,
+    [...own, ...prepared.standing.checked],
+  )
+  const revoked = refusedByRevocation(answer)
+  if (revoked === 'policy_changed') return revoked
+  if (revoked) return no(revoked)
+  await deps.audit.append({
+    type: 'token.reissued',
+    decision: 'permit',
+    decisionId: response.decision_id,
+    agent: claims.client_id,
+    task: claims.task.id,
+    root: claims.task.root,
+    jti: claims.jti,
+    correlation: wire.correlation,
+    epoch: formatEpoch(answer.epoch),
+  })
+  const token = 'may_act' in claims ? deps.issuer.signHandOver(claims, kid) : deps.issuer.sign(claims, kid)
+  return ok({ ...response, access_token: token, expires_in: claims.exp - now })
+}

@@ -1,0 +1,105 @@
+/** Judges what is asked for: the binding that the tool wants, the intersection with policy, and what to answer. */
+import type { Grant } from '@errand/verifier/claims.ts'
+import type { AttestationResult } from '../attest/attestation-result.ts'
+import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import type { Decision } from '../policy/decision.ts'
+import type { Tool } from '../policy/tool.ts'
+import type { ProvenAgent } from './authenticate.ts'
+import type { Directory } from './directory.ts'
+import { chainLength, type Standing } from './standing.ts'
+import type { Target } from './targets.ts'
+
+export function checkBinding(tool: Tool, standing: Standing, proven: ProvenAgent): Result<void> {
+  if (standing.onlyAudience !== undefined && tool.audience !== standing.onlyAudience) {
+    return refuse('audience_denied', 'request', {
+      explanation: {
+        rule: 'parent',
+        next: "a holder's own token can be renewed or narrowed for its own audience only",
+      },
+    })
+  }
+  if (!proven.confirmation && !tool.acceptsBearer) {
+    return refuse('proof_required', 'dpop', {
+      explanation: { rule: 'sender_constraint', next: 'send a DPoP proof (RFC 9449), or come over mTLS' },
+    })
+  }
+  return ok(undefined)
+}
+
+export function decide(
+  directory: Directory,
+  proven: ProvenAgent,
+  standing: Standing,
+  target: Target,
+  now: number,
+): Decision {
+  const { attested, confirmation } = proven
+  const { task, subject, subjectRights, parentGrants } = standing
+  const context = 'existing' in task ? task.existing.context : task.opens.context
+  return directory.decide({
+    tools: [target.tool],
+    ...(target.requested ? { requested: target.requested } : {}),
+    operands: {
+      ...(subjectRights ? { subject: subjectRights } : {}),
+      ceiling: attested.agent.ceiling,
+      ...('existing' in task ? { task: task.existing.authority } : {}),
+      ...(parentGrants ? { parent: parentGrants } : {}),
+    },
+    facts: {
+      agent: attested.agent,
+      attestation: {
+        kind: attested.kind,
+        tier: attested.tier,
+        ...(attested.release === undefined ? {} : { release: attested.release }),
+      },
+      subject,
+      task: { ...context, depth: chainLength(standing) },
+      senderConstraint: !confirmation ? 'bearer' : 'jkt' in confirmation ? 'dpop' : 'mtls',
+      now,
+    },
+  })
+}
+
+/** Asking for more is refused whole, with the refused part named; asking for nothing in particular gets what there is. */
+export function judge(
+  decision: Decision,
+  target: Target,
+  standing: Standing,
+  { agent }: AttestationResult,
+  dryRun: boolean,
+): Result<void> {
+  if (!dryRun && (agent.stage === 'suggest' || agent.stage === 'draft')) {
+    return refuse('stage_no_token', 'request', {
+      explanation: {
+        rule: 'stage',
+        next: `an agent at stage ${agent.stage} gets no token: use dry_run, or raise its stage in ${agent.file}`,
+      },
+    })
+  }
+  if (decision.allowed || dryRun) return ok(undefined)
+  const lost = decision.verdicts.filter((verdict) => !verdict.permitted)
+  const explanation = {
+    ...(lost[0] ? { rule: lost[0].policies[0] ?? lost[0].lostAt ?? 'default_deny' } : {}),
+    missing: lost.map((verdict) => `${verdict.tool}:${verdict.operation}`),
+    ...(lost[0]?.leastChange ? { next: lost[0].leastChange } : {}),
+  }
+  const byPolicy = lost.filter((verdict) => verdict.lostAt === 'policy')
+  if (!target.requested) {
+    // Nothing of this tool is left: by policy, or because it was never the caller's to reach.
+    return byPolicy.length > 0
+      ? refuse('policy_denied', 'request', { explanation })
+      : refuse('audience_denied', 'request', { explanation })
+  }
+  // D24: an own token is renewed within the ceiling of today, whatever the token once was.
+  if (standing.kind === 'own' && lost.some((verdict) => verdict.lostAt === 'ceiling')) {
+    return refuse('policy_denied', 'request', { explanation })
+  }
+  if (outsideParent(target.requested, standing)) return refuse('audience_denied', 'request', { explanation })
+  return byPolicy.length === lost.length
+    ? refuse('policy_denied', 'request', { explanation })
+    : refuse('scope_not_granted', target.askedIn, { explanation })
+}
+
+/** D3: the parent has nothing at all at this audience. */
+const outsideParent = (requested: readonly Grant[], { parentGrants }: Standing): boolean =>
+  parentGrants !== undefined && requested.every(({ tool }) => !parentGrants.some((grant) => grant.tool === tool))

@@ -1,0 +1,144 @@
+/** What an exchange has worked out before it changes anything, and the questions that its last steps share. */
+import { type Confirmation, MAX_UNFOLLOWED_LIFETIME_SECONDS, type ToolAuthorization } from '@errand/verifier/claims.ts'
+import { type CheckedHop, trustDomainOf } from '@errand/verifier/shapes.ts'
+import type { KeyPins } from '../attest/key-pins.ts'
+import type { AuditLog } from '../audit/log.ts'
+import type { Reason, Refusal } from '../oauth/refusal.ts'
+import type { Decision } from '../policy/decision.ts'
+import type { Task } from '../tasks/task.ts'
+import type { TaskStore } from '../tasks/task-store.ts'
+import type { Issuer, SigningKeys } from '../tokens/issue.ts'
+import type { RevocationAnswer, Revocations } from '../tokens/revocations.ts'
+import type { ReadSubjectToken } from '../tokens/subject.ts'
+import type { ProvenAgent, ProveAgent } from './authenticate.ts'
+import type { Directory } from './directory.ts'
+import type { IdempotencyStore } from './idempotency.ts'
+import { LEAST_USEFUL_SECONDS, type Standing } from './standing.ts'
+import type { Target } from './targets.ts'
+
+export interface TokenResponse {
+  readonly access_token: string
+  readonly issued_token_type: string
+  readonly token_type: 'DPoP' | 'Bearer' | 'N_A'
+  readonly expires_in: number
+  readonly scope: string
+  readonly authorization_details: readonly ToolAuthorization[]
+  readonly task_id: string
+  readonly decision_id: string
+  readonly log: { readonly id: string; readonly index: number }
+}
+
+export interface ExchangeDeps {
+  readonly directory: () => Directory
+  readonly now: () => number
+  readonly nowMs: () => number
+  readonly proveAgent: ProveAgent
+  readonly readSubject: (directory: Directory) => ReadSubjectToken
+  readonly tasks: TaskStore
+  readonly revocations: Revocations
+  readonly grants: KeyPins
+  readonly issuer: Issuer
+  readonly keys: SigningKeys
+  readonly audit: AuditLog
+  readonly idempotency: IdempotencyStore
+}
+
+/** What was worked out before anything is changed. */
+export interface Prepared {
+  readonly directory: Directory
+  readonly proven: ProvenAgent
+  readonly standing: Standing
+  readonly target: Target
+  readonly decision: Decision
+  readonly decisionId: string
+  readonly handOverTo?: string
+  readonly taskId: string
+  readonly deadline: number
+}
+
+/** Writes the refusal down, then tells it. */
+export type No = (refusal: Refusal) => Promise<{ readonly ok: false; readonly refusal: Refusal }>
+
+/** Seconds of life: the least of every bound. */
+export function lifetime(prepared: Prepared, now: number): number {
+  const { directory, target, decision, deadline, proven, standing, handOverTo } = prepared
+  const { tool } = target
+  const { settings } = directory
+  return Math.floor(
+    Math.min(
+      settings.tokens.maxLifetimeSeconds,
+      tool.maxTokenLifetimeSeconds,
+      decision.obligations.maxLifetimeSeconds ?? Number.POSITIVE_INFINITY,
+      tool.followsFeed && proven.confirmation ? Number.POSITIVE_INFINITY : MAX_UNFOLLOWED_LIFETIME_SECONDS,
+      ...(handOverTo === undefined
+        ? []
+        : [settings.tokens.handOverLifetimeSeconds, (standing.subjectExpiresAt ?? deadline) - now]),
+      deadline - now,
+    ),
+  )
+}
+
+/** A hand-over of a token that is about to end is refused by that name; everything else ends with its task. */
+export function tooLate({ standing, handOverTo, deadline }: Prepared, now: number): Refusal | undefined {
+  const subjectEnds = standing.subjectExpiresAt ?? deadline
+  if (handOverTo !== undefined && subjectEnds - now < LEAST_USEFUL_SECONDS) {
+    return { reason: 'parent_expiring', slot: 'subject_token' }
+  }
+  return deadline - now < 1 ? { reason: 'task_expired', slot: 'request' } : undefined
+}
+
+/** The revocation question of this exchange: its ancestors as they are, and the hop it would add. */
+export async function checkRevocation(
+  deps: ExchangeDeps,
+  prepared: Prepared,
+  jti: string,
+  kid: string,
+  root: string,
+  hops: readonly CheckedHop[] = prepared.standing.checked,
+): Promise<RevocationAnswer> {
+  const { proven, standing, target, decision, taskId, handOverTo } = prepared
+  const { attested } = proven
+  return deps.revocations.check({
+    hops,
+    issuing: {
+      jti,
+      kid,
+      root,
+      task: taskId,
+      sub: standing.subject.id,
+      agent: attested.agent.spiffeId,
+      domain: trustDomainOf(attested.agent.spiffeId),
+      client_id: attested.agent.clientId,
+      aud: handOverTo === undefined ? target.tool.audience : prepared.directory.settings.issuer,
+      policy: decision.policyDigest,
+      ...(attested.release === undefined ? {} : { release: attested.release }),
+    },
+  })
+}
+
+export function refusedByRevocation(answer: RevocationAnswer): Refusal | 'policy_changed' | undefined {
+  if (answer.dead) return { reason: 'revoked', slot: 'subject_token', explanation: { rule: answer.dead.entry } }
+  if (!answer.banned) return undefined
+  const { dimensions, entry } = answer.banned
+  if (dimensions.length === 1 && dimensions[0] === 'policy') return 'policy_changed'
+  const reason: Reason = dimensions.includes('task') || dimensions.includes('root') ? 'task_not_active' : 'banned'
+  return {
+    reason,
+    slot: 'request',
+    explanation: { rule: entry, ...(reason === 'banned' ? { next: 'ask security staff for a re-admission' } : {}) },
+  }
+}
+
+/** Where the task stands in its tree, also before it is opened. */
+export const rootOf = ({ standing, taskId }: Prepared): { root: string; depth: number; parent?: Task } => {
+  const { task } = standing
+  if ('existing' in task) return { root: task.existing.root, depth: task.existing.depth }
+  if (!task.parent) return { root: taskId, depth: 1 }
+  return { root: task.parent.root, depth: task.parent.depth + 1, parent: task.parent }
+}
+
+export const tokenType = (
+  handOverTo: string | undefined,
+  confirmation: Confirmation | undefined,
+): TokenResponse['token_type'] =>
+  handOverTo !== undefined ? 'N_A' : confirmation && 'jkt' in confirmation ? 'DPoP' : 'Bearer' // RFC 9449 §5, RFC 8705 §3
