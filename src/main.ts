@@ -378,7 +378,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       keyPins,
       proveAgent,
       exchange,
-      openTask: createOpenTask(common),
+      openTask: createOpenTask({ ...common, idempotency: stores.idempotency }),
       tasks: stores.tasks,
       revoke,
       revocations: stores.revocations,
