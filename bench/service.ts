@@ -29,7 +29,10 @@ export async function makeFolder(files: Readonly<Record<string, string>> = {}): 
     const file = join(path, 'config', name)
     const text = await readFile(file, 'utf8')
     // One client is measured here: without its ration it would be the ration that is measured.
-    const bounds = name === 'errand.yaml' ? '\nbounds:\n  requests_per_second_per_client: 100000\n  strangers_per_second_per_source: 100000\n' : ''
+    const bounds =
+      name === 'errand.yaml'
+        ? '\nbounds:\n  requests_per_second_per_client: 100000\n  strangers_per_second_per_source: 100000\n'
+        : ''
     await writeFile(
       file,
       text.replaceAll('http://127.0.0.1:4460', issuer).replace('port: 4460', `port: ${port}`) + bounds,

@@ -19,7 +19,7 @@ import { type OpenService, openService } from '../src/main.ts'
 import { ASSERTION_TYPE, GRANT, TOKEN_TYPE } from '../src/oauth/words.ts'
 
 /** 2026-11-23 is a Monday: policies that speak of business hours permit at 10:00 UTC. */
-export const START = Date.UTC(2026, 10, 23, 10, 0, 0) / 1000
+const START = Date.UTC(2026, 10, 23, 10, 0, 0) / 1000
 export const ISSUER = 'http://127.0.0.1:4460'
 export const DEV_ISSUER = `${ISSUER}/dev-issuer`
 
