@@ -88,10 +88,22 @@ export interface Reply {
   readonly body: Readonly<Record<string, unknown>>
 }
 
-const seconds = () => Math.floor(Date.now() / 1000)
+const wallSeconds = () => Math.floor(Date.now() / 1000)
+
+/** Where a client finds keys and service. */
+export interface Reached extends Pick<Place, 'folder' | 'issuer'> {
+  /** Where the service is reached, where that is not its issuer: one of several processes, or a proxy. */
+  readonly base?: string
+  /** The client's clock, Unix seconds. */
+  readonly seconds?: () => number
+}
 
 /** A client of the service by its name; keys are read from the place's keys folder. */
-export async function clientOf({ folder, issuer }: Place, file: string, clientId: string) {
+export async function clientOf(
+  { folder, issuer, base = issuer, seconds = wallSeconds }: Reached,
+  file: string,
+  clientId: string,
+) {
   const jwk = JSON.parse(await readFile(join(folder, 'keys', file), 'utf8')) as JWK
   const { d: _, ...publicJwk } = jwk
   const key: KeyPair = {
@@ -127,7 +139,7 @@ export async function clientOf({ folder, issuer }: Place, file: string, clientId
       by.privateKey,
     )
   const send = async (method: string, path: string, headers: Record<string, string>, body?: string): Promise<Reply> => {
-    const response = await fetch(`${issuer}${path}`, { method, headers, ...(body === undefined ? {} : { body }) })
+    const response = await fetch(`${base}${path}`, { method, headers, ...(body === undefined ? {} : { body }) })
     nonce = response.headers.get('dpop-nonce') ?? nonce
     const text = await response.text()
     return { status: response.status, body: text === '' ? {} : (JSON.parse(text) as Reply['body']) }
@@ -188,7 +200,11 @@ export async function clientOf({ folder, issuer }: Place, file: string, clientId
 export type Client = Awaited<ReturnType<typeof clientOf>>
 
 /** Form parameters of an exchange for Alice that opens a task. */
-export async function aliceAsks({ folder, issuer }: Place): Promise<() => Record<string, string>> {
+export async function aliceAsks({
+  folder,
+  issuer,
+  seconds = wallSeconds,
+}: Reached): Promise<() => Record<string, string>> {
   const jwk = JSON.parse(await readFile(join(folder, 'keys', 'users/dev-issuer.jwk'), 'utf8')) as JWK
   const privateKey = createPrivateKey({ key: jwk as never, format: 'jwk' })
   return () => ({
