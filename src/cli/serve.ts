@@ -69,7 +69,7 @@ function startFailure(error: unknown): unknown {
     return new CliError(EXIT.refused, `cannot start: ${message ?? code}`, [
       'The data and keys folders must be folders: something else has the name. Move it, or set ERRAND_DATA or ERRAND_KEYS.',
     ])
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOSPC')
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOSPC' || code === 'EMFILE')
     return new CliError(EXIT.refused, `cannot start: ${message ?? code}`, serveHints(code))
   // Every refusal to start carries a stable code, and a message that says what to do.
   if (typeof code === 'string' && /^[a-z][a-z_]+$/.test(code) && error instanceof Error)
@@ -78,7 +78,8 @@ function startFailure(error: unknown): unknown {
 }
 
 /** What to do where the operating system says no. */
-const serveHints = (code: string): readonly string[] =>
-  code === 'ENOSPC'
-    ? ['The disk is full: free some space, then start again. Nothing acknowledged was lost.']
-    : ['The data and keys folders must belong to the user that runs Errand, and be writable.']
+function serveHints(code: string): readonly string[] {
+  if (code === 'ENOSPC') return ['The disk is full: free some space, then start again. Nothing acknowledged was lost.']
+  if (code === 'EMFILE') return ['Too few files may be open at once: allow 1024 or more (ulimit -n), then start again.']
+  return ['The data and keys folders must belong to the user that runs Errand, and be writable.']
+}
