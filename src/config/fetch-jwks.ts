@@ -14,6 +14,8 @@ const MAX_BYTES = 262_144
 const TIMEOUT_MS = 2_000
 /** At most one fetch per issuer in this time, whatever kids are asked for. */
 const COOLDOWN_SECONDS = 30
+/** Where there is no usable set at all, nobody of this issuer is served: asked again sooner. */
+const EMPTY_COOLDOWN_SECONDS = 3
 /** How long a set counts where the answer does not say, and at most and at least where it does. */
 const DEFAULT_LIFE_SECONDS = 600
 const MAX_LIFE_SECONDS = 86_400
@@ -74,10 +76,13 @@ export function createRemoteKeys({
 
     return async (kid: string) => {
       const at = now()
-      const known = current && at < current.expiresAt ? current.byKid.get(kid) : undefined
+      const usable = current !== undefined && at < current.expiresAt
+      const known = usable ? current?.byKid.get(kid) : undefined
+      const cooldown = usable ? COOLDOWN_SECONDS : EMPTY_COOLDOWN_SECONDS
       // An unknown kid may be a new one; asking again is bounded by the cooldown, so strangers cannot make us a client.
       const wanted = known === undefined || current === undefined || at >= current.freshUntil
-      if (wanted && (inFlight || at - lastTry >= COOLDOWN_SECONDS)) {
+      // A clock that was set back must not make it wait until then.
+      if (wanted && (inFlight || Math.abs(at - lastTry) >= cooldown)) {
         if (!inFlight) {
           lastTry = at
           inFlight = refresh().finally(() => {
@@ -88,7 +93,9 @@ export function createRemoteKeys({
         if (known === undefined) await inFlight
       }
       if (current === undefined || now() >= current.expiresAt) {
-        throw new Unavailable('jwks_rejected', `no usable keys from ${uri}`, { retryAfterSeconds: COOLDOWN_SECONDS })
+        throw new Unavailable('jwks_rejected', `no usable keys from ${uri}`, {
+          retryAfterSeconds: EMPTY_COOLDOWN_SECONDS,
+        })
       }
       return current.byKid.get(kid)
     }

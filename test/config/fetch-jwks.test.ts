@@ -236,16 +236,29 @@ describe('remote keys', () => {
     await expect(keys('a')).rejects.toMatchObject({ reason: 'jwks_rejected' })
   })
 
-  it('are away, not unknown, where none was ever fetched', async () => {
-    const { keys, answers, pass } = issuer(new Error('connect ECONNREFUSED'))
+  it('Inv12 are away, not unknown, where none was ever fetched, and are soon asked for again', async () => {
+    const { keys, answers, pass, fetches } = issuer(new Error('connect ECONNREFUSED'))
     await expect(keys('a')).rejects.toMatchObject({
       name: 'Unavailable',
       reason: 'jwks_rejected',
-      retryAfterSeconds: 30,
+      retryAfterSeconds: 3,
     })
+    expect(fetches()).toBe(1)
     answers({ text: keysOf('a') })
-    pass(30)
+    pass(2)
+    await expect(keys('a')).rejects.toMatchObject({ reason: 'jwks_rejected' })
+    expect(fetches()).toBe(1)
+    pass(1)
     expect((await keys('a'))?.kid).toBe('a')
+  })
+
+  it('FI-7 are fetched again after a clock that was ahead has come back', async () => {
+    const { keys, answers, pass } = issuer(keysOf('a'))
+    pass(7200)
+    await keys('a')
+    answers({ text: keysOf('a', 'b') })
+    pass(-7200)
+    expect((await keys('b'))?.kid).toBe('b')
   })
 
   it('are kept across reloads of the configuration', async () => {
