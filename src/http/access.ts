@@ -1,11 +1,13 @@
 /** AuthZEN 1.0: `POST /access/v1/evaluation` and `/access/v1/evaluations`; asks policy, issues nothing. */
+import type { Grant } from '@errand/verifier/claims.ts'
 import { z } from 'zod'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { newDecisionId } from '../audit/ids.ts'
 import type { Snapshot } from '../config/snapshot.ts'
+import { reachOf, withinReach } from '../exchange/reach.ts'
 import { verdictRows } from '../exchange/record.ts'
 import { refuse } from '../oauth/refusal.ts'
-import type { DecisionFacts } from '../policy/decision.ts'
+import type { Decision, DecisionFacts } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
 import { isId } from '../tasks/ids.ts'
 import { CLASSIFICATIONS, ENVIRONMENTS, stateAt, type Task } from '../tasks/task.ts'
@@ -69,62 +71,40 @@ function mayAsk({ caller }: Call, question: Evaluation): boolean {
 }
 
 async function decideOne(call: Call, question: Evaluation) {
-  const { deps, wire } = call
+  const { deps } = call
   const snapshot = deps.snapshot()
   const decisionId = newDecisionId(deps.audit.logId, deps.nowMs())
-  const agent = question.subject.type === 'agent' ? snapshot.agents.byClientId(question.subject.id) : undefined
-  const tool =
-    question.resource.type === 'tool'
-      ? (snapshot.tools.byName(question.resource.id) ?? snapshot.tools.byAudience(question.resource.id))
-      : undefined
+  const no = (reason: string) => ({ decision: false, context: { id: decisionId, reason } })
+  const { subject, resource, context } = question
+  const agent = subject.type === 'agent' ? snapshot.agents.byClientId(subject.id) : undefined
   // What does not exist and what one may not know of are one answer (D21).
-  if (!agent || agent.disabled || !tool || !mayAsk(call, question)) {
-    return { decision: false, context: { id: decisionId, reason: 'not_permitted' } }
+  if (!agent || agent.disabled || resource.type !== 'tool' || !mayAsk(call, question)) return no('not_permitted')
+  const byAgent = call.caller?.kind === 'agent'
+  const tools = byAgent ? reachOf(snapshot.tools, agent.ceiling) : snapshot.tools
+  const tool = tools.byName(resource.id) ?? tools.byAudience(resource.id)
+  if (!tool && !byAgent) return no('not_permitted')
+
+  const task = isId('task', context?.task_id) ? await deps.tasks.get(context.task_id) : undefined
+  if (context?.task_id !== undefined && (task?.agent !== agent.clientId || stateAt(task, deps.now()) !== 'active')) {
+    return no('task_not_active')
   }
-  const task = isId('task', question.context?.task_id) ? await deps.tasks.get(question.context.task_id) : undefined
-  if (
-    question.context?.task_id !== undefined &&
-    (task?.agent !== agent.clientId || stateAt(task, deps.now()) !== 'active')
-  ) {
-    return { decision: false, context: { id: decisionId, reason: 'task_not_active' } }
-  }
-  const decision = snapshot.decide({
-    tools: [tool],
-    requested: [{ tool: tool.name, operation: question.action.name.replace(`${tool.name}:`, '') }],
-    operands: operands(snapshot, agent, task),
-    facts: {
-      agent,
-      // Asked in general, without evidence: as the registration lets it attest at best.
-      attestation: bestEvidence(agent, call),
-      subject: task?.subject ?? {
-        id: agent.spiffeId,
-        issuer: '',
-        groups: question.context?.groups ?? [],
-        claims: {},
-        autonomous: true,
-      },
-      task: {
-        environment: task?.context.environment ?? question.context?.environment ?? 'production',
-        dataClassification: task?.context.dataClassification ?? question.context?.data_classification ?? 'internal',
-        depth: task?.depth ?? 1,
-      },
-      senderConstraint: 'dpop',
-      now: deps.now(),
-    },
-  })
-  const [verdict] = decision.verdicts
+  const named = tool?.name ?? resource.id
+  const asked: Grant = { tool: named, operation: question.action.name.replace(`${named}:`, '') }
+  const whole = tool ? judge(call, question, { agent, tool, task, asked }) : beyondReach(snapshot, asked)
+  const decision = byAgent ? withinReach(whole, agent, true) : whole
   await deps.audit.append({
     type: 'decision.evaluated',
     decision: decision.allowed ? 'permit' : 'refuse',
     decisionId,
     agent: agent.clientId,
     ...(task ? { task: task.id, subject: task.subject.id } : {}),
-    tool: (tool as Tool).name,
+    ...(tool ? { tool: tool.name } : {}),
     operations: decision.verdicts.map((each) => each.operation),
     rules: decision.policies,
-    correlation: wire.correlation,
+    correlation: call.wire.correlation,
     details: { verdicts: verdictRows(decision) },
   })
+  const [verdict] = decision.verdicts
   return {
     decision: decision.allowed,
     context: {
@@ -136,6 +116,51 @@ async function decideOne(call: Call, question: Evaluation) {
     },
   }
 }
+
+interface Asked {
+  readonly agent: AgentRegistration
+  readonly tool: Tool
+  readonly task: Task | undefined
+  readonly asked: Grant
+}
+
+function judge(call: Call, { context }: Evaluation, { agent, tool, task, asked }: Asked): Decision {
+  const snapshot = call.deps.snapshot()
+  return snapshot.decide({
+    tools: [tool],
+    requested: [asked],
+    operands: operands(snapshot, agent, task),
+    facts: {
+      agent,
+      // Asked in general, without evidence: as the registration lets it attest at best.
+      attestation: bestEvidence(agent, call),
+      subject: task?.subject ?? {
+        id: agent.spiffeId,
+        issuer: '',
+        groups: context?.groups ?? [],
+        claims: {},
+        autonomous: true,
+      },
+      task: {
+        environment: task?.context.environment ?? context?.environment ?? 'production',
+        dataClassification: task?.context.dataClassification ?? context?.data_classification ?? 'internal',
+        depth: task?.depth ?? 1,
+      },
+      senderConstraint: 'dpop',
+      now: call.deps.now(),
+    },
+  })
+}
+
+/** Of a tool that the agent may not know of, or that nobody has: `withinReach` finds the words. */
+const beyondReach = ({ policyDigest }: Snapshot, asked: Grant): Decision => ({
+  permitted: [],
+  verdicts: [{ tool: asked.tool, operation: asked.operation, permitted: false, policies: [], reasons: [] }],
+  allowed: false,
+  obligations: {},
+  policies: [],
+  policyDigest,
+})
 
 function operands(snapshot: Snapshot, agent: AgentRegistration, task: Task | undefined) {
   if (!task) return { ceiling: agent.ceiling }

@@ -1,6 +1,7 @@
 /** What administrators look at and turn: agents, tools, configuration, keys, the audit log. */
 import { z } from 'zod'
 import { EVENT_TYPES } from '../audit/log.ts'
+import { reachOf } from '../exchange/reach.ts'
 import { refuse } from '../oauth/refusal.ts'
 import { toAuthorizationDetails } from '@errand/verifier/grants.ts'
 import { jsonOf } from './body.ts'
@@ -72,12 +73,26 @@ const agentRoute: Route = {
   },
 }
 
+/** An agent sees what its ceiling reaches, a tool itself, an administrator everything (D21). */
+function visibleTools({ deps, caller }: Call) {
+  const { agents, tools } = deps.snapshot()
+  const agent = caller?.kind === 'agent' ? agents.byClientId(caller.proven.attested.agent.clientId) : undefined
+  const reach = reachOf(tools, agent?.ceiling ?? [])
+  return tools.all.flatMap((tool) => {
+    const operations = [...tool.operations.values()]
+    if (caller?.kind === 'admin') return [{ tool, operations }]
+    if (caller?.kind === 'tool') return caller.client.audience === tool.audience ? [{ tool, operations }] : []
+    if (!reach.byName(tool.name)) return []
+    return [{ tool, operations: operations.filter(({ name }) => reach.effectOf(tool.name, name) !== undefined) }]
+  })
+}
+
 const toolsRoute: Route = {
   method: 'GET',
   path: '/tools',
   access: ['admin', 'agent', 'tool'],
   tag: 'Administration',
-  summary: 'Tools with their operations and effects',
+  summary: 'Tools with their operations and effects, as far as the caller may know of them',
   answers: {
     200: {
       description: 'Tools',
@@ -85,9 +100,9 @@ const toolsRoute: Route = {
     },
     ...problems,
   },
-  handle: ({ deps }) =>
+  handle: (call) =>
     Response.json({
-      tools: deps.snapshot().tools.all.map((tool) => ({
+      tools: visibleTools(call).map(({ tool, operations }) => ({
         name: tool.name,
         display_name: tool.displayName,
         audience: tool.audience,
@@ -95,7 +110,7 @@ const toolsRoute: Route = {
         accepts_bearer: tool.acceptsBearer,
         max_token_lifetime_seconds: tool.maxTokenLifetimeSeconds,
         staleness_seconds: tool.stalenessSeconds,
-        operations: [...tool.operations.values()].map((operation) => ({
+        operations: operations.map((operation) => ({
           name: operation.name,
           effect: operation.effect,
           ...(operation.description === undefined ? {} : { description: operation.description }),
