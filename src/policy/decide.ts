@@ -191,7 +191,10 @@ function missingOperation({ tool: toolName, operation }: Grant, tool: Tool | und
   return `\`${operationId(toolName, operation)}\` is not an operation of ${tool.file}${meant === undefined ? '' : `: ${meant}`}`
 }
 
-/** The least change that would permit it, as a sentence. */
+/**
+ * The least change that would permit it, as a sentence. It is told to agents that never saw the user's token, and stands
+ * in the audit log in clear: who the user is, and in which groups, is not for them.
+ */
 function changeFor(
   { lostAt, part }: Extract<Authority, { lostAt: Operand }>,
   { tool: toolName, operation }: Grant,
@@ -207,7 +210,7 @@ function changeFor(
     case 'subject':
       return part === 'arguments'
         ? `${asksLess}widen its constraints in the rights of the user's groups at issuer \`${subject.issuer}\``
-        : `give ${scope} to one of the user's groups${subject.groups.length > 0 ? ` (${subject.groups.join(', ')})` : ''} in the rights of issuer \`${subject.issuer}\``
+        : `give ${scope} to one of the user's groups in the rights of issuer \`${subject.issuer}\` in config/issuers/`
     case 'ceiling':
       return part === 'arguments'
         ? `${asksLess}widen its constraints in the ceiling in ${agent.file}`

@@ -2,6 +2,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Unavailable } from '../../src/oauth/refusal.ts'
+import { TOKEN_TYPE } from '../../src/oauth/words.ts'
+import { ticketDesk } from '../company.ts'
 import { type Answer, type House, newKeyPair, openHouse } from '../house.ts'
 import { openRunning } from '../running.ts'
 
@@ -250,6 +252,73 @@ describe('secrets', () => {
     const own = await research.call('GET', `/explanations/${answer.body['decision_id']}`)
     expect(own.status).toBe(200)
     expect(own.text).not.toContain('Cooper')
+    await house.close()
+  })
+
+  it('K2 neither a group nor a claim of a user is in the log, and no agent is told of them', async () => {
+    const house = await openHouse({ config: ticketDesk })
+    const research = await house.agent('research')
+    const payments = await house.agent('payments')
+    const desk = await house.agent('desk')
+    const told: Answer[] = []
+    const is = (status: number, answer: Answer): Answer => {
+      expect(answer.status, answer.text).toBe(status)
+      told.push(answer)
+      return answer
+    }
+    const tokenOf = (answer: Answer): string => is(200, answer).body['access_token'] as unknown as string
+
+    const form = { audience: 'tickets', scope: 'tickets:read_ticket' }
+    const given = await research.exchange({ form })
+    const token = tokenOf(given)
+    tokenOf(await research.from(token, form))
+    tokenOf(await payments.exchange({ form: { audience: 'payments', scope: 'payments:refund' } }))
+    const handed = await research.handOver(token, 'payments', form)
+    tokenOf(await payments.accept(tokenOf(handed), form))
+    is(400, await payments.accept(tokenOf(await research.handOver(token, 'payments', form)), { audience: 'payments' }))
+    tokenOf(await desk.from(token, { audience: 'crm', scope: 'crm:read_customer' }))
+
+    // Lost at the user: that is where the groups were named.
+    const bobs = await research.exchange({ user: 'bob', form })
+    const lost = is(400, await research.exchange({ user: 'bob', form: { scope: 'payments:read_payment' } }))
+    expect(lost.body).toMatchObject({ rule: 'subject', next: expect.stringContaining("one of the user's groups") })
+    is(400, await desk.from(tokenOf(bobs), { audience: 'crm', scope: 'crm:read_customer' }))
+    is(200, await research.exchange({ user: 'bob', form: { scope: 'payments:read_payment', dry_run: 'true' } }))
+    const amount = { type: 'object', properties: { amount_cents: { type: 'integer', maximum: 200_000 } } }
+    const details = [{ type: 'tool', tool: 'payments', operations: ['refund'], constraints: amount }]
+    const tooMuch = { audience: 'payments', authorization_details: JSON.stringify(details) }
+    expect(is(400, await payments.exchange({ form: tooMuch })).body['rule']).toBe('subject')
+    is(400, await research.exchange({ user: 'carol', form }))
+    is(
+      200,
+      await research.call('POST', '/access/v1/evaluation', {
+        subject: { type: 'agent', id: 'research' },
+        action: { name: 'read_customer' },
+        resource: { type: 'tool', id: 'crm' },
+        context: { task_id: bobs.body['task_id'] },
+      }),
+    )
+    const alices = JSON.parse(house.details()) as object
+    is(
+      201,
+      await research.call('POST', '/tasks', {
+        ...alices,
+        subject_token: house.userToken('alice'),
+        subject_token_type: TOKEN_TYPE.idToken,
+      }),
+    )
+
+    // A record holds ids at random: only whole words count.
+    const personal = /(?<![\w-])(alice|bob|carol|support|finance|engineering|customer-care)(?![\w-])/i
+    const log = (await bytesUnder(join(house.folder, 'data', 'audit'))).toString('latin1')
+    expect(log).toContain('payments:refund')
+    expect(log).toContain('"lost_at":"subject"')
+    expect(log.match(personal)?.[0]).toBeUndefined()
+    expect(house.lines.join('').match(personal)?.[0]).toBeUndefined()
+    for (const { body, status } of told) {
+      if (status === 400) expect(JSON.stringify(body)).not.toMatch(personal)
+    }
+    expect(told.filter(({ status }) => status === 400)).toHaveLength(5)
     await house.close()
   })
 })

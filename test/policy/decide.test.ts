@@ -145,7 +145,7 @@ describe('a refusal names the operand at which the operation was lost, and the l
       ask({ tools: [payments], requested: refund, operands: { subject: [], ceiling: everything } }),
       PERMIT_ALL,
       'subject',
-      /give `payments:refund` to one of the user's groups \(support\) in the rights of issuer `company`/,
+      /^give `payments:refund` to one of the user's groups in the rights of issuer `company` in config\/issuers\/$/,
     ],
     [
       'more than the user may',
