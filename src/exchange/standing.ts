@@ -5,7 +5,7 @@
 import type { AccessTokenClaims, Actor, Confirmation, Grant } from '@errand/verifier/claims.ts'
 import { fromAuthorizationDetails, meetGrants } from '@errand/verifier/grants.ts'
 import { unpackHops, type WholeHop } from '@errand/verifier/hops.ts'
-import { type CheckedHop, hopsOf } from '@errand/verifier/shapes.ts'
+import { actorFacts, type CheckedHop, hopsOf } from '@errand/verifier/shapes.ts'
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
@@ -33,7 +33,7 @@ export interface Standing {
     | { readonly opens: RequestDetails; readonly parent?: Task; readonly deadline: number }
   readonly actor?: Actor
   readonly hops: readonly WholeHop[]
-  /** Hops that exist already: the subject token's own and its ancestors'. */
+  /** Hops that exist already: the subject token's own and its ancestors', and actors that its issuer vouched for. */
   readonly checked: readonly CheckedHop[]
   /** The token that stands behind this request; the new one may be for its audience alone (kind `own`). */
   readonly onlyAudience?: string
@@ -113,9 +113,25 @@ async function forUser(
     task: task.value,
     actor: { sub: agent.spiffeId, ...(token.actor ? { act: token.actor } : {}) },
     hops: [],
-    checked: [],
+    checked: vouchedHops(token, task.value),
     identity: token.facts.id,
   })
+}
+
+/**
+ * Actors of a user's token stand in no token of ours yet: a ban on one forbids what would descend from it, while a cut
+ * is over before that (no epoch is later than this one).
+ */
+function vouchedHops(
+  { facts, actor }: Extract<SubjectToken, { kind: 'user' }>,
+  task: Standing['task'],
+): readonly CheckedHop[] {
+  const rev = { generation: Number.MAX_SAFE_INTEGER, sequence: Number.MAX_SAFE_INTEGER }
+  const root = 'existing' in task ? { root: task.existing.root } : {}
+  const hops: CheckedHop[] = []
+  for (let each = actor; each; each = each.act)
+    hops.push({ rev, facts: { sub: facts.id, ...root, ...actorFacts(each.sub) } })
+  return hops
 }
 
 /** A root task: named, and then it must be this agent's for this subject; or opened. */

@@ -57,11 +57,16 @@ export function shapeText(shape: Shape, facts: HopFacts): string | undefined {
 export const valueDigest = (key: Uint8Array, shape: Shape, text: string): string =>
   encodeBase64url(hmacSha256(key, `${shape}\0${text}`).subarray(0, 16))
 
+/** What a hop says of an actor; one that is named otherwise than by a SPIFFE id has no trust domain. */
+export const actorFacts = (agent: string): Pick<HopFacts, 'agent' | 'domain'> =>
+  agent.startsWith('spiffe://') ? { agent, domain: trustDomainOf(agent) } : { agent }
+
 export const trustDomainOf = (spiffeId: string): string => spiffeId.slice('spiffe://'.length).split('/', 1)[0] ?? ''
 
 /**
  * All hops of a token, its own first, then its ancestors from the newest to the oldest, in the order of the nested
- * `act`. Undefined where the claims contradict one another (an unreadable epoch, more hops than earlier actors).
+ * `act`, then the actors that a user issuer vouched for. Undefined where the claims contradict one another (an
+ * unreadable epoch, more hops than earlier actors).
  */
 export function hopsOf(claims: AccessTokenClaims, kid: string): readonly CheckedHop[] | undefined {
   const own = parseEpoch(claims.rev)
@@ -75,7 +80,6 @@ export function hopsOf(claims: AccessTokenClaims, kid: string): readonly Checked
   const earlier = agents.slice(1)
   // The first actor of an autonomous chain is the subject and stands in no act.
   if (earlier.length < ancestors.length) earlier.push(claims.sub)
-  // Actors that a user issuer vouched for stand last and have no hop of ours.
   if (earlier.length < ancestors.length) return undefined
   const inherited = { sub: claims.sub, root: claims.task.root }
   const hops: CheckedHop[] = [
@@ -87,8 +91,7 @@ export function hopsOf(claims: AccessTokenClaims, kid: string): readonly Checked
         task: claims.task.id,
         aud: claims.aud,
         client_id: claims.client_id,
-        agent: agents[0]!,
-        domain: trustDomainOf(agents[0]!),
+        ...actorFacts(agents[0]!),
         kid,
         policy: claims.pol,
         ...(claims.att.release === undefined ? {} : { release: claims.att.release }),
@@ -98,7 +101,6 @@ export function hopsOf(claims: AccessTokenClaims, kid: string): readonly Checked
   for (const [index, hop] of ancestors.entries()) {
     const rev = parseEpoch(hop.rev)
     if (!rev) return undefined
-    const agent = earlier[index]!
     hops.push({
       rev,
       facts: {
@@ -107,13 +109,15 @@ export function hopsOf(claims: AccessTokenClaims, kid: string): readonly Checked
         task: hop.task,
         aud: hop.aud,
         client_id: hop.client_id,
-        agent,
-        domain: trustDomainOf(agent),
+        ...actorFacts(earlier[index]!),
         kid: hop.kid,
         policy: hop.pol,
         ...(hop.rel === undefined ? {} : { release: hop.rel }),
       },
     })
   }
+  // Actors that a user issuer vouched for stand last and had no token of ours: they were checked with this one.
+  for (const agent of earlier.slice(ancestors.length))
+    hops.push({ rev: own, facts: { ...inherited, ...actorFacts(agent) } })
   return hops
 }
