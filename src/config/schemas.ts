@@ -122,7 +122,7 @@ export const errandSchema = section({
   tokens: section({
     max_lifetime_seconds: limit(1, 300).default(300).describe('Longest life of an access token.'),
     hand_over_lifetime_seconds: limit(1, 60).default(60).describe('Life of a hand-over token.'),
-    idempotency_seconds: limit(1, 86_400).default(600).describe('How long an Idempotency-Key is remembered.'),
+    idempotency_seconds: limit(120, 86_400).default(600).describe('How long an Idempotency-Key is remembered.'),
   }).prefault({}),
   tasks: section({
     default_deadline_seconds: limit(1, 604_800).default(3600).describe('Deadline of a task that names none.'),

@@ -39,7 +39,12 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     let answer = await exchangeFor(deps, directory, proven.value, request, wire)
     // The policies changed between reading them and the check: judge once more by those in force.
     if (answer === 'policy_changed') {
-      answer = await exchangeFor(deps, deps.directory(), proven.value, request, wire)
+      const newer = deps.directory()
+      // And the agent by its registration of now: a reload that narrows both must not leave a half of each.
+      const agent = newer.agents.byClientId(proven.value.attested.agent.clientId)
+      if (!agent || agent.disabled) return stranger(deps, wire, refuse('agent_disabled', 'client').refusal)
+      const again = { ...proven.value, attested: { ...proven.value.attested, agent } }
+      answer = await exchangeFor(deps, newer, again, request, wire)
     }
     if (answer === 'policy_changed')
       throw new Unavailable('overloaded', 'policies change faster than requests are judged')
@@ -144,7 +149,7 @@ async function exchangeFor(
   const digest = requestDigest(request, standing.value, target.value, handOverTo.value)
   const claim = await claimRetry(deps, key, digest, directory.settings.tokens.idempotencySeconds)
   if (!claim.ok) return no(claim.refusal)
-  if (claim.value.outcome === 'again') return reissue(deps, prepared, claim.value, wire, no)
+  if (claim.value.outcome === 'again') return reissue(deps, prepared, key, claim.value, wire, no)
   if (!('existing' in task)) {
     const taskId = standing.value.opensTask ?? taskIdFor(key, digest)
     const before = await deps.tasks.get(taskId)

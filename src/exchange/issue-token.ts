@@ -103,7 +103,8 @@ export async function issue(
   if (key !== undefined) {
     const { access_token: _, ...rest } = response
     const recorded: Recorded = { ...rest, kid, claims }
-    await deps.idempotency.complete(key, { ...receipt, response: JSON.stringify(recorded) })
+    const sealed = deps.sealer.seal(SEALED, key, Buffer.from(JSON.stringify(recorded)))
+    await deps.idempotency.complete(key, { ...receipt, response: sealed })
   }
   return ok(response)
 }
@@ -141,6 +142,8 @@ function respond(prepared: Prepared, facts: TokenFacts, token: string, { logId, 
   }
 }
 
+const SEALED = 'idempotency'
+
 /** What is kept of a first try: the answer without its token, and the claims to sign again, at whichever replica. */
 type Recorded = Omit<TokenResponse, 'access_token'> & {
   readonly kid: string
@@ -151,11 +154,13 @@ type Recorded = Omit<TokenResponse, 'access_token'> & {
 export async function reissue(
   deps: ExchangeDeps,
   prepared: Prepared,
+  key: string,
   again: { readonly response: string },
   wire: Wire,
   no: No,
 ): Promise<Result<TokenResponse> | 'policy_changed'> {
-  const { kid, claims, ...response } = JSON.parse(again.response) as Recorded
+  const opened = Buffer.from(deps.sealer.open(SEALED, key, again.response)).toString('utf8')
+  const { kid, claims, ...response } = JSON.parse(opened) as Recorded
   const now = deps.now()
   if (now >= claims.exp)
     return no({ reason: 'expired', slot: 'request', detail: 'what the first try issued has expired' })
@@ -173,6 +178,8 @@ export async function reissue(
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
+  // Signed before the record: a key that may sign no more leaves no record of a token that never was.
+  const token = 'may_act' in claims ? deps.issuer.signHandOver(claims, kid) : deps.issuer.sign(claims, kid)
   await deps.audit.append({
     type: 'token.reissued',
     decision: 'permit',
@@ -184,6 +191,5 @@ export async function reissue(
     correlation: wire.correlation,
     epoch: formatEpoch(answer.epoch),
   })
-  const token = 'may_act' in claims ? deps.issuer.signHandOver(claims, kid) : deps.issuer.sign(claims, kid)
   return ok({ ...response, access_token: token, expires_in: claims.exp - now })
 }

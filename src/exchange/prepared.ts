@@ -3,6 +3,7 @@ import { type Confirmation, MAX_UNFOLLOWED_LIFETIME_SECONDS, type ToolAuthorizat
 import { type CheckedHop, trustDomainOf } from '@errand/verifier/shapes.ts'
 import type { KeyPins } from '../attest/key-pins.ts'
 import type { AuditLog } from '../audit/log.ts'
+import type { Sealer } from '../keys/seal.ts'
 import type { Reason, Refusal } from '../oauth/refusal.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Task } from '../tasks/task.ts'
@@ -41,6 +42,8 @@ export interface ExchangeDeps {
   readonly keys: SigningKeys
   readonly audit: AuditLog
   readonly idempotency: IdempotencyStore
+  /** What is remembered for a retry is signed again: whoever can write the store must not be able to write that. */
+  readonly sealer: Pick<Sealer, 'seal' | 'open'>
 }
 
 /** What was worked out before anything is changed. */

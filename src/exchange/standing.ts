@@ -253,7 +253,8 @@ async function handedOver(
     kind: 'hand_over',
     subject: task.value.subject,
     ...rights.value,
-    parentGrants: fromAuthorizationDetails(claims.authorization_details),
+    // What was handed over was within the task; who forges a hand-over must not reach beyond it either.
+    parentGrants: meetGrants(fromAuthorizationDetails(claims.authorization_details), task.value.authority),
     task: opened.value,
     actor: { sub: agent.spiffeId, ...(claims.act ? { act: claims.act } : {}) },
     hops: unpackHops(inheritedFrom(claims, kid), claims.hops),

@@ -252,6 +252,16 @@ const compromiseRoute: Route = {
         correlation: wire.correlation,
         keepUntil: done.revocation.expiresAt,
       }))
+    // Renewed tokens have no trace of the key that signed what they were renewed from: all that was issued so far goes.
+    if (revoked) {
+      await deps.revoke.byMatch({
+        match: {},
+        mode: 'cut',
+        reason: `after the compromise of key ${done.kid}`,
+        by: adminOf(call),
+        correlation: wire.correlation,
+      })
+    }
     return Response.json({
       kid: done.kid,
       purpose: done.purpose,

@@ -11,10 +11,30 @@ import { Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import { stateAt, type TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
+import type { HandOverClaims } from '../tokens/hand-over.ts'
 import type { NewRevocation, Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
 
 /** How long past the longest token an entry is kept: clocks of verifiers may lag. */
 const MARGIN_SECONDS = 120
+
+export interface TokenLine {
+  readonly task: string
+  readonly client_id: string
+  readonly aud: string
+}
+
+/**
+ * A renewed token has no trace of the one it was renewed from. So a token is revoked with its whole line: what its agent
+ * holds for its task at its audience, checked before now. The agent may ask again; what was handed over may not.
+ */
+const lineOf = ({ task, client_id, aud }: TokenLine): HopFacts => ({ task, client_id, aud })
+
+/** A match by jti alone, as the line of that token; as it is where nothing is known of it. */
+async function widened({ issued }: RevokeDeps, match: HopFacts): Promise<HopFacts> {
+  if (match.jti === undefined || Object.keys(match).length !== 1) return match
+  const line = await issued(match.jti)
+  return line ? lineOf(line) : match
+}
 
 export interface RevokeDeps {
   readonly now: () => number
@@ -23,6 +43,8 @@ export interface RevokeDeps {
   readonly log: RevocationLog
   readonly tasks: TaskStore
   readonly audit: AuditLog
+  /** What the record of a token's issue says of it; undefined where there is none. */
+  readonly issued: (jti: string) => Promise<TokenLine | undefined>
   /** Told of a record that could not be written after its effect. */
   readonly onUnrecorded?: (type: string) => void
 }
@@ -49,8 +71,8 @@ export interface Revoke {
   ): Promise<{ readonly entry: Revocation; readonly added: boolean; readonly tasks: readonly string[] }>
   /** Ends a task and all below it. Answers the ids that this call ended. */
   endTask(id: string, state: EndState, reason: string, by: string, correlation?: string): Promise<readonly string[]>
-  /** One token by its claims (RFC 7009), with everything that was made from it. */
-  token(claims: Pick<AccessTokenClaims, 'jti' | 'exp'>, by: string, correlation?: string): Promise<Revocation>
+  /** A token by its claims (RFC 7009), with everything that was made from it: see `lineOf`. */
+  token(claims: AccessTokenClaims | HandOverClaims, by: string, correlation?: string): Promise<Revocation>
   readmit(id: string, by: string, reason: string, correlation?: string): Promise<boolean>
   /** Active tasks that a ban on `match` would end, 500 at most; undefined where it is not about whole tasks. */
   matching(match: HopFacts): Promise<readonly string[] | undefined>
@@ -104,7 +126,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
           reason: `task ${state}: ${reason}`,
           by,
           at: now,
-          expiresAt: task.deadline + MARGIN_SECONDS,
+          // The ban stays until the deadline; as an entry of the feed it has nothing left to kill long before.
+          expiresAt: Math.min(task.deadline, latest() + MAX_TOKEN_LIFETIME_SECONDS) + MARGIN_SECONDS,
           banUntil: task.deadline,
         },
         correlation,
@@ -131,7 +154,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       const now = deps.now()
       const entry: NewRevocation = {
         id: id ?? newId('rev'),
-        match,
+        match: await widened(deps, match),
         mode,
         reason,
         by,
@@ -144,11 +167,12 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
       return { entry: stored, added, tasks: mode === 'ban' ? await endMatching(deps, match, reason, now) : [] }
     },
-    async token({ jti, exp }, by, correlation) {
+    async token(claims, by, correlation) {
+      const { jti, exp } = claims
       const { entry } = await add(
         {
           id: `rev_${jti.slice(0, 22).padEnd(22, '0')}`,
-          match: { jti },
+          match: 'may_act' in claims ? { jti } : lineOf({ ...claims, task: claims.task.id }),
           mode: 'cut',
           reason: 'revoked by its holder or audience (RFC 7009)',
           by,

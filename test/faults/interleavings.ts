@@ -328,7 +328,7 @@ async function runSchedule(
         throw error
       },
     })
-    const revoke = createRevoke({ now, patient, log: revocations, tasks, audit })
+    const revoke = createRevoke({ now, patient, log: revocations, tasks, audit, issued: async () => undefined })
     const inForce = createPolicyInForce({
       now,
       bans: (at) => revocations.bans(at),
@@ -381,6 +381,7 @@ async function runSchedule(
       issuer: createIssuer({ issuer: ISSUER, keys }),
       keys,
       idempotency,
+      sealer: createSealer(rootKey),
     })
     inForce.loaded(current)
     await inForce.settle()

@@ -231,7 +231,9 @@ describe('revoking by each dimension', () => {
       expect([answer.status, answer.text]).toEqual([200, ''])
     }
     const added = (await house.records({ type: 'revocation.added' })).filter(
-      (record) => (record['details'] as { match?: { jti?: string } })?.match?.jti === payload['jti'],
+      // An access token goes with its line: what its agent holds for its task at its audience.
+      (record) =>
+        (record['details'] as { match?: { task?: string } })?.match?.task === (payload['task'] as { id: string }).id,
     )
     expect(added.map(({ details }) => (details as { added: boolean }).added)).toEqual([false, false, true])
     const tickets = await house.tool('tickets')
