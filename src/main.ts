@@ -1,5 +1,6 @@
 /** Reads the configuration, opens the rooms in order, listens; closes them in the reverse order. */
 import { randomBytes } from 'node:crypto'
+import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import pino, { type Logger } from 'pino'
 import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
@@ -29,6 +30,7 @@ import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-for
 import { createRevoke } from './revoke/revoke.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { openAuditLog } from './store/files/audit-log.ts'
+import { hasData } from './store/history.ts'
 import { openStores, type Stores } from './store/open.ts'
 import { createPatientClock } from './store/patient-clock.ts'
 import { createIntrospect } from './tokens/introspect.ts'
@@ -133,9 +135,11 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
   }
 
   try {
+    await findConfiguration(configDir)
     const wanted = await listMaterial(configDir)
     const material = await prepareMaterial({
       keysDir,
+      mayMakeRootKey: !hasData(dataDir),
       mode: wanted.mode,
       agents: wanted.agents.map((agent) => agent.clientId),
       tools: wanted.tools.map((tool) => tool.name),
@@ -165,6 +169,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     closing.push(() => stores.close())
     const log = await openAudit({ dataDir, nowMs, sealer, stores, logger })
     closing.push(() => log.close())
+    await stores.rememberAuditLog(log.logId)
 
     const rooms = await openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing })
     await log.append({
@@ -188,6 +193,22 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     await closeAll().catch(() => undefined)
     throw error
   }
+}
+
+/** First of all: a start in the wrong folder leaves nothing behind. */
+async function findConfiguration(configDir: string): Promise<void> {
+  const found = (path: string) =>
+    access(path).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
+    )
+  const missing = (what: string) =>
+    new ConfigRefused(
+      `${what} does not exist: start in the folder that holds config/, or name it with --config or ERRAND_CONFIG`,
+    )
+  if (!(await found(configDir))) throw missing(`the folder ${configDir}`)
+  const settings = join(configDir, 'errand.yaml')
+  if (!(await found(settings))) throw missing(settings)
 }
 
 async function openAudit({
@@ -214,7 +235,8 @@ async function openAudit({
     folder: join(dataDir, 'audit'),
     now: nowMs,
     subjectVault,
-    onChange: (state) => logger[state === 'working' || state === 'closed' ? 'info' : 'error']({ state }, 'audit log'),
+    onChange: (state) =>
+      logger[state === 'closed' ? 'debug' : state === 'working' ? 'info' : 'error']({ state }, 'audit log'),
   })
 }
 

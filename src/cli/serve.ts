@@ -1,6 +1,8 @@
 /** `errand serve`: the service itself, until it is told to stop. */
+import { AuditDamage } from '../audit/damage.ts'
 import { type Cli, CliError, EXIT } from './cli.ts'
 import { placesOf } from './places.ts'
+import { safe } from './print.ts'
 import { verb } from './verb.ts'
 
 /** When each release line stops getting security fixes (https://github.com/nodejs/release#release-schedule). */
@@ -71,6 +73,17 @@ function startFailure(error: unknown): unknown {
     ])
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOSPC' || code === 'EMFILE')
     return new CliError(EXIT.refused, `cannot start: ${message ?? code}`, serveHints(code))
+  if (error instanceof AuditDamage) {
+    const { kind, index, file } = error
+    return new CliError(
+      EXIT.refused,
+      `data_damaged: the audit log is damaged at index ${index} in ${safe(file)} (${kind}); nothing was changed`,
+      [
+        'errand audit verify names every damage (with ERRAND_DATA, where the data are not in data/).',
+        'Restore audit/ and errand.db (with errand.db-wal) from one backup, then start again.',
+      ],
+    )
+  }
   // Every refusal to start carries a stable code, and a message that says what to do.
   if (typeof code === 'string' && /^[a-z][a-z_]+$/.test(code) && error instanceof Error)
     return new CliError(EXIT.refused, `${code}: ${message ?? ''}`)

@@ -1,5 +1,5 @@
 /** The key files of a first start: makes what is missing, overwrites nothing, and keeps development keys out of production. */
-import { readdir, readFile } from 'node:fs/promises'
+import { access, readdir, readFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { JWK } from 'jose'
 import { createFile, isMissing, KeyMaterialError, privateFolder } from './key-file.ts'
@@ -15,6 +15,8 @@ import { openRootKey } from './root-key.ts'
 export interface MaterialRequest {
   readonly keysDir: string
   readonly mode: 'development' | 'production'
+  /** False where data are sealed under a root key already: another one would not open them. Default true. */
+  readonly mayMakeRootKey?: boolean
   /** client_ids and tool names that get a key pair in development mode. */
   readonly agents: readonly string[]
   readonly tools: readonly string[]
@@ -37,9 +39,16 @@ export async function prepareMaterial(request: MaterialRequest): Promise<Materia
   const { keysDir, mode } = request
   if (mode === 'production') await refuseDevelopmentFiles(keysDir)
   const made: string[] = []
+  const rootPath = join(keysDir, 'root.key')
+  if (request.mayMakeRootKey === false && !(await exists(rootPath)))
+    throw new KeyMaterialError(
+      'key_file_missing',
+      `${rootPath} does not exist, and the data folder is sealed under it: restore it from your backup, ` +
+        'or move the data folder away to begin anew',
+    )
   await privateFolder(keysDir)
 
-  const root = await openRootKey(join(keysDir, 'root.key'))
+  const root = await openRootKey(rootPath)
   if (root.made) made.push('root.key')
 
   const pair = async (name: string, kidPrefix: string): Promise<PrivateJwk | undefined> => {
@@ -72,6 +81,12 @@ export async function prepareMaterial(request: MaterialRequest): Promise<Materia
   }
   return { rootKey: root.key, adminKey, made }
 }
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
+  )
 
 /**
  * `<base>.jwk` and `<base>.pub.jwk`. The private half is made first, so a crash between the two is mended at the next

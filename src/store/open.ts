@@ -22,6 +22,11 @@ export interface Stores {
   readonly tasks: TaskStore
   readonly revocations: RevocationLog
   readonly idempotency: IdempotencyStore
+  /**
+   * Called once the audit log is open and before anything is recorded. Where the state is local it belongs to that log
+   * from now on; a shared one has as many logs as services.
+   */
+  rememberAuditLog(logId: string): Promise<void>
   /** Whether a write is durable at this moment, for `/ready`. */
   healthy(): Promise<boolean>
   close(): Promise<void>

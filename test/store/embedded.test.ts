@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Libsql from 'libsql'
 import { afterAll, describe, expect, it } from 'vitest'
+import { SEGMENT_HEADER_BYTES } from '../../src/audit/frame.ts'
 import { openDatabase } from '../../src/store/embedded/database.ts'
 import { openStores } from '../../src/store/open.ts'
 import { describeStores } from '../contract/all.ts'
@@ -87,6 +88,55 @@ describe('the data folder', () => {
     foreign.exec('CREATE TABLE customers (id INTEGER)')
     foreign.close()
     await expect(openAt(dataDir)).rejects.toMatchObject({ code: 'data_damaged' })
+  })
+
+  describe('made of halves', () => {
+    const log = '0a1b2c3d'
+    /** As a service leaves it: a state, and an audit log with a segment of so many bytes. */
+    async function folder({ bytes = 400, remember = true, begun = true } = {}): Promise<string> {
+      const dataDir = join(base, fresh('data'))
+      const stores = await openAt(dataDir)
+      mkdirSync(join(dataDir, 'audit', log), { recursive: true })
+      writeFileSync(join(dataDir, 'audit', 'log-id'), `${log}\n`)
+      if (begun) writeFileSync(join(dataDir, 'audit', log, '0000000000000000.seg'), Buffer.alloc(bytes, 1))
+      if (remember) await stores.rememberAuditLog(log)
+      await stores.close()
+      return dataDir
+    }
+    const refusal = (message: RegExp) => ({
+      name: 'StoreFault',
+      code: 'data_damaged',
+      message: expect.stringMatching(message) as string,
+    })
+
+    it('is opened again with the log it belongs to, and by a start that stopped before the first record', async () => {
+      await (await openAt(await folder())).close()
+      await (await openAt(await folder({ bytes: SEGMENT_HEADER_BYTES }))).close()
+      await (await openAt(await folder({ bytes: SEGMENT_HEADER_BYTES, remember: false }))).close()
+    })
+
+    it('refuses a state without rows beside a log with records: it was copied without its write-ahead log', async () => {
+      const dataDir = await folder()
+      rmSync(join(dataDir, 'errand.db'))
+      const empty = new Libsql(join(dataDir, 'errand.db'))
+      empty.pragma('user_version = 1') // a page, and no table
+      empty.close()
+      await expect(openAt(dataDir)).rejects.toMatchObject(refusal(/errand\.db-wal and audit\/ from one backup/))
+      await expect(openAt(await folder({ remember: false }))).rejects.toMatchObject(refusal(/the bans are missing/))
+    })
+
+    it('refuses a state whose log is gone, emptied, or another', async () => {
+      const gone = await folder()
+      rmSync(join(gone, 'audit'), { recursive: true })
+      await expect(openAt(gone)).rejects.toMatchObject(refusal(/audit is missing or empty.*0a1b2c3d.*one backup/))
+      await expect(openAt(await folder({ begun: false }))).rejects.toMatchObject(refusal(/no segment/))
+      const other = await folder()
+      writeFileSync(join(other, 'audit', 'log-id'), 'ffffffff\n')
+      await expect(openAt(other)).rejects.toMatchObject(refusal(/holds the log ffffffff/))
+      // Refused, it has let go of the folder.
+      writeFileSync(join(other, 'audit', 'log-id'), `${log}\n`)
+      await (await openAt(other)).close()
+    })
   })
 
   it('is begun again where the first start stopped before the schema was in it', async () => {

@@ -174,7 +174,7 @@ function openFile(dataDir: string, path: string): Libsql.Database {
     db.pragma('synchronous = FULL')
     // What is erased (subject keys) is overwritten.
     db.pragma('secure_delete = ON')
-    migrate(db, path)
+    migrate(db, path, hasHistory(dataDir))
     return db
   } catch (error) {
     db.close()
@@ -184,9 +184,14 @@ function openFile(dataDir: string, path: string): Libsql.Database {
 }
 
 /** The schema comes in one transaction, so the file has all of it or is empty. */
-function migrate(db: Libsql.Database, path: string): void {
+function migrate(db: Libsql.Database, path: string, history: boolean): void {
   const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all([]) as { name: string }[]
   if (tables.length === 0) {
+    // Copied while the service ran, without its write-ahead log: to begin again would lift every ban.
+    if (history)
+      throw damaged(
+        `${path} is empty, and there is an audit log beside it: the copy was made without errand.db-wal. Restore errand.db, errand.db-wal and audit/ from one backup, or move the data folder away to begin a new one`,
+      )
     db.exec(`BEGIN EXCLUSIVE; ${SCHEMA} COMMIT;`)
     return
   }

@@ -1,6 +1,7 @@
 /** Opens every embedded adapter over one database file. */
 import type { Stores } from '../open.ts'
-import { openDatabase } from './database.ts'
+import { checkAuditMarker, writeAuditMarker } from './audit-marker.ts'
+import { type EmbeddedDatabase, openDatabase } from './database.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
@@ -11,7 +12,7 @@ import { createTaskStore } from './task-store.ts'
 
 /** The folder must be locked already. What ended before `forgetBefore()` may be forgotten. */
 export function openEmbedded(deps: { dataDir: string; now: () => number; forgetBefore: () => number }): Stores {
-  const db = openDatabase(deps.dataDir)
+  const db = openTogether(deps.dataDir)
   const { now, forgetBefore } = deps
   return {
     replayGuard: createReplayGuard({ db, forgetBefore }),
@@ -22,7 +23,19 @@ export function openEmbedded(deps: { dataDir: string; now: () => number; forgetB
     tasks: createTaskStore({ db }),
     revocations: createRevocationLog({ db, now, forgetBefore }),
     idempotency: createIdempotencyStore({ db }),
+    rememberAuditLog: (logId) => writeAuditMarker(db, logId),
     healthy: db.healthy,
     close: db.close,
+  }
+}
+
+function openTogether(dataDir: string): EmbeddedDatabase {
+  const db = openDatabase(dataDir)
+  try {
+    checkAuditMarker(db, dataDir)
+    return db
+  } catch (error) {
+    void db.close()
+    throw error
   }
 }

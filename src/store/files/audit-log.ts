@@ -17,6 +17,7 @@ import { assemble, type Draft, draftRecord, sealedFor } from '../../audit/record
 import { createStrangerFold } from '../../audit/strangers.ts'
 import type { SubjectVault } from '../../audit/subject-vault.ts'
 import { Unavailable } from '../../oauth/refusal.ts'
+import { StoreFault } from '../fault.ts'
 import { createAuditReader } from './audit-reader.ts'
 import { noteRecord, regressed } from './blocks.ts'
 import { type LogFiles, realLogFiles } from './log-files.ts'
@@ -331,7 +332,11 @@ async function openLogId(files: LogFiles, folder: string, wanted: string | undef
   await files.makeFolder(folder)
   const there = (await files.readWhole(join(folder, LOG_ID_FILE)))?.toString('latin1').trim()
   if (there !== undefined) {
-    if (!isLogId(there)) throw new Error(`${join(folder, LOG_ID_FILE)} does not hold a log id`)
+    if (!isLogId(there))
+      throw new StoreFault(
+        'data_damaged',
+        `${join(folder, LOG_ID_FILE)} does not hold a log id (8 hexadecimal digits, the name of the folder beside it): restore it from a backup`,
+      )
     if (wanted !== undefined && wanted !== there) throw new Error(`the log in ${folder} is ${there}, not ${wanted}`)
     return there
   }

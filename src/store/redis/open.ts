@@ -32,6 +32,7 @@ export async function openRedis(deps: {
       tasks: createTaskStore({ redis }),
       revocations: await createRevocationLog({ redis, now, forgetBefore }),
       idempotency: createIdempotencyStore({ redis }),
+      rememberAuditLog: async () => {},
       healthy: async () => {
         try {
           return (await redis.run(BEAT, []))[0] === 'done'
