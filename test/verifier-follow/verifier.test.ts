@@ -4,6 +4,7 @@ import { X509CertificateGenerator } from '@peculiar/x509'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type RefusalCode, VerificationError } from '@errand/verifier/errors.ts'
 import { certificateThumbprint } from '@errand/verifier/request.ts'
+import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { createVerifier, type Verifier, type VerifierOptions } from '@errand/verifier/verifier.ts'
 import { revocation } from './fake-log.ts'
 import {
@@ -526,6 +527,23 @@ describe('revocation', () => {
       hops: [parent],
     })
     await refused(it.verify(request(token, { now: clock.now }), read), 401, 'invalid_token', 'ancestor_revoked')
+  })
+
+  test.each<[string, HopFacts]>([
+    ['the agent', { agent: 'spiffe://partner.example/planner' }],
+    ['the trust domain', { domain: 'partner.example' }],
+    ['the agent for one subject', { agent: 'spiffe://partner.example/planner', sub: 'company|alice' }],
+  ])('L3 %s of an actor that a user issuer vouched for is revoked, then the token used', async (_, match) => {
+    const it = verifier()
+    const act = { sub: AGENT, act: { sub: 'spiffe://partner.example/planner' } }
+    const before = await service.token({ act })
+    const beside = await service.token()
+    await it.verify(request(before, { now: clock.now }), read)
+    await service.log.add(revocation(match))
+    clock.pass(31)
+    await refused(it.verify(request(before, { now: clock.now }), read), 401, 'invalid_token', 'ancestor_revoked')
+    await it.verify(request(beside, { now: clock.now }), read)
+    await it.verify(request(await service.token({ act }), { now: clock.now }), read)
   })
 
   test('L6 feed cut: past the bound of the effect 503 and neither 200 nor 401, and healthy again when it is back', async () => {
