@@ -4,7 +4,10 @@ import { isInheritedName, isJsonObject, parseStrictJson } from './strict-json.ts
 
 export interface Route {
   readonly method: string
-  /** `/tickets/:id`: a segment that begins with a colon is an argument. Compared as it is written. */
+  /**
+   * `/tickets/:id`: a segment that begins with a colon is an argument. Requests must be spelt as it is, and a request
+   * that another route describes more closely in another case or spelling is refused: web frameworks fold and decode.
+   */
   readonly path: string
   readonly operation: string
   /**
@@ -35,27 +38,46 @@ export type Router = (request: RoutedRequest) => Promise<Call | Unroutable>
 /** Of a JSON body that is read for its arguments. */
 export const MAX_BODY_BYTES = 1_048_576
 const BODY_LIMITS = { maxBytes: MAX_BODY_BYTES, maxMembers: 50_000, maxDepth: 32, integersOnly: false }
-const TARGET = /^(?:https?:\/\/[^/?#]*)?(\/[^?#]*)?(?:\?([^#]*))?/i
+// The whole of it: what is left over, another reader might read. No request has a fragment (RFC 9112 §3.2).
+const TARGET = /^(?:https?:\/\/[^/?#\\]+|(?=\/))(\/[^?#]*)?(?:\?([^#]*))?$/i
 const JSON_TYPE = /^application\/(?:[a-z0-9.+-]{1,64}\+)?json[ \t]*(?:;|$)/i
 
 const unroutable = (refused: Unroutable['refused'], description: string): Unroutable => ({ refused, description })
+
+/** A segment of a path: as it is written, and as a router that decodes and folds case compares it. */
+interface Segment {
+  readonly written: string
+  readonly text: string
+  readonly folded: string
+}
+/** Of a route: an argument by its name, or what must stand there. */
+type Part = { readonly argument: string } | Segment
 
 export function createRouter(routes: readonly Route[]): Router {
   const known = routes.map((route) => ({
     ...route,
     method: route.method.toUpperCase(),
-    segments: route.path.split('/'),
+    parts: readPattern(route.path),
   }))
-  for (const { path } of known)
-    if (!path.startsWith('/')) throw new TypeError(`a route's path begins with a slash: ${path}`)
+  const shapes = new Set<string>()
+  for (const { method, path, parts } of known) {
+    const shape = JSON.stringify([method, ...parts.map((part) => ('argument' in part ? null : part.folded))])
+    if (shapes.has(shape)) throw new TypeError(`two routes have the same requests: ${method} ${path}`)
+    shapes.add(shape)
+  }
 
   return async ({ method, url, contentType, body }) => {
     const target = TARGET.exec(url)
-    const segments = (target?.[1] ?? '/').split('/')
-    const route = known
-      .filter((candidate) => candidate.method === method && fits(candidate.segments, segments))
-      // A literal segment is closer than an argument, the earlier the closer.
-      .sort((a, b) => (pattern(a.segments) < pattern(b.segments) ? -1 : 1))[0]
+    const segments = target ? readPath(target[1] ?? '/') : undefined
+    if (!segments) return unroutable('operation_unknown', 'the path is not written in its one canonical spelling')
+    // Of any method: a handler may be registered for all of them.
+    const possible = known.filter(({ parts }) => fits(parts, segments, 'folded'))
+    const route = possible.find(
+      (candidate) =>
+        candidate.method === method &&
+        fits(candidate.parts, segments, 'written') &&
+        !possible.some(({ parts }) => isCloser(parts, candidate.parts)),
+    )
     if (!route) return unroutable('operation_unknown', 'no operation of this tool has this method and path')
     const from = route.from ?? ['path', 'query', 'body']
     const args: Record<string, unknown> = {}
@@ -67,12 +89,9 @@ export function createRouter(routes: readonly Route[]): Router {
     }
 
     if (from.includes('path'))
-      for (const [index, segment] of route.segments.entries()) {
-        if (!segment.startsWith(':')) continue
-        const value = decode(segments[index]!)
-        if (value === undefined || !add(segment.slice(1), typed(value, route.types?.[segment.slice(1)])))
-          return unroutable('bad_arguments', `the path's ${segment.slice(1)} cannot be read`)
-      }
+      for (const [index, part] of route.parts.entries())
+        if ('argument' in part && !add(part.argument, typed(segments[index]!.text, route.types?.[part.argument])))
+          return unroutable('bad_arguments', `the path's ${part.argument} stands twice or has an impossible name`)
     if (from.includes('query'))
       for (const [name, value] of new URLSearchParams(target?.[2] ?? ''))
         if (!add(name, typed(value, route.types?.[name])))
@@ -99,22 +118,56 @@ const readJson = (text: string): unknown => {
   return read.ok ? read.value : undefined
 }
 
-const fits = (pattern: readonly string[], segments: readonly string[]): boolean =>
-  pattern.length === segments.length &&
-  pattern.every((part, index) => (part.startsWith(':') ? segments[index] !== '' : part === segments[index]))
-const pattern = (segments: readonly string[]): string =>
-  segments.map((segment) => (segment.startsWith(':') ? '1' : '0')).join('')
+const fits = (parts: readonly Part[], segments: readonly Segment[], as: 'written' | 'folded'): boolean =>
+  parts.length === segments.length &&
+  parts.every((part, index) => 'argument' in part || part[as] === segments[index]![as])
 
-/** Undefined for what another reader could take for more than one segment, or for another place. */
-function decode(segment: string): string | undefined {
-  let text: string
+/** Says something where the other takes anything: then a router may prefer it, whichever is closer elsewhere. */
+const isCloser = (parts: readonly Part[], than: readonly Part[]): boolean =>
+  parts.some((part, index) => !('argument' in part) && 'argument' in than[index]!)
+
+function readPattern(path: string): readonly Part[] {
+  const parts = path === '/' ? [] : path.split('/').slice(1)
+  if (!path.startsWith('/')) throw new TypeError(`a route's path begins with a slash: ${path}`)
+  return parts.map((part) => {
+    // Other names are patterns to some routers: `:id?`, `:id.json`.
+    if (part.startsWith(':') && /^:\w+$/.test(part)) return { argument: part.slice(1) }
+    const segment = part.startsWith(':') ? undefined : readSegment(part)
+    if (!segment) throw new TypeError(`a route's path is of names, canonically spelt, and :arguments: ${path}`)
+    return segment
+  })
+}
+
+/** Undefined where any segment could be taken for another, or for more than one, or for none. */
+function readPath(path: string): readonly Segment[] | undefined {
+  const segments: Segment[] = []
+  for (const written of path === '/' ? [] : path.split('/').slice(1)) {
+    const segment = readSegment(written)
+    if (!segment) return undefined
+    segments.push(segment)
+  }
+  return segments
+}
+
+// RFC 3986 §3.3, and the four that the URL standard leaves as they are.
+const SEGMENT = /^(?:[\w.~!$&'()*+,;=:@[\]^|-]|%[0-9a-f]{2})+$/i
+/** Unreserved (RFC 3986 §2.3: the escape is the same as the character), ends of segments, control characters. */
+const NEVER_ESCAPED = /[\w.~/\\\x00-\x1f\x7f-]/
+
+function readSegment(written: string): Segment | undefined {
+  if (!SEGMENT.test(written) || written === '.' || written === '..') return undefined
+  const escaped = [...written.matchAll(/%(..)/g)].map(([, hex]) => String.fromCharCode(Number.parseInt(hex!, 16)))
+  if (escaped.some((octet) => NEVER_ESCAPED.test(octet))) return undefined
   try {
-    text = decodeURIComponent(segment)
+    const text = decodeURIComponent(written)
+    return { written, text, folded: fold(text) }
   } catch {
     return undefined
   }
-  return text === '.' || text === '..' || /[/\\\x00-\x1f\x7f]/.test(text) ? undefined : text
 }
+
+/** By way of upper case, as `ſ` and `K` fold only so: two spellings too many are one refusal, one too few a way in. */
+const fold = (text: string): string => text.toUpperCase().toLowerCase()
 
 /** Only the one canonical spelling; anything else stays text, and a constraint on a number refuses it. */
 function typed(text: string, type: 'integer' | 'number' | 'boolean' | undefined): unknown {
