@@ -1,16 +1,17 @@
 /** AuthZEN 1.0: `POST /access/v1/evaluation` and `/access/v1/evaluations`; asks policy, issues nothing. */
 import type { Grant } from '@errand/verifier/claims.ts'
+import { trustDomainOf } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { newDecisionId } from '../audit/ids.ts'
 import type { Snapshot } from '../config/snapshot.ts'
 import { reachOf, withinReach } from '../exchange/reach.ts'
 import { verdictRows } from '../exchange/record.ts'
-import { refuse } from '../oauth/refusal.ts'
+import { type Reason, refuse } from '../oauth/refusal.ts'
 import type { Decision, DecisionFacts } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
 import { isId } from '../tasks/ids.ts'
-import { CLASSIFICATIONS, ENVIRONMENTS, stateAt, type Task } from '../tasks/task.ts'
+import { CLASSIFICATIONS, ENVIRONMENTS, type SubjectFacts, stateAt, type Task } from '../tasks/task.ts'
 import { jsonOf } from './body.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
@@ -24,7 +25,14 @@ const context = z.looseObject({
   task_id: z.string().max(64).optional(),
   environment: z.enum(ENVIRONMENTS).optional(),
   data_classification: z.enum(CLASSIFICATIONS).optional(),
-  groups: z.array(z.string().max(256)).max(100).optional(),
+  on_behalf_of: z
+    .strictObject({
+      issuer: name.describe('Our name of the user issuer'),
+      id: name.describe("The user's sub").optional(),
+      groups: z.array(z.string().max(256)).max(100).optional(),
+    })
+    .describe('The user, as its token would describe it; without it and task_id the agent is asked about for itself')
+    .optional(),
 })
 const evaluation = z.looseObject({ subject, action, resource, context: context.optional() })
 const evaluations = z.looseObject({
@@ -74,7 +82,19 @@ async function decideOne(call: Call, question: Evaluation) {
   const { deps } = call
   const snapshot = deps.snapshot()
   const decisionId = newDecisionId(deps.audit.logId, deps.nowMs())
-  const no = (reason: string) => ({ decision: false, context: { id: decisionId, reason } })
+  const no = async (reason: Reason, about?: { readonly agent: string; readonly rule?: string }) => {
+    await deps.audit.append({
+      type: 'decision.evaluated',
+      decision: 'refuse',
+      reason,
+      decisionId,
+      ...(about ? { agent: about.agent } : {}),
+      ...(about?.rule === undefined ? {} : { rules: [about.rule] }),
+      by: nameOf(call),
+      correlation: call.wire.correlation,
+    })
+    return { decision: false, context: { id: decisionId, reason } }
+  }
   const { subject, resource, context } = question
   const agent = subject.type === 'agent' ? snapshot.agents.byClientId(subject.id) : undefined
   // What does not exist and what one may not know of are one answer (D21).
@@ -86,11 +106,18 @@ async function decideOne(call: Call, question: Evaluation) {
 
   const task = isId('task', context?.task_id) ? await deps.tasks.get(context.task_id) : undefined
   if (context?.task_id !== undefined && (task?.agent !== agent.clientId || stateAt(task, deps.now()) !== 'active')) {
-    return no('task_not_active')
+    return no('task_not_active', { agent: agent.clientId })
   }
+  const subjectFacts = task ? task.subject : asIfFor(snapshot, agent, context?.on_behalf_of)
+  if (!subjectFacts) return no('untrusted_issuer', { agent: agent.clientId })
+  if (subjectFacts.autonomous && !agent.autonomous) return no('grant_not_allowed', { agent: agent.clientId })
   const named = tool?.name ?? resource.id
   const asked: Grant = { tool: named, operation: question.action.name.replace(`${named}:`, '') }
-  const whole = tool ? judge(call, question, { agent, tool, task, asked }) : beyondReach(snapshot, asked)
+  const banned = await banOn(call, agent, { task, tool, subject: subjectFacts.id })
+  if (banned !== undefined) return no('banned', { agent: agent.clientId, rule: banned })
+  const whole = tool
+    ? judge(call, question, { agent, tool, task, subject: subjectFacts, asked })
+    : beyondReach(snapshot, asked)
   const decision = byAgent ? withinReach(whole, agent, true) : whole
   await deps.audit.append({
     type: 'decision.evaluated',
@@ -121,26 +148,21 @@ interface Asked {
   readonly agent: AgentRegistration
   readonly tool: Tool
   readonly task: Task | undefined
+  readonly subject: SubjectFacts
   readonly asked: Grant
 }
 
-function judge(call: Call, { context }: Evaluation, { agent, tool, task, asked }: Asked): Decision {
+function judge(call: Call, { context }: Evaluation, { agent, tool, task, subject, asked }: Asked): Decision {
   const snapshot = call.deps.snapshot()
   return snapshot.decide({
     tools: [tool],
     requested: [asked],
-    operands: operands(snapshot, agent, task),
+    operands: operands(snapshot, agent, task, subject),
     facts: {
       agent,
       // Asked in general, without evidence: as the registration lets it attest at best.
       attestation: bestEvidence(agent, call),
-      subject: task?.subject ?? {
-        id: agent.spiffeId,
-        issuer: '',
-        groups: context?.groups ?? [],
-        claims: {},
-        autonomous: true,
-      },
+      subject,
       task: {
         environment: task?.context.environment ?? context?.environment ?? 'production',
         dataClassification: task?.context.dataClassification ?? context?.data_classification ?? 'internal',
@@ -162,16 +184,61 @@ const beyondReach = ({ policyDigest }: Snapshot, asked: Grant): Decision => ({
   policyDigest,
 })
 
-function operands(snapshot: Snapshot, agent: AgentRegistration, task: Task | undefined) {
-  if (!task) return { ceiling: agent.ceiling }
-  const issuer = snapshot.issuers.all.find((each) => each.name === task.subject.issuer)
-  const sub = task.subject.id.slice(task.subject.issuer.length + 1)
+function operands(snapshot: Snapshot, agent: AgentRegistration, task: Task | undefined, subject: SubjectFacts) {
+  const issuer = snapshot.issuers.all.find((each) => each.name === subject.issuer)
+  const sub = subject.id.slice(subject.issuer.length + 1)
   return {
     ceiling: agent.ceiling,
-    task: task.authority,
-    ...(task.subject.autonomous ? {} : { subject: issuer?.rights({ sub, groups: task.subject.groups }) ?? [] }),
+    ...(task ? { task: task.authority } : {}),
+    ...(subject.autonomous ? {} : { subject: issuer?.rights({ sub, groups: subject.groups }) ?? [] }),
   }
 }
+
+/** Whom the question is about where no task says it; undefined where its issuer is none of ours. */
+function asIfFor(
+  snapshot: Snapshot,
+  agent: AgentRegistration,
+  user:
+    | { readonly issuer: string; readonly id?: string | undefined; readonly groups?: readonly string[] | undefined }
+    | undefined,
+): SubjectFacts | undefined {
+  if (!user) return { id: agent.spiffeId, issuer: '', groups: [], claims: {}, autonomous: true }
+  if (!snapshot.issuers.all.some((each) => each.name === user.issuer)) return undefined
+  return {
+    id: `${user.issuer}|${user.id ?? ''}`,
+    issuer: user.issuer,
+    groups: user.groups ?? [],
+    claims: {},
+    autonomous: false,
+  }
+}
+
+/** A permit that a ban would turn into a refusal at /token is none: the id of the ban in force. */
+async function banOn(
+  { deps }: Call,
+  agent: AgentRegistration,
+  {
+    task,
+    tool,
+    subject,
+  }: { readonly task: Task | undefined; readonly tool: Tool | undefined; readonly subject: string },
+): Promise<string | undefined> {
+  const { banned } = await deps.revocations.check({
+    hops: [],
+    issuing: {
+      agent: agent.spiffeId,
+      domain: trustDomainOf(agent.spiffeId),
+      client_id: agent.clientId,
+      sub: subject,
+      ...(tool ? { aud: tool.audience } : {}),
+      ...(task ? { task: task.id, root: task.root } : {}),
+    },
+  })
+  return banned?.entry
+}
+
+const nameOf = ({ caller }: Call): string =>
+  caller?.kind === 'agent' ? caller.proven.attested.agent.clientId : (caller?.client.clientId ?? 'unknown')
 
 function bestEvidence(agent: AgentRegistration, { caller }: Call): DecisionFacts['attestation'] {
   if (caller?.kind === 'agent') return { kind: caller.proven.attested.kind, tier: caller.proven.attested.tier }
