@@ -28,7 +28,13 @@ export const check = verb({
     const loaded = await loadConfig({ dir, keysDir, now: cli.now, allowMissingKeys: !started })
     const problems = loaded.ok ? [] : loaded.problems
     if (args.json) {
-      cli.out(json({ ok: loaded.ok, problems, ...(loaded.ok ? { digest: loaded.snapshot.digest } : {}) }))
+      cli.out(
+        json({
+          ok: loaded.ok,
+          problems,
+          ...(loaded.ok ? { policies: loaded.policyCount, digest: loaded.snapshot.digest } : {}),
+        }),
+      )
     } else if (loaded.ok) {
       const { agents, tools, issuers, trustDomains, digest, settings } = loaded.snapshot
       cli.out(`${cli.colors.green('good')}: ${safe(dir)}, mode ${settings.mode}`)
@@ -37,9 +43,11 @@ export const check = verb({
         ['tools', tools.all.length],
         ['issuers', issuers.all.length],
         ['trust domains', trustDomains.all.length],
+        ['policies', loaded.policyCount],
         ['digest', digest],
       ]))
         cli.out(line)
+      if (loaded.policyCount === 0) cli.out(cli.colors.yellow('warning: there are no policies, so all is denied'))
     } else for (const problem of problems) for (const line of formatProblem(problem).split('\n')) cli.out(safe(line))
     if (!loaded.ok)
       cli.err(`${problems.length} problem${problems.length === 1 ? '' : 's'}: a service would not take this`)

@@ -13,6 +13,7 @@ import { didYouMean } from '../policy/suggest.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
 import { isLoopbackHttp } from './addresses.ts'
+import { declaredArguments } from './declared-arguments.ts'
 import { createFetchJwks, createRemoteKeys, type RemoteKeys } from './fetch-jwks.ts'
 import type { SchemaName } from './json-schemas.ts'
 import { createKeyFiles, type ReadFile } from './key-files.ts'
@@ -23,6 +24,7 @@ import { readTool } from './read-tool.ts'
 import { createReporter, type Reporter } from './reporter.ts'
 import { type Shaped, shape } from './shape.ts'
 import type { Snapshot } from './snapshot.ts'
+import { strayProblems } from './stray.ts'
 import { FILE_BOUNDS, readYaml, type YamlFile } from './yaml.ts'
 
 export interface Loading {
@@ -43,7 +45,13 @@ export interface Loading {
 }
 
 export type LoadResult =
-  | { readonly ok: true; readonly snapshot: Snapshot; readonly vocabulary: Vocabulary }
+  | {
+      readonly ok: true
+      readonly snapshot: Snapshot
+      readonly vocabulary: Vocabulary
+      /** How many there are: without any, all is denied. */
+      readonly policyCount: number
+    }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
 interface Read<N extends SchemaName> {
@@ -65,7 +73,8 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const label = basename(dir) || dir
   const problems: Problem[] = []
   const texts = new Map<string, string>()
-  // A file that could not be read would make names elsewhere look unknown that are not.
+  // A file that could not be read would make names elsewhere look unknown that are not, and a name that two files take
+  // would mean either.
   let complete = true
 
   async function read<N extends SchemaName>(name: N, path: string): Promise<Read<N> | undefined> {
@@ -137,6 +146,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     return own
   }
 
+  problems.push(...(await strayProblems({ dir, keysDir, label, readFolder })))
   const keyFiles = createKeyFiles({ keysDir, readFile, allowMissing: loading.allowMissingKeys ?? false })
 
   const errand = await read('errand', 'errand.yaml')
@@ -153,15 +163,32 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     if (text !== undefined) policyFiles.push({ file: `${label}/policies/${file}`, text })
   }
 
+  complete = unique(toolFiles, 'name', ({ name }) => name) && complete
+  complete = unique(agentFiles, 'client_id', ({ client_id }) => client_id) && complete
+  complete = unique(issuerFiles, 'name', (issuer) => (issuer.kind === 'user' ? issuer.name : undefined)) && complete
+  for (const { value, report } of toolFiles) {
+    // The actions of policies are operations and, as effect:<effect>, all that have one effect.
+    if (value.name !== 'effect') continue
+    complete = false
+    report(['name'], 'bad_identifier', 'no tool can be called effect: policies say "effect:…" of all tools')
+  }
+  unique(toolFiles, 'audience', ({ audience }) => audience)
+  unique(agentFiles, 'spiffe_id', ({ spiffe_id }) => spiffe_id)
+  unique(issuerFiles, 'issuer', (issuer) => (issuer.kind === 'user' ? issuer.issuer : undefined))
+  unique(issuerFiles, 'trust_domain', (issuer) => (issuer.kind === 'workload' ? issuer.trust_domain : undefined))
+
   const tools: Tool[] = []
   for (const { yaml, value, report } of toolFiles)
     tools.push(await readTool(value, yaml.file, { keyFiles, development, report }))
   const toolsByName = new Map(tools.map((tool) => [tool.name, tool]))
+  const declared = new Map(toolFiles.map(({ value }) => [value.name, declaredArguments(value)]))
 
   const agents: AgentRegistration[] = []
   const quiet: Reporter = () => {}
   for (const { yaml, value, report } of agentFiles) {
-    agents.push(await readAgent(value, yaml.file, { keyFiles, tools: toolsByName, report: complete ? report : quiet }))
+    agents.push(
+      await readAgent(value, yaml.file, { keyFiles, tools: toolsByName, declared, report: complete ? report : quiet }),
+    )
   }
 
   const remoteKeys = (loading.remoteKeys ?? createDefaultRemoteKeys(now))({ development })
@@ -173,34 +200,19 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       trustDomains.push(await readTrustDomain(value, yaml.file, { keyFiles, report }))
       continue
     }
-    const context = { keyFiles, remoteKeys, development, tools: toolsByName, report: complete ? report : quiet }
+    const context = {
+      keyFiles,
+      remoteKeys,
+      development,
+      tools: toolsByName,
+      declared,
+      report: complete ? report : quiet,
+    }
     issuers.push(await readUserIssuer(value, context))
     for (const [name, type] of Object.entries(value.claims)) {
       if (claims[name] !== undefined && claims[name] !== type)
         report(['claims', name], 'bad_value', `another issuer says that the claim ${name} is ${claims[name]}`)
       claims[name] = type
-    }
-  }
-
-  unique(toolFiles, 'name', ({ name }) => name)
-  unique(toolFiles, 'audience', ({ audience }) => audience)
-  unique(agentFiles, 'client_id', ({ client_id }) => client_id)
-  unique(agentFiles, 'spiffe_id', ({ spiffe_id }) => spiffe_id)
-  unique(issuerFiles, 'issuer', (issuer) => (issuer.kind === 'user' ? issuer.issuer : undefined))
-  unique(issuerFiles, 'name', (issuer) => (issuer.kind === 'user' ? issuer.name : undefined))
-  unique(issuerFiles, 'trust_domain', (issuer) => (issuer.kind === 'workload' ? issuer.trust_domain : undefined))
-  function unique<V>(
-    files: readonly { readonly yaml: YamlFile; readonly value: V; readonly report: Reporter }[],
-    key: string,
-    of: (value: V) => string | undefined,
-  ): void {
-    const first = new Map<string, string>()
-    for (const { yaml, value, report } of files) {
-      const own = of(value)
-      if (own === undefined) continue
-      const other = first.get(own)
-      if (other === undefined) first.set(own, yaml.file)
-      else report([key], 'duplicate', `the ${key} ${own} is already taken by ${other}`)
     }
   }
 
@@ -282,6 +294,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   return {
     ok: true,
     vocabulary,
+    policyCount: policies.set.policies.size,
     snapshot: {
       settings: { ...settings, developmentShortcuts: shortcuts },
       agents: { all: agents, byClientId: by(agents, 'clientId'), bySpiffeId: by(agents, 'spiffeId') },
@@ -295,6 +308,27 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       loadedAt: now(),
     },
   }
+}
+
+/** Whether no two files say the same; each that repeats another is told. */
+function unique<V>(
+  files: readonly { readonly yaml: YamlFile; readonly value: V; readonly report: Reporter }[],
+  key: string,
+  of: (value: V) => string | undefined,
+): boolean {
+  const first = new Map<string, string>()
+  let repeated = false
+  for (const { yaml, value, report } of files) {
+    const own = of(value)
+    if (own === undefined) continue
+    const other = first.get(own)
+    if (other === undefined) first.set(own, yaml.file)
+    else {
+      repeated = true
+      report([key], 'duplicate', `the ${key} ${own} is already taken by ${other}`)
+    }
+  }
+  return !repeated
 }
 
 function by<K extends string, T extends { readonly [key in K]: string }>(

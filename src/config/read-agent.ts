@@ -2,6 +2,7 @@
 import type { AgentRegistration } from '../attest/registration.ts'
 import { isWorkloadId } from '../attest/spiffe-id.ts'
 import type { Tool } from '../policy/tool.ts'
+import type { Declared } from './declared-arguments.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import { readRights } from './rights.ts'
@@ -10,9 +11,14 @@ import type { AgentFile } from './schemas.ts'
 export async function readAgent(
   source: AgentFile,
   file: string,
-  context: { readonly keyFiles: KeyFiles; readonly tools: ReadonlyMap<string, Tool>; readonly report: Reporter },
+  context: {
+    readonly keyFiles: KeyFiles
+    readonly tools: ReadonlyMap<string, Tool>
+    readonly declared: Declared
+    readonly report: Reporter
+  },
 ): Promise<AgentRegistration> {
-  const { keyFiles, tools, report } = context
+  const { keyFiles, tools, declared, report } = context
   if (!isWorkloadId(source.spiffe_id)) {
     report(
       ['spiffe_id'],
@@ -41,7 +47,7 @@ export async function readAgent(
     evidence: [...new Set(source.evidence)],
     keys: keys.ok ? keys.value : [],
     stage: source.stage,
-    ceiling: readRights(source.ceiling, ['ceiling'], tools, report),
+    ceiling: readRights(source.ceiling, ['ceiling'], { tools, declared, report }),
     autonomous: source.autonomous,
     delegatesTo: source.delegates_to,
     ...(source.instance_since === undefined ? {} : { instanceSince: source.instance_since }),

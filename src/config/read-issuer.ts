@@ -9,6 +9,7 @@ import type { Tool } from '../policy/tool.ts'
 import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
 import { urlProblem } from './addresses.ts'
 import type { RemoteKeys } from './fetch-jwks.ts'
+import type { Declared } from './declared-arguments.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import { readRights } from './rights.ts'
@@ -19,11 +20,12 @@ interface Context {
   readonly remoteKeys: RemoteKeys
   readonly development: boolean
   readonly tools: ReadonlyMap<string, Tool>
+  readonly declared: Declared
   readonly report: Reporter
 }
 
 export async function readUserIssuer(source: UserIssuerFile, context: Context): Promise<TrustedIssuer> {
-  const { keyFiles, remoteKeys, development, tools, report } = context
+  const { keyFiles, remoteKeys, development, tools, declared, report } = context
   const issuerFault = urlProblem(source.issuer, { development })
   if (issuerFault !== undefined) report(['issuer'], 'url_forbidden', `the issuer ${source.issuer} ${issuerFault}`)
   if (source.development && !development)
@@ -56,7 +58,7 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
 
   const byGroup = new Map<string, readonly Grant[]>()
   for (const [group, entries] of Object.entries(source.rights)) {
-    byGroup.set(group, readRights(entries, ['rights', group], tools, report))
+    byGroup.set(group, readRights(entries, ['rights', group], { tools, declared, report }))
   }
   for (const [user, { groups }] of Object.entries(source.development_users ?? {})) {
     for (const [index, group] of groups.entries()) {

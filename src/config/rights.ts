@@ -4,14 +4,22 @@ import { readConstraint } from '@errand/verifier/constraints.ts'
 import { normalGrants } from '@errand/verifier/grants.ts'
 import { didYouMean } from '../policy/suggest.ts'
 import type { Tool } from '../policy/tool.ts'
+import { type Declared, undeclared } from './declared-arguments.ts'
 import type { Reporter } from './reporter.ts'
 import type { Rights } from './schemas.ts'
 
 export function readRights(
   rights: Rights,
   path: readonly PropertyKey[],
-  tools: ReadonlyMap<string, Pick<Tool, 'name' | 'operations'>>,
-  report: Reporter,
+  {
+    tools,
+    declared,
+    report,
+  }: {
+    readonly tools: ReadonlyMap<string, Pick<Tool, 'name' | 'operations' | 'file'>>
+    readonly declared: Declared
+    readonly report: Reporter
+  },
 ): readonly Grant[] {
   const grants: Grant[] = []
   for (const [index, entry] of rights.entries()) {
@@ -29,6 +37,7 @@ export function readRights(
       report(at, 'unknown_reference', `the tool "${toolName}" has no operation "${operationName}"`, suggestion)
       continue
     }
+    const operations = operationName === '*' ? [...tool.operations.keys()] : [operationName]
     let constraints: Grant['constraints']
     if (typeof entry !== 'string' && entry.constraints !== undefined) {
       const read = readConstraint(entry.constraints)
@@ -37,8 +46,16 @@ export function readRights(
         continue
       }
       constraints = read.value
+      const known = operations.flatMap((operation) => declared.get(toolName)?.get(operation) ?? [])
+      for (const { path: at, name, place, suggestion } of undeclared(entry.constraints, known))
+        report(
+          [...here, 'constraints', ...at],
+          'unknown_reference',
+          `${pattern} declares no argument "${name}" in ${tool.file}: this would bound nothing`,
+          suggestion,
+          place,
+        )
     }
-    const operations = operationName === '*' ? [...tool.operations.keys()] : [operationName]
     grants.push(
       ...operations.map((operation) => ({
         tool: toolName,

@@ -3,12 +3,16 @@
 /** Words longer than this are not compared: the distance costs length squared, and nobody misspells a page. */
 const MAX_LENGTH = 128
 
-/** The candidate nearest to `word`, where it is near enough to be a slip of the fingers. */
+/** Shorter beginnings than this are no abbreviation. */
+const MIN_PREFIX = 3
+
+/** The candidate nearest to `word`, where it is near enough to be a slip of the fingers, or the one it abbreviates. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   if (word.length > MAX_LENGTH) return undefined
+  const all = [...candidates]
   let best: string | undefined
   let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1
-  for (const candidate of candidates) {
+  for (const candidate of all) {
     if (Math.abs(candidate.length - word.length) >= bestDistance) continue
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase())
     if (distance < bestDistance) {
@@ -16,7 +20,14 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
       bestDistance = distance
     }
   }
-  return best
+  return best ?? abbreviated(word, all)
+}
+
+/** `dev` is `development`, where nothing else begins so. */
+function abbreviated(word: string, candidates: readonly string[]): string | undefined {
+  if (word.length < MIN_PREFIX) return undefined
+  const begun = new Set(candidates.filter((one) => one.toLowerCase().startsWith(word.toLowerCase())))
+  return begun.size === 1 ? [...begun][0] : undefined
 }
 
 export const didYouMean = (word: string, candidates: Iterable<string>): { suggestion?: string } => {

@@ -1,5 +1,4 @@
 /** A configuration folder in memory, small and right, for tests to spoil. */
-import { basename, dirname } from 'node:path'
 import { generateKeyPairSync } from 'node:crypto'
 import { type Loading, type LoadResult, loadConfig } from '../../src/config/load.ts'
 import type { Problem } from '../../src/policy/problem.ts'
@@ -61,9 +60,9 @@ function memory(files: Readonly<Record<string, string | undefined>>): Loading {
       return found[1]
     },
     readFolder: async (path) => {
-      const names = present.filter(([name]) => dirname(name) === path).map(([name]) => basename(name))
-      if (names.length === 0) throw missing(path)
-      return names
+      const inside = present.filter(([name]) => name.startsWith(`${path}/`))
+      if (inside.length === 0) throw missing(path)
+      return [...new Set(inside.map(([name]) => name.slice(path.length + 1).split('/', 1)[0]!))]
     },
   }
 }

@@ -98,6 +98,108 @@ describe('the sample company', () => {
   })
 })
 
+describe('constraints on arguments that an operation does not have', () => {
+  const REFUND = `name: payments
+audience: https://payments.example.com/
+operations:
+  read:
+    effect: read
+  refund:
+    effect: irreversible_write
+    routes: [POST /payments/:payment_id/refunds]
+    arguments:
+      type: object
+      required: [reason]
+      properties:
+        amount_cents: { type: integer, maximum: 500000 }
+        note: {}
+        lines: { type: array, items: { type: object, properties: { sku: { type: string } } } }
+        payee: { type: object, properties: { iban: { type: string } } }
+        free: { type: object }
+`
+  const bounded = (operation: string, constraints: string) => ({
+    'config/tools/payments.yaml': REFUND,
+    ...edit(
+      AGENT,
+      '  - tickets:*\n',
+      `  - tickets:*\n  - operation: payments:${operation}\n    constraints:\n${constraints}`,
+    ),
+  })
+  const properties = (text: string) => `      properties:\n${text.replace(/^/gm, '        ')}\n`
+
+  it.each([
+    ['a misspelt one', 'refund', properties('amount_cent:\n  maximum: 5'), 'amount_cent', 'amount_cents', 11, 9],
+    ['one required', 'refund', '      required: [note, amout_cents]\n', 'amout_cents', 'amount_cents', 10, 24],
+    [
+      'one in a nested object',
+      'refund',
+      properties('payee: { properties: { ibn: { maxLength: 3 } } }'),
+      'ibn',
+      'iban',
+      11,
+      32,
+    ],
+    [
+      'one in the items of a list',
+      'refund',
+      properties('lines: { items: { properties: { skuu: { maxLength: 3 } } } }'),
+      'skuu',
+      'sku',
+      11,
+      41,
+    ],
+    [
+      'one that no operation of the tool has',
+      '*',
+      properties('amount_cent: { maximum: 5 }'),
+      'amount_cent',
+      'amount_cents',
+      11,
+      9,
+    ],
+  ] as const)('are refused: %s', async (_, operation, constraints, name, meant, line, column) => {
+    expect(await problemsOf(bounded(operation, constraints))).toEqual([
+      {
+        file: AGENT,
+        line,
+        column,
+        code: 'unknown_reference',
+        message: `payments:${operation} declares no argument "${name}" in config/tools/payments.yaml: this would bound nothing`,
+        suggestion: `did you mean "${meant}"?`,
+      },
+    ])
+  })
+
+  it('are refused in the rights of users as well', async () => {
+    const changed = edit(
+      ISSUER,
+      '  readers: [tickets:read]\n',
+      '  readers:\n    - operation: tickets:comment\n      constraints: { properties: { txt: { maxLength: 5 } } }\n',
+    )
+    expect(await problemsOf(changed)).toMatchObject([
+      { file: ISSUER, line: 11, code: 'unknown_reference', suggestion: 'did you mean "text"?' },
+    ])
+  })
+
+  it.each([
+    [
+      'what it declares, also freely or as required',
+      'refund',
+      properties('note: { maxLength: 5 }\nreason: { enum: [x] }'),
+    ],
+    ['what its routes name', 'refund', properties('payment_id: { enum: [p1] }')],
+    [
+      'what is inside an argument that does not say',
+      'refund',
+      properties('free: { properties: { any: { enum: [1] } } }'),
+    ],
+    ['what an operation without declared arguments may have', 'read', properties('payment: { enum: [p1] }')],
+    ['what one of all its operations declares', '*', properties('amount_cents: { maximum: 5 }')],
+  ])('are none: %s', async (_, operation, constraints) => {
+    expect(await problemsOf(bounded(operation, constraints))).toEqual([])
+  })
+})
+
 describe('a configuration', () => {
   it('is one snapshot, found by every name it has', async () => {
     const loaded = await load()
@@ -365,6 +467,67 @@ describe('a configuration is refused', () => {
       'duplicate',
       'config/issuers/second.yaml:3:9',
       /already taken/,
+    ],
+    [
+      'with two tools of one name',
+      { 'config/tools/zweite.yaml': 'name: tickets\naudience: https://second.example.com/\n' },
+      'duplicate',
+      'config/tools/zweite.yaml:1:7',
+      /the name tickets is already taken by config\/tools\/tickets.yaml/,
+    ],
+    [
+      'with two issuers of one name',
+      { 'config/issuers/second.yaml': GOOD[ISSUER]!.replace('https://login.', 'https://other.') },
+      'duplicate',
+      'config/issuers/second.yaml:2:7',
+      /the name company is already taken by config\/issuers\/company.yaml/,
+    ],
+    [
+      'with a tool whose operations would be called like effects',
+      { 'config/tools/effect.yaml': GOOD[TOOL]!.replaceAll('tickets', 'effect') },
+      'bad_identifier',
+      'config/tools/effect.yaml:1:7',
+      /policies say "effect:…"/,
+    ],
+    [
+      'with an abbreviated mode',
+      { [ERRAND]: `${GOOD[ERRAND]}mode: dev\n` },
+      'bad_value',
+      `${ERRAND}:2:7`,
+      /"dev" is not one of/,
+      /development/,
+    ],
+    [
+      'with a misspelt folder',
+      { 'config/tool/crm.yaml': 'name: crm\naudience: https://crm.example.com/\n' },
+      'unknown_key',
+      'config/tool',
+      /nothing reads this folder/,
+      /"tools"/,
+    ],
+    [
+      'with a folder of another kind',
+      { 'config/connections/bank.yaml': 'name: bank\n' },
+      'unknown_key',
+      'config/connections',
+      /nothing reads this folder/,
+      /agents, tools, issuers, policies, schemas/,
+    ],
+    [
+      'with a policy outside its folder',
+      { 'config/guardrails.cedar': '@id("none") forbid (principal, action, resource);\n' },
+      'unknown_key',
+      'config/guardrails.cedar',
+      /nothing reads this file/,
+      /config\/policies\//,
+    ],
+    [
+      'with an agent outside its folder',
+      { 'config/payments.yaml': GOOD[AGENT]! },
+      'unknown_key',
+      'config/payments.yaml',
+      /nothing reads this file/,
+      /config\/agents\//,
     ],
     [
       'with one MCP tool name for two operations',
