@@ -25,7 +25,7 @@ describe('an agent that looks beyond its ceiling', () => {
     subject: { type: 'agent', id: agent },
     action: { name: operation },
     resource: { type: 'tool', id: tool },
-    context,
+    context: { on_behalf_of: { issuer: 'dev', id: 'alice', groups: ['support', 'finance'] }, ...context },
   })
   const ask = (agent: Agent, tool: string, operation: string, context?: object) =>
     agent.call('POST', '/access/v1/evaluation', question(agent.clientId, tool, operation, context))
