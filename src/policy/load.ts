@@ -1,11 +1,12 @@
 /** Policy files in, a policy set out, or every problem with its place: a set that does not load changes nothing. */
 import { readAnnotations } from './annotations.ts'
-import type { Cedar, CedarFault, Expr, PolicyJson } from './cedar.ts'
+import type { Cedar, CedarFault } from './cedar.ts'
 import { effectGroup, operationId } from './identifier.ts'
-import { createPolicySet, expressionsOf, type LoadedPolicy, type PolicySet, scopeEntity } from './policy-set.ts'
+import { neverApplies } from './never-applies.ts'
+import { createPolicySet, type LoadedPolicy, type PolicySet } from './policy-set.ts'
 import { cutPolicies, POLICY_BOUNDS, placeOf } from './policy-text.ts'
 import type { Problem, ProblemCode } from './problem.ts'
-import { closedAttributes, renderPolicySchema, type Vocabulary } from './schema.ts'
+import { renderPolicySchema, type Vocabulary } from './schema.ts'
 import { didYouMean } from './suggest.ts'
 
 export interface PolicyFile {
@@ -94,7 +95,10 @@ export function loadPolicies(files: readonly PolicyFile[], vocabulary: Vocabular
   const schema = renderPolicySchema(vocabulary)
   const texts = Object.fromEntries([...byId].map(([id, { text }]) => [id, text]))
   const refused = new Set<string>()
-  for (const fault of cedar.check(schema, texts)) {
+  // Cedar tells them in no order.
+  const order = [...byId.keys()]
+  const faults = [...cedar.check(schema, texts)].sort((a, b) => order.indexOf(a.policyId) - order.indexOf(b.policyId))
+  for (const fault of faults) {
     const policy = byId.get(fault.policyId)
     // Only a schema that does not parse is nobody's fault in particular, and we wrote that one.
     if (!policy) throw new Error(`the derived policy schema is refused: ${fault.message}`)
@@ -104,8 +108,9 @@ export function loadPolicies(files: readonly PolicyFile[], vocabulary: Vocabular
   }
   for (const [id, policy] of byId) {
     if (refused.has(id)) continue
-    for (const { code, message, suggestion, word } of neverApplies(policy.json, vocabulary)) {
-      const at = word === undefined ? 0 : Math.max(0, policy.text.indexOf(JSON.stringify(word)))
+    for (const { code, message, suggestion, word, attribute } of neverApplies(policy.json, vocabulary)) {
+      const said = word === undefined ? attribute : JSON.stringify(word)
+      const at = said === undefined ? 0 : Math.max(0, policy.text.indexOf(said))
       report(policy.source, policy.start + at, code, message, suggestion)
     }
   }
@@ -143,128 +148,4 @@ function inOurWords(fault: CedarFault, text: string, vocabulary: Vocabulary): { 
     }
   }
   return { message: fault.message, ...(fault.help === undefined ? {} : { suggestion: fault.help }) }
-}
-
-interface Never {
-  readonly code: ProblemCode
-  readonly message: string
-  readonly suggestion?: string
-  readonly word?: string
-}
-
-/** What Cedar's validator cannot know: which operations a tool has, and which words an attribute can hold. */
-function* neverApplies(json: PolicyJson, vocabulary: Vocabulary): Generator<Never> {
-  const agent = scopeEntity(json.principal)
-  if (agent !== undefined && !vocabulary.agents.includes(agent)) {
-    yield {
-      code: 'policy_rejected',
-      message: `there is no agent "${agent}" in the configuration`,
-      word: agent,
-      ...didYouMean(agent, vocabulary.agents),
-    }
-  }
-
-  const tool = scopeEntity(json.resource)
-  const inScope = vocabulary.tools.filter(({ name }) => tool === undefined || tool === name)
-  const actions = scopeActions(json.action)
-  if (actions) {
-    for (const action of actions) {
-      const reached = inScope.some(({ name, operations }) =>
-        [...operations.values()].some(
-          (operation) => action === operationId(name, operation.name) || action === effectGroup(operation.effect),
-        ),
-      )
-      if (reached) continue
-      yield {
-        code: 'policy_rejected',
-        message: `the policy can never apply to Action::"${action}": ${tool === undefined ? 'no tool has such an operation' : `the tool "${tool}" has no such operation`}`,
-        word: action,
-        ...didYouMean(
-          action,
-          inScope.flatMap(({ name, operations }) =>
-            [...operations.keys()].map((operation) => operationId(name, operation)),
-          ),
-        ),
-      }
-    }
-  } else if (tool !== undefined && inScope.every(({ operations }) => operations.size === 0)) {
-    yield {
-      code: 'policy_rejected',
-      message: `the policy can never apply: the tool "${tool}" has no operations`,
-      word: tool,
-    }
-  }
-
-  const closed = closedAttributes(vocabulary)
-  for (const node of expressionsOf(json)) {
-    for (const { attribute, words } of comparisons(node)) {
-      const admitted = closed[attribute]
-      if (!admitted) continue
-      for (const word of words) {
-        if (admitted.includes(word)) continue
-        yield {
-          code: 'policy_rejected',
-          message: `${attribute} is never ${JSON.stringify(word)}`,
-          word,
-          ...didYouMean(word, admitted),
-        }
-      }
-    }
-    for (const word of literals(node)) {
-      if (/^[\u0020-\u007e]*$/.test(word)) continue
-      yield {
-        code: 'bad_identifier',
-        message: `${JSON.stringify(word)} is compared with identifiers, which are ASCII`,
-        word,
-        suggestion: 'letters that look alike are different letters: type it anew',
-      }
-    }
-  }
-}
-
-/** The actions a scope names; undefined where it admits all. */
-function scopeActions(scope: PolicyJson['action']): readonly string[] | undefined {
-  if (scope.op === 'All') return undefined
-  const entities = 'entities' in scope ? scope.entities : 'entity' in scope ? [scope.entity] : []
-  return entities.map((entity) => ('__entity' in entity ? entity.__entity.id : entity.id))
-}
-
-// A record literal may have members named like operators, so an operand is looked at before it is used.
-/** Comparisons of one attribute of the context with literal words. */
-function* comparisons(node: Expr): Generator<{ attribute: string; words: readonly string[] }> {
-  const equal = '==' in node ? node['=='] : '!=' in node ? node['!='] : undefined
-  if (equal && !Array.isArray(equal)) {
-    for (const [one, other] of [
-      [equal.left, equal.right],
-      [equal.right, equal.left],
-    ] as const) {
-      const attribute = attributePath(one)
-      if (attribute !== undefined && other && 'Value' in other && typeof other.Value === 'string')
-        yield { attribute, words: [other.Value] }
-    }
-  }
-  if ('contains' in node && !Array.isArray(node.contains)) {
-    const attribute = attributePath(node.contains.right)
-    const elements = node.contains.left && 'Set' in node.contains.left ? node.contains.left.Set : undefined
-    if (attribute !== undefined && Array.isArray(elements))
-      yield { attribute, words: elements.flatMap((element) => [...literals(element)]) }
-  }
-}
-
-/** `context.subject.issuer` of nested accesses that begin at a variable. */
-function attributePath(node: Expr | undefined): string | undefined {
-  const names: string[] = []
-  let at = node
-  while (at && '.' in at && !Array.isArray(at['.'])) {
-    names.unshift(at['.'].attr)
-    at = at['.'].left
-  }
-  return names.length > 0 && at && 'Var' in at ? [at.Var, ...names].join('.') : undefined
-}
-
-function* literals(node: Expr): Generator<string> {
-  if ('Value' in node && typeof node.Value === 'string') yield node.Value
-  if ('like' in node && !Array.isArray(node.like) && Array.isArray(node.like.pattern)) {
-    for (const part of node.like.pattern) if (typeof part === 'object') yield part.Literal
-  }
 }

@@ -225,6 +225,68 @@ describe('a policy set is refused as a whole', () => {
     if (line !== 1) expect(first!.line).toBe(line)
   })
 
+  it.each([
+    ['context.stage == "read" && context.stage == "draft"', /what it says of context.stage contradicts itself/],
+    ['context.stage == "read" && context.depth == 1 && "read" != context.stage', /context.stage contradicts/],
+    ['["read", "draft"].contains(context.stage) && context.stage == "suggest"', /context.stage contradicts/],
+    [
+      'context.tier != "key" && context.tier != "platform" && !(context.tier == "measured")',
+      /context.tier contradicts/,
+    ],
+    ['context.autonomous && (context.autonomous == false)', /context.autonomous contradicts/],
+    ['context.subject.id == "company|a" && context.subject.id == "company|b"', /context.subject.id contradicts/],
+    [
+      'context.subject.claims has level && context.subject.claims.level > 5 && 5 >= context.subject.claims.level',
+      /level/,
+    ],
+    ['context.hour_utc >= 18 && context.hour_utc < 7', /context.hour_utc contradicts/],
+    ['context.hour_utc > 3 && context.hour_utc < 4', /context.hour_utc contradicts/],
+    ['context.depth > 9', /context.depth is 1 to 4/],
+    ['1 > context.depth', /context.depth is 1 to 4/],
+    ['context.autonomous && context.weekday_utc == 0', /context.weekday_utc is 1 to 7/],
+    ['!(context.hour_utc < 24 || context.autonomous)', /context.hour_utc is 0 to 23/],
+  ])('where no request can satisfy it: %s', (condition, says) => {
+    const policies = [
+      when(condition),
+      `@id("p")\nforbid (principal, action, resource)\nwhen { ${condition} };`,
+      `@id("p")\npermit (principal, action, resource)\nunless { !(${condition}) };`,
+    ]
+    for (const text of policies) {
+      const problems = problemsOf(text)
+      expect(problems).toMatchObject([{ code: 'policy_rejected', line: 3 }])
+      expect(problems[0]!.message).toMatch(/^the policy can never apply: /)
+      expect(problems[0]!.message).toMatch(says)
+    }
+  })
+
+  it('where its when and its unless leave nothing', () => {
+    expect(
+      problemsOf(`${when('context.stage == "read"').slice(0, -1)} unless { context.stage == "read" };`),
+    ).toMatchObject([
+      {
+        code: 'policy_rejected',
+        message: 'the policy can never apply: what it says of context.stage contradicts itself',
+      },
+    ])
+  })
+
+  it.each([
+    'context.stage == "read" || context.stage == "draft"',
+    'context.stage != "read" && context.stage != "draft"',
+    '!(context.stage == "read" && context.stage == "draft")',
+    'context.stage == "read" && context.environment == "staging"',
+    'context.depth >= 4 && context.depth < 9',
+    'context.hour_utc >= 7 && context.hour_utc < 18 && context.hour_utc != 12',
+    'context.subject.id != "a" && context.subject.id != "b" && context.subject.id != "ab?"',
+    'context.subject.claims has level && context.subject.claims.level > 5 && context.subject.claims.level < 7',
+    'context.subject.claims has on_call && context.subject.claims.on_call && !context.autonomous',
+    'if context.depth > 9 then context.autonomous else true',
+    '{ "==": context.depth } == { "==": 9 }',
+    'context.subject.id like "a*" && context.subject.id != "a"',
+  ])('but not for what can be satisfied: %s', (condition) => {
+    expect(problemsOf(when(condition))).toEqual([])
+  })
+
   it('G1 G2 ids that are not lower-case ASCII are refused, never mended: bad_identifier', () => {
     for (const id of [
       ' root',
