@@ -1,5 +1,6 @@
 /** Turns a refusal into the answer of the RFCs: status, code, and what this caller may learn. */
 import { answerTo, type Reason, type Refusal } from '../oauth/refusal.ts'
+import { nextFor, SENTENCES } from './refusal-words.ts'
 
 /** What a stranger reads: true, and no more than the code says. */
 const STRANGER: Readonly<Record<string, string>> = {
@@ -53,19 +54,20 @@ export function refusalBody(refusal: Refusal): RefusalBody {
   const { error } = answerTo(refusal)
   const plain = PLAIN.has(refusal.reason)
   const told = refusal.proven === true || plain
-  const { explanation } = refusal
+  const explanation = refusal.explanation
+  const next = explanation?.next ?? nextFor(refusal)
   return {
     error,
     error_description: asciiDescription(
-      (told ? refusal.detail : undefined) ?? (told ? sentence(refusal.reason) : undefined) ?? STRANGER[error] ?? error,
+      told ? (refusal.detail ?? SENTENCES[refusal.reason]) : (STRANGER[error] ?? error),
     ),
     ...(told ? { reason: refusal.reason } : {}),
-    ...(refusal.proven && explanation
+    ...(refusal.proven
       ? {
-          ...(explanation.rule === undefined ? {} : { rule: explanation.rule }),
-          ...(explanation.missing === undefined ? {} : { missing: explanation.missing }),
-          ...(explanation.next === undefined ? {} : { next: explanation.next }),
-          ...(explanation.decisionId === undefined ? {} : { decision_id: explanation.decisionId }),
+          ...(explanation?.rule === undefined ? {} : { rule: explanation.rule }),
+          ...(explanation?.missing === undefined ? {} : { missing: explanation.missing }),
+          ...(next === undefined ? {} : { next }),
+          ...(explanation?.decisionId === undefined ? {} : { decision_id: explanation.decisionId }),
         }
       : {}),
   }
@@ -88,41 +90,3 @@ export function refusalResponse(refusal: Refusal, more: { readonly dpopNonce?: s
 
 /** RFC 6749 §5.2: error_description is %x20-21 / %x23-5B / %x5D-7E. */
 const asciiDescription = (text: string): string => text.replace(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, "'").slice(0, 300)
-
-const SENTENCES: Partial<Record<Reason, string>> = {
-  actor_required: 'no agent is named: authenticate the client, or send an actor_token',
-  client_auth_required: 'client authentication is required',
-  assertion_audience: 'the assertion must have our issuer identifier as its one audience, as a string',
-  proof_required: 'a DPoP proof or a client certificate is required',
-  scope_not_granted: 'part of what was asked for is not granted; nothing was issued',
-  policy_denied: 'policy does not permit this',
-  audience_denied: 'this target is not within reach of the caller and its task',
-  one_target: 'name exactly one target',
-  resource_not_canonical: 'the resource is not a canonical absolute https URI',
-  bad_scope: 'a scope is <tool>:<operation> values, each once, separated by single spaces',
-  task_not_active: 'there is no such active task of this agent',
-  task_expired: "the task's deadline or heartbeat has passed",
-  banned: 'a ban is in force',
-  revoked: 'what was presented has been revoked',
-  replayed: 'this one-use token has been used',
-  may_act: 'this token names another agent',
-  depth: 'the chain of actors would be longer than allowed',
-  parent_expiring: 'the parent ends too soon for a child',
-  presenter_not_audience: 'a token is exchanged by its holder with a proof, or by the agent that is its audience',
-  idempotency_conflict: 'this Idempotency-Key was used for another request',
-  budget_exhausted: 'the budget does not suffice',
-  expired: 'what was presented has expired',
-  bad_signature: 'the signature does not hold',
-  untrusted_issuer: 'the issuer is not trusted here',
-  wrong_typ: 'this kind of token does not go here',
-  wrong_audience: 'the token is not meant for this audience',
-  token_type_mismatch: 'the token is not of the type that was named',
-  token_type_unsupported: 'this token type is not supported',
-  cnf_mismatch: 'the token is bound to another key',
-  key_switch: 'the evidence belongs to another proof key',
-  grant_not_allowed: 'the agent may not work for itself',
-  rate_limited: 'too many requests',
-  overloaded: 'too much work at this moment',
-}
-
-const sentence = (reason: Reason): string => SENTENCES[reason] ?? reason.replaceAll('_', ' ')
