@@ -435,6 +435,9 @@ export function openCases(covered: readonly Covered[]): readonly string[] {
   return GROUPS.flatMap(({ cases }) => Object.keys(cases)).filter((id) => !tested.has(id) && partOf(id) === undefined)
 }
 
+/** What a table of tests fills in (printf, or `$name` of a row) reads as `…`, as in a template. */
+const filledIn = (text: string) => text.replace(/%[sdifjo]|\$[a-z]\w*(?:\.\w+)*/gi, '…').replaceAll('%%', '%')
+
 const cell = (text: string) => text.replaceAll('\\', '\\\\').replaceAll('|', '\\|').replaceAll('<', '&lt;')
 
 export function renderSecurityCases(covered: readonly Covered[]): string {
@@ -449,7 +452,7 @@ export function renderSecurityCases(covered: readonly Covered[]): string {
     for (const [id, name] of Object.entries(cases)) {
       const files = new Map<string, Set<string>>()
       for (const each of covered.filter((one) => one.id === id))
-        files.set(each.file, (files.get(each.file) ?? new Set()).add(cell(each.title)))
+        files.set(each.file, (files.get(each.file) ?? new Set()).add(cell(filledIn(each.title))))
       const shown = [...files].map(([file, titles]) => `\`${file}\`: ${[...titles].join('; ')}`)
       const part = partOf(id)
       const instead = part === undefined ? '**none yet**' : `waits for ${part}`
