@@ -7,7 +7,6 @@ export interface Epoch {
 
 const FORM = /^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,14})$/
 
-
 /** Undefined where the text is not an epoch. */
 export function parseEpoch(text: unknown): Epoch | undefined {
   if (typeof text !== 'string') return undefined
