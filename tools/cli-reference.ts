@@ -19,6 +19,7 @@ async function printed(argv: readonly string[]): Promise<readonly string[]> {
     wait: async () => nothing(),
     signal: new AbortController().signal,
     colors: pc.createColors(false),
+    command: 'errand',
     nodeVersion: process.versions.node,
   }
   const exit = await run(argv, cli)

@@ -1,5 +1,6 @@
 /** `errand agent`: the registered agents. */
 import { EXIT } from './cli.ts'
+import { find, noAgent } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, table } from './print.ts'
 import { objects, operationsOf, texts } from './rows.ts'
@@ -34,7 +35,10 @@ export const show = verb({
   args: { client_id: { type: 'positional', description: 'the agent', required: true }, ...JSON_FLAG },
   examples: ['errand agent show research'],
   async run(args, cli) {
-    const agent = await (await adminClient(cli)).get(`/agents/${encodeURIComponent(args.client_id)}`)
+    const client = await adminClient(cli)
+    const agent = await find(client, `/agents/${encodeURIComponent(args.client_id)}`, () =>
+      noAgent(client, args.client_id),
+    )
     if (args.json) {
       cli.out(json(agent))
       return EXIT.ok

@@ -1,4 +1,5 @@
 /** `errand audit`: the log, read through the service, or checked on disk without it. */
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { checkAuditLog } from '../audit/checker.ts'
 import { EVENT_TYPES } from '../audit/log.ts'
@@ -6,7 +7,7 @@ import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import type { Json } from './client.ts'
 import { adminClient, placesOf } from './places.ts'
 import { json, safe, time } from './print.ts'
-import { number, object, objects, texts } from './rows.ts'
+import { matchText, number, object, objects, texts } from './rows.ts'
 import { count, JSON_FLAG, verb } from './verb.ts'
 
 const FOLLOW_MS = 500
@@ -95,7 +96,7 @@ function moment(name: string, given: string | undefined, now: number): string | 
 
 /** A record in one line for people. */
 export function recordLine({ colors }: Pick<Cli, 'colors'>, record: Json): string {
-  const { i, t, type, decision, reason, agent, by, tool, operations, task, jti, count: times } = record
+  const { i, t, type, decision, reason, agent, by, tool, operations, task, jti, count: times, cause } = record
   const name = safe(type)
   const painted = decision === 'refuse' ? colors.red(name) : decision === 'permit' ? colors.green(name) : name
   const details = object(record['details'])
@@ -104,7 +105,7 @@ export function recordLine({ colors }: Pick<Cli, 'colors'>, record: Json): strin
     ...(tool === undefined ? [] : [`${safe(tool)}:${texts(operations).map(safe).join(',')}`]),
     ...(reason === undefined ? [] : [colors.red(safe(reason))]),
     ...(times === undefined ? [] : [`× ${safe(times)}`]),
-    ...(details['match'] === undefined ? [] : [safe(details['match'])]),
+    ...aboutOf(type, details, cause),
     colors.dim(safe(task)),
     colors.dim(safe(jti ?? record['decision_id'])),
   ]
@@ -114,19 +115,43 @@ export function recordLine({ colors }: Pick<Cli, 'colors'>, record: Json): strin
     .trimEnd()
 }
 
+/** What was done to what, of records that are about no token. */
+function aboutOf(type: unknown, details: Json, cause: unknown): string[] {
+  const { kid, purpose, from, to, cause: why, match, mode, reason, action, ...rest } = details
+  const told = (value: unknown) => (value === undefined ? [] : [safe(value)])
+  switch (type) {
+    case 'key.moved':
+      return [
+        `${safe(purpose)} key ${safe(kid)}`,
+        `${from === undefined ? '' : `${safe(from)} → `}${safe(to)}`,
+        ...told(why),
+      ]
+    case 'revocation.added':
+      return [...told(mode), matchText(match), ...told(cause), ...told(reason)]
+    case 'revocation.readmitted':
+      return [...told(cause), ...told(reason)]
+    case 'admin.acted': {
+      const particulars = Object.entries({ kid, purpose, reason, ...rest }).filter(([, value]) => value !== undefined)
+      return [...told(action), ...particulars.map(([name, value]) => `${name}=${safe(value)}`)]
+    }
+    default:
+      return match === undefined ? [] : [safe(match)]
+  }
+}
+
 export const verify = verb({
   description: 'Checks a log on disk, or a copy of it, without the service: each damage is named by index and kind.',
   args: {
     folder: {
       type: 'positional',
-      description: 'the log’s folder (default audit/ in the data folder)',
+      description: 'the log’s folder, or the data folder around it (default ERRAND_DATA or data/)',
       required: false,
     },
     ...JSON_FLAG,
   },
   examples: ['errand audit verify', 'errand audit verify /backup/audit --json'],
   async run(args, cli) {
-    const folder = args.folder ?? join(placesOf(cli).dataDir, 'audit')
+    const folder = args.folder === undefined ? join(placesOf(cli).dataDir, 'audit') : await logIn(args.folder)
     const report = await checkAuditLog({ folder }).catch((error: NodeJS.ErrnoException): never => {
       throw new CliError(EXIT.usage, `${safe(folder)} cannot be read (${error.code ?? 'unknown error'})`, [
         'Name the folder: errand audit verify <folder>, or set ERRAND_DATA.',
@@ -143,3 +168,12 @@ export const verify = verb({
     return report.ok ? EXIT.ok : EXIT.usage
   },
 })
+
+/** A data folder holds the log in `audit/`. */
+async function logIn(folder: string): Promise<string> {
+  const audit = join(folder, 'audit')
+  return access(audit).then(
+    () => audit,
+    () => folder,
+  )
+}

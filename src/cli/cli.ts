@@ -16,6 +16,8 @@ export interface Cli {
   /** Aborted by Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal
   readonly colors: ReturnType<typeof pc.createColors>
+  /** How this command is called here: `errand`, or `npx errand` inside a clone. */
+  readonly command: string
   /** `20.20.2` */
   readonly nodeVersion: string
 }
@@ -27,11 +29,14 @@ export type Exit = (typeof EXIT)[keyof typeof EXIT]
 export class CliError extends Error {
   readonly exit: Exit
   readonly hints: readonly string[]
-  constructor(exit: Exit, message: string, hints: readonly string[] = []) {
+  /** What a service called it. */
+  readonly code: string | undefined
+  constructor(exit: Exit, message: string, hints: readonly string[] = [], code?: string) {
     super(message)
     this.name = 'CliError'
     this.exit = exit
     this.hints = hints
+    this.code = code
   }
 }
 

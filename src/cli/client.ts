@@ -176,5 +176,6 @@ function refusal({ status, headers }: Pick<Fetched, 'status' | 'headers'>, json:
     status >= 500 ? EXIT.unreachable : EXIT.refused,
     description === undefined ? message : `${message}: ${safe(description)}`,
     hints,
+    typeof reason === 'string' ? reason : undefined,
   )
 }

@@ -1,5 +1,6 @@
 /** `errand keys`: the service's signing keys. */
 import { EXIT } from './cli.ts'
+import { REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
 import { objects } from './rows.ts'
@@ -62,11 +63,12 @@ export const compromise = verb({
     'Says that a private key is in other hands: a new one signs at once, and every token the old one signed is dead, whatever it claims.',
   args: {
     kid: { type: 'positional', description: 'the key, as errand keys list shows it', required: true },
-    reason: { type: 'string', valueHint: 'text', description: 'why, for the log', required: true },
+    reason: REASON,
     ...JSON_FLAG,
   },
   examples: ['errand keys compromise Yr-ph3beBfBH1qTz --reason "found in a backup"'],
   async run(args, cli) {
+    reasonOf(args.reason)
     const answer = await (await adminClient(cli)).post('/keys/compromise', { kid: args.kid, reason: args.reason })
     if (args.json) cli.out(json(answer))
     else

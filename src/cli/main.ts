@@ -1,5 +1,8 @@
 /** The command line: finds the verb, runs it, and turns every end into one line and an exit code. */
+import { readFile } from 'node:fs/promises'
+import { sep } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import pc from 'picocolors'
 import { KeyMaterialError } from '../keys/key-file.ts'
 import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
@@ -69,6 +72,8 @@ const VERBS: { readonly [name: string]: Entry } = {
   },
 }
 
+const COMMANDS = new RegExp(`(?<!npx )\\berrand (?=(${Object.keys(VERBS).join('|')})\\b)`, 'g')
+
 const ENVIRONMENT = [
   'Environment',
   '  ERRAND_URL     the service (default: the issuer in config/errand.yaml, else http://127.0.0.1:4460)',
@@ -76,6 +81,7 @@ const ENVIRONMENT = [
   '  ERRAND_KEYS    keys folder (default keys); administration uses admin.jwk in it',
   '  ERRAND_DATA    data folder (default data)',
   '',
+  'errand --version says which one this is.',
   'Exit codes: 0 done, 1 refused, 2 wrong usage or local files, 3 service not reached.',
 ]
 
@@ -84,12 +90,17 @@ const wantsHelp = (word: string | undefined): boolean => word === '--help' || wo
 
 /** Runs one command; everything it touches comes in `cli`. */
 export async function run(argv: readonly string[], cli: Cli): Promise<Exit> {
+  // Everything for people names the command as it is called here.
+  const spoken: Cli = { ...cli, err: (line) => cli.err(asCalled(line, cli.command)) }
   try {
-    return await dispatch(argv, cli)
+    return await dispatch(argv, spoken)
   } catch (error) {
-    return fail(error, cli)
+    return fail(error, spoken)
   }
 }
+
+const asCalled = (line: string, command: string): string =>
+  command === 'errand' ? line : line.replace(COMMANDS, `${command} `)
 
 async function dispatch(argv: readonly string[], cli: Cli): Promise<Exit> {
   const [name, ...rest] = argv
@@ -101,6 +112,10 @@ async function dispatch(argv: readonly string[], cli: Cli): Promise<Exit> {
     const about = 'Errand: short-lived, least-privilege, attested tokens for AI agents, revocable at once.'
     for (const line of groupHelp(cli, [], about, entries, ENVIRONMENT)) cli.out(line)
     return name === undefined ? EXIT.usage : EXIT.ok
+  }
+  if (name === '--version' || name === '-v' || name === 'version') {
+    cli.out(await version())
+    return EXIT.ok
   }
   const entry = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
   if (!entry) throw unknown('command', name, Object.keys(VERBS))
@@ -115,6 +130,12 @@ async function dispatch(argv: readonly string[], cli: Cli): Promise<Exit> {
   const verb = Object.hasOwn(entry.verbs, sub) ? entry.verbs[sub] : undefined
   if (!verb) throw unknown(`${name} command`, sub, Object.keys(entry.verbs))
   return runVerb([name, sub], verb[1], args, cli)
+}
+
+async function version(): Promise<string> {
+  // One folder up from src/cli/ as from dist/cli/.
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { readonly version: string }).version
 }
 
 async function runVerb(
@@ -193,8 +214,15 @@ export async function main(argv: readonly string[]): Promise<Exit> {
     wait: (milliseconds) => pause(milliseconds, undefined, { signal: stop.signal }).catch(() => undefined),
     signal: stop.signal,
     colors: pc.createColors(!plain && process.stdout.isTTY === true && process.stderr.isTTY === true),
+    command: inClone(process.cwd()) ? 'npx errand' : 'errand',
     nodeVersion: process.versions.node,
   })
+}
+
+/** Run from its source, inside the folder where npx finds it. */
+function inClone(folder: string): boolean {
+  const root = fileURLToPath(new URL('../../', import.meta.url))
+  return import.meta.url.endsWith('.ts') && `${folder}${sep}`.startsWith(root)
 }
 
 const MAX_STDIN = 65_536

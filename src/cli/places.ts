@@ -74,15 +74,28 @@ export async function adminClient(cli: Cli): Promise<Client> {
   return createClient(cli, await serviceOf(cli), { clientId: 'admin', key })
 }
 
-/** The development user issuer of the local configuration, where there is one. */
-export async function developmentIssuer(configDir: string): Promise<UserIssuerFile | undefined> {
+/** Every issuer that the local configuration trusts; the file of each, where it can be read. */
+async function* issuersIn(configDir: string) {
   const folder = join(configDir, 'issuers')
   const names = await readdir(folder).catch(() => [])
   for (const name of names.filter((each) => /\.ya?ml$/.test(each)).sort()) {
     const text = await readable(join(folder, name))
     const yaml = text === undefined ? undefined : readYaml(name, text)
     const file = yaml?.ok ? shape('issuer', yaml.value) : undefined
-    if (file?.ok && file.value.kind === 'user' && file.value.development) return file.value
+    if (file?.ok) yield file.value
   }
+}
+
+/** The development user issuer of the local configuration, where there is one. */
+export async function developmentIssuer(configDir: string): Promise<UserIssuerFile | undefined> {
+  for await (const issuer of issuersIn(configDir)) if (issuer.kind === 'user' && issuer.development) return issuer
   return undefined
+}
+
+/** Names of the issuers of users; none where the local configuration is another service's, or cannot be read. */
+export async function issuerNames(configDir: string, issuer: string): Promise<readonly string[]> {
+  if ((await configuredIssuer(configDir)) !== issuer) return []
+  const names: string[] = []
+  for await (const each of issuersIn(configDir)) if (each.kind === 'user') names.push(each.name)
+  return names
 }

@@ -2,9 +2,10 @@
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import type { Client } from './client.ts'
+import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
-import { object, objects, text, texts } from './rows.ts'
+import { matchText, objects, text, texts } from './rows.ts'
 import { JSON_FLAG, nearest, verb } from './verb.ts'
 
 const dimension = (valueHint: string, description: string) => ({ type: 'string', valueHint, description }) as const
@@ -30,7 +31,8 @@ export const revoke = verb({
       description:
         'cut: may ask again; ban: nothing new until readmitted (the default is the service’s, by what matches)',
     },
-    reason: { type: 'string', valueHint: 'text', description: 'why, for the log', required: true },
+    reason: REASON,
+    anyway: { type: 'boolean', description: 'also where the service knows no such agent, subject, task or key' },
     'dry-run': { type: 'boolean', description: 'say what it would be, change nothing' },
     ...JSON_FLAG,
   },
@@ -57,7 +59,10 @@ export const revoke = verb({
     const some = Object.keys(match).length > 0 || args.tool !== undefined
     if (!some && !args.all) throw usage('say what to revoke: --agent, --task, --sub, --tool, --jti, …, or --all')
     if (some && args.all) throw usage('--all stands alone: everything is revoked, or what matches')
+    reasonOf(args.reason)
+    checkShape(args)
     const client = await adminClient(cli)
+    if (!args.anyway) await checkKnown(cli, client, args)
     if (args.tool !== undefined) match.aud = await audienceOf(client, args.tool)
     const answer = await client.post('/revocations', {
       match,
@@ -100,20 +105,16 @@ export async function audienceOf(client: Client, name: string): Promise<string> 
   throw new CliError(EXIT.usage, `no tool ${safe(name)}${near === undefined ? '' : `, did you mean ${near}?`}`)
 }
 
-const matchText = (match: unknown): string => {
-  const pairs = Object.entries(object(match))
-  return pairs.length === 0 ? 'everything' : pairs.map(([name, value]) => `${name}=${safe(value)}`).join(' and ')
-}
-
 export const readmit = verb({
   description: 'Ends a ban: what it matched may ask for tokens again. Old tokens stay dead.',
   args: {
     id: { type: 'positional', description: 'rev_…', required: true },
-    reason: { type: 'string', valueHint: 'text', description: 'why, for the log', required: true },
+    reason: REASON,
     ...JSON_FLAG,
   },
   examples: ['errand readmit rev_9sQy3oQk2hYzR1bN5dWgTA --reason "new key registered"'],
   async run(args, cli) {
+    reasonOf(args.reason)
     const client = await adminClient(cli)
     const answer = await client.post(`/revocations/${encodeURIComponent(args.id)}/readmit`, { reason: args.reason })
     if (args.json) cli.out(json(answer))

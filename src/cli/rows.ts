@@ -1,5 +1,6 @@
 /** Members of answers, read without trusting their shape. */
 import type { Json } from './client.ts'
+import { safe } from './print.ts'
 
 export const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -18,3 +19,9 @@ export const operationsOf = (details: unknown): readonly string[] =>
       (operation) => `${text(detail['tool']) ?? ''}:${operation}${detail['constraints'] === undefined ? '' : '*'}`,
     ),
   )
+
+/** A revocation's match: `client_id=research and aud=…`. */
+export const matchText = (match: unknown): string => {
+  const pairs = Object.entries(object(match))
+  return pairs.length === 0 ? 'everything' : pairs.map(([name, value]) => `${name}=${safe(value)}`).join(' and ')
+}

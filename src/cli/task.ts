@@ -1,6 +1,7 @@
 /** `errand task`: the task tree, looked at and ended. */
 import { type Cli, EXIT } from './cli.ts'
-import type { Json } from './client.ts'
+import type { Client, Json } from './client.ts'
+import { find, taskId } from './known.ts'
 import { adminClient } from './places.ts'
 import { type Branch, json, safe, table, time, tree, until } from './print.ts'
 import { number, object, objects, operationsOf, text } from './rows.ts'
@@ -57,7 +58,7 @@ export const show = verb({
   args: { task: TASK, ...JSON_FLAG },
   examples: ['errand task show task_7Jx0vT3mQk2hYzR1bN5dWg'],
   async run(args, cli) {
-    const task = await (await adminClient(cli)).get(`/tasks/${encodeURIComponent(args.task)}`)
+    const task = await taskOf(await adminClient(cli), args.task)
     if (args.json) cli.out(json(task))
     else for (const line of tree(branchOf(cli, task))) cli.out(line)
     return EXIT.ok
@@ -109,13 +110,22 @@ function branchOf(cli: Cli, task: Json): Branch {
   return { lines, branches: [...tokens, ...refusals, ...children] }
 }
 
+const taskOf = (client: Client, id: string): Promise<Json> =>
+  find(client, `/tasks/${taskId(id)}`, () => `there is no task ${safe(id)}; errand task list shows them`)
+
+const because = (task: Json): string => (task['ended_reason'] === undefined ? '' : ` (${safe(task['ended_reason'])})`)
+
 const ending = (what: 'complete' | 'cancel', description: string) =>
   verb({
     description,
     args: { task: TASK, ...JSON_FLAG },
     examples: [`errand task ${what} task_7Jx0vT3mQk2hYzR1bN5dWg`],
     async run(args, cli) {
-      const task = await (await adminClient(cli)).post(`/tasks/${encodeURIComponent(args.task)}/${what}`)
+      const client = await adminClient(cli)
+      const before = await taskOf(client, args.task)
+      const over = !['active', 'suspended'].includes(text(before['state']) ?? '')
+      const task = over ? before : await client.post(`/tasks/${args.task}/${what}`)
+      if (over) cli.err(`nothing was changed: the task was over${because(before)}`)
       if (args.json) cli.out(json(task))
       else cli.out(`${safe(task['id'])} ${text(task['state']) ?? ''}`)
       return EXIT.ok

@@ -1,5 +1,6 @@
 /** `errand token get`: one exchange, as an agent would make it. */
 import { randomUUID } from 'node:crypto'
+import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parseJws } from '@errand/verifier/jws.ts'
 import { signEs256 } from '@errand/verifier/signature.ts'
@@ -72,6 +73,7 @@ export const get = verb({
       throw usage('--user and --subject-token-file say the same thing twice')
     if (args.agent !== undefined && !NAME.test(args.agent)) throw usage('--agent must be a client_id')
     const { keysDir, configDir } = placesOf(cli)
+    if (args['agent-key-file'] === undefined) await checkKeyOf(keysDir, args.agent)
     const key = await keyAt(
       args['agent-key-file'] ?? join(keysDir, 'agents', `${args.agent}.jwk`),
       'Development mode makes keys for the sample agents on its first start. Name your agent’s own key with --agent-key-file.',
@@ -114,6 +116,18 @@ export const get = verb({
     return EXIT.ok
   },
 })
+
+/** Keys of agents on this machine, against slips of the fingers. */
+async function checkKeyOf(keysDir: string, agent: string): Promise<void> {
+  const files = await readdir(join(keysDir, 'agents')).catch(() => [])
+  const there = files.flatMap((file) => /^(.+)(?<!\.pub)\.jwk$/.exec(file)?.[1] ?? [])
+  const near = there.includes(agent) ? undefined : nearest(agent, there)
+  if (near !== undefined)
+    throw usage(
+      `there is no key of an agent ${safe(agent)}, did you mean ${safe(near)}?`,
+      `There are: ${there.map(safe).join(' ')}`,
+    )
+}
 
 /** An OpenID id token by the development issuer, for a user that the configuration lists. */
 async function developmentIdToken(

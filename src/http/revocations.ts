@@ -137,6 +137,14 @@ const showRoute: Route = {
 
 const readmitSchema = z.strictObject({ reason: z.string().min(3).max(500) })
 
+/** Why a ban cannot be ended. */
+function whyNot(entry: Revocation | undefined): string {
+  if (!entry) return 'there is no such revocation'
+  if (entry.absolute) return 'it is of a compromised key: what that key signed stays dead, and cannot be readmitted'
+  if (entry.readmitted) return 'it was readmitted already'
+  return entry.mode === 'cut' ? 'it is a cut and no ban: nothing is kept out by it' : 'the ban is over'
+}
+
 const readmitRoute: Route = {
   method: 'POST',
   path: '/revocations/:id/readmit',
@@ -154,8 +162,9 @@ const readmitRoute: Route = {
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
     const id = c.req.param('id')
     const done = isId('rev', id) && (await deps.revoke.readmit(id, adminOf(call), body.value.reason, wire.correlation))
-    const entry = done ? await deps.revocations.get(id) : undefined
-    if (!entry) return refused(call, refuse('not_found', 'request', { proven: true }).refusal)
+    const entry = isId('rev', id) ? await deps.revocations.get(id) : undefined
+    if (!done || !entry)
+      return refused(call, refuse('not_found', 'request', { proven: true, detail: whyNot(entry) }).refusal)
     return Response.json(revocationView(entry))
   },
 }

@@ -73,6 +73,7 @@ export interface Revoke {
   endTask(id: string, state: EndState, reason: string, by: string, correlation?: string): Promise<readonly string[]>
   /** A token by its claims (RFC 7009), with everything that was made from it: see `lineOf`. */
   token(claims: AccessTokenClaims | HandOverClaims, by: string, correlation?: string): Promise<Revocation>
+  /** Ends a ban. False where none is in force by that id, or it is of a compromised key. */
   readmit(id: string, by: string, reason: string, correlation?: string): Promise<boolean>
   /** Active tasks that a ban on `match` would end, 500 at most; undefined where it is not about whole tasks. */
   matching(match: HopFacts): Promise<readonly string[] | undefined>
@@ -186,7 +187,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     },
     async readmit(id, by, reason, correlation) {
       const now = deps.now()
-      if (!(await deps.log.bans(now)).some((ban) => ban.id === id)) return false
+      // What a compromised key signed is dead whatever happens: no word of anybody's brings the key back.
+      if (!(await deps.log.bans(now)).some((ban) => ban.id === id && !ban.absolute)) return false
       // It widens what may be issued: no record, no re-admission.
       await deps.audit.append({
         type: 'revocation.readmitted',

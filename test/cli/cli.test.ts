@@ -1,4 +1,4 @@
-import { chmod, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { jwkThumbprint } from '@errand/verifier/signature.ts'
@@ -213,6 +213,7 @@ tasks ended  2
       bans: [{ id: 'rev_1', epoch: '0.3', match: { sub: 'dev|bob' }, at: NOW, by: 'admin', reason: 'left' }],
     })
     service.answers.set('POST /keys/rotate', { purpose: 'token', kid: 'k2', state: 'prepared', activates_at: NOW + 60 })
+    service.answers.set(`GET /tasks/${TASK}`, { id: TASK, state: 'active' })
     service.answers.set(`POST /tasks/${TASK}/cancel`, { id: TASK, state: 'cancelled' })
     const preview = await service.cli('revoke', '--agent', 'research', '--reason', 'why', '--dry-run')
     expect(preview.out).toContain(`active tasks it would end  ${TASK}`)
@@ -223,6 +224,103 @@ tasks ended  2
       'token: k2 is published, and signs from 2027-01-15 08:01:00Z\n',
     )
     expect((await service.cli('task', 'cancel', TASK)).out).toBe(`${TASK} cancelled\n`)
+  })
+
+  describe('aimed at a name that is not there', () => {
+    const asked = () => service.received.filter(({ method }) => method === 'POST')
+    beforeEach(() => {
+      service.answers.set('POST /revocations', { id: 'rev_x', epoch: '0.9', match: {}, mode: 'ban' })
+      service.answers.set('GET /agents', { agents: [{ client_id: 'research', spiffe_id: 'spiffe://a/research' }] })
+      service.answers.set('GET /keys', { keys: [{ kid: 'key-one' }] })
+      service.answers.set(`GET /tasks/${TASK}`, { id: TASK })
+    })
+
+    it.each([
+      [['--agent', 'reserch'], 'there is no agent reserch, did you mean research?; nothing was changed'],
+      [['--agent', 'spiffe://a/reserch'], 'did you mean spiffe://a/research?'],
+      [['--sub', 'dve|alice'], 'there is no issuer dve, did you mean dev?'],
+      [['--kid', 'key-onr'], 'there is no key key-onr, did you mean key-one?'],
+      [['--task', CHILD], `there is no task ${CHILD}; nothing was changed`],
+      [['--root', CHILD], `there is no task ${CHILD}`],
+    ])('revoke %s is refused, unless it is meant all the same', async (flags, message) => {
+      const { exit, out, err } = await service.cli('revoke', ...flags, '--reason', 'why')
+      expect({ exit, out }).toEqual({ exit: 2, out: '' })
+      expect(err).toContain(message)
+      expect(err).toContain('--anyway')
+      expect(asked()).toEqual([])
+      expect((await service.cli('revoke', ...flags, '--reason', 'why', '--anyway')).exit).toBe(0)
+      expect(asked()).toHaveLength(1)
+    })
+
+    it.each([
+      [['--sub', 'alice'], '--sub is <issuer>|<user>, as in "dev|alice"'],
+      [['--task', 'task_nope'], '--task is no task id'],
+      [['--root', 'nope'], '--root is no task id'],
+      [['--jti', 'nope'], '--jti is no jti'],
+      [['--all', '--reason', 'x'], '--reason says why, in 3 to 500 characters'],
+    ])('revoke %s can be nothing at all, and is refused without asking', async (flags, message) => {
+      const reason = flags.includes('--reason') ? [] : ['--reason', 'why']
+      const { exit, err } = await service.cli('revoke', ...flags, ...reason, '--anyway')
+      expect(exit).toBe(2)
+      expect(err).toContain(message)
+      expect(service.received).toEqual([])
+    })
+
+    it('what is there is revoked, also where the service cannot list what there is', async () => {
+      for (const flags of [
+        ['--agent', 'research'],
+        ['--agent', 'spiffe://a/research'],
+        ['--sub', 'dev|alice'],
+        ['--sub', 'spiffe://a/research'],
+        ['--task', TASK],
+      ])
+        expect(await service.cli('revoke', ...flags, '--reason', 'why')).toMatchObject({ exit: 0 })
+      for (const path of ['/agents', `/tasks/${TASK}`])
+        service.answers.set(`GET ${path}`, { error: 'temporarily_unavailable', reason: 'overloaded' })
+      expect((await service.cli('revoke', '--agent', 'reserch', '--reason', 'why')).exit).toBe(0)
+      expect((await service.cli('revoke', '--task', TASK, '--reason', 'why')).exit).toBe(0)
+    })
+
+    it('says of looked-up names which one was meant', async () => {
+      const shown = await service.cli('agent', 'show', 'reserch')
+      expect(shown).toMatchObject({ exit: 1, out: '' })
+      expect(shown.err).toContain('there is no agent reserch, did you mean research?')
+      expect((await service.cli('task', 'show', CHILD)).err).toContain(`there is no task ${CHILD}`)
+      expect(await service.cli('task', 'show', 'x')).toMatchObject({ exit: 2 })
+      const get = await service.cli('token', 'get', '--agent', 'reserch', '--tool', 'tickets')
+      expect(get.exit).toBe(2)
+      expect(get.err).toContain('did you mean research?')
+    })
+  })
+
+  it('ends no task twice, and says why it was over', async () => {
+    service.answers.set(`GET /tasks/${TASK}`, { id: TASK, state: 'completed', ended_reason: 'completed by research' })
+    const { exit, out, err } = await service.cli('task', 'cancel', TASK)
+    expect({ exit, out }).toEqual({ exit: 0, out: `${TASK} completed\n` })
+    expect(err).toBe('nothing was changed: the task was over (completed by research)\n')
+    expect(service.received.map(({ method }) => method)).toEqual(['GET'])
+  })
+
+  it('says in one line what was done to a key, a revocation, and by an administrator', async () => {
+    const record = (i: number, type: string, details: object) => ({ i, t: NOW * 1000, by: 'admin', type, details })
+    service.answers.set('GET /audit/records', {
+      records: [
+        record(3, 'admin.acted', { action: 'keys.rotate', purpose: 'token', immediately: true }),
+        { ...record(2, 'revocation.readmitted', { reason: 'cleared' }), cause: 'rev_1' },
+        {
+          ...record(1, 'revocation.added', { match: { client_id: 'a' }, mode: 'ban', reason: 'leak' }),
+          cause: 'rev_1',
+        },
+        record(0, 'key.moved', { kid: 'k1', purpose: 'feed', from: 'prepared', to: 'active', cause: 'schedule' }),
+      ],
+    })
+    const lines = (await service.cli('audit', 'tail')).out.split('\n').map((line) => line.slice(29))
+    expect(lines.slice(0, 4)).toEqual([
+      'key.moved  admin  feed key k1  prepared → active  schedule',
+      'revocation.added  admin  ban  client_id=a  rev_1  leak',
+      'revocation.readmitted  admin  rev_1  cleared',
+      'admin.acted  admin  keys.rotate  purpose=token  immediately=true',
+    ])
   })
 
   it('follows the audit log from where it was', async () => {
@@ -658,6 +756,18 @@ describe('files on this machine', () => {
     const { exit, err } = await service.cli('audit', 'verify')
     expect(exit).toBe(2)
     expect(err).toContain('/data/audit cannot be read (ENOENT)')
+    const data = service.world.env['ERRAND_DATA']!
+    await mkdir(join(data, 'audit'), { recursive: true })
+    // The data folder is as good a name as the log's own.
+    expect((await service.cli('audit', 'verify', data)).err).not.toContain('ENOENT')
+    await writeFile(join(data, 'audit', 'log-id'), '0a1b2c3d\n')
+    await mkdir(join(data, 'audit', '0a1b2c3d'))
+    const [whole, around] = [
+      await service.cli('audit', 'verify', join(data, 'audit')),
+      await service.cli('audit', 'verify', data),
+    ]
+    expect(around).toEqual(whole)
+    expect(around.out).toContain('0a1b2c3d')
   })
 
   it('U6 warns of a Node release past its end of life, and of no other', () => {
@@ -706,6 +816,21 @@ describe('help', () => {
         for (const [, flag] of line.split('|')[0]!.matchAll(/ --([a-z-]+)/g))
           expect(out, line).toMatch(new RegExp(`^ {2}(-., )?--${flag}`, 'm'))
     })
+
+  it('says which version it is', async () => {
+    const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string }
+    for (const word of ['--version', '-v', 'version'])
+      expect(await service.cli(word)).toEqual({ exit: 0, out: `${version}\n`, err: '' })
+  })
+
+  it('names the command in hints as it is called inside a clone', async () => {
+    service.world.command = 'npx errand'
+    service.answers.set('POST /revocations', { id: 'rev_x', epoch: '0.9', match: {}, mode: 'ban' })
+    expect((await service.cli('revoke', '--all', '--reason', 'why')).err).toBe(
+      'until: npx errand readmit rev_x --reason …\n',
+    )
+    expect((await service.cli('task', 'show')).err).toContain('npx errand task show --help')
+  })
 
   it('lists every verb', async () => {
     const { exit, out } = await service.cli('--help')

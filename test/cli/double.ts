@@ -49,6 +49,7 @@ export interface Double {
     reachable: boolean
     colors: boolean
     now: number
+    command: string
     wait: Cli['wait']
   }
   close(): Promise<void>
@@ -133,6 +134,7 @@ export async function serviceDouble(): Promise<Double> {
     reachable: true,
     colors: false,
     now: NOW,
+    command: 'errand',
     wait: async () => {},
   }
   const stop = new AbortController()
@@ -159,6 +161,7 @@ export async function serviceDouble(): Promise<Double> {
         wait: world.wait,
         signal: stop.signal,
         colors: pc.createColors(world.colors),
+        command: world.command,
         nodeVersion: '24.11.0',
       })
       return { exit, out: out.join(''), err: err.join('') }
