@@ -52,9 +52,9 @@ const beyond = ({ tool, operation }: OperationVerdict, agent: AgentRegistration)
   leastChange: nextStep(`${tool}:${operation}`, agent),
 })
 
-/** The same sentence whether there is such an operation or not; a suggestion comes out of the agent's own ceiling. */
+/** The same sentence, and true, whether there is such an operation or not; a suggestion comes out of the agent's own ceiling. */
 export function nextStep(scope: string, { ceiling, file }: AgentRegistration): string {
   const own = ceiling.map((grant) => `${grant.tool}:${grant.operation}`)
   const { suggestion } = didYouMean(scope, own)
-  return `add \`${scope}\` to the ceiling in ${file}${suggestion === undefined ? '' : `; or ${suggestion}`}`
+  return `\`${scope}\` is not in the ceiling in ${file}; if the tool has this operation, add it there${suggestion === undefined ? '' : `; or ${suggestion}`}`
 }

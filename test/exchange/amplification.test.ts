@@ -741,6 +741,13 @@ describe('an exchange that asks for more', () => {
       const [one, other] = [await ask(forbidden), await ask(unknown)]
       expect(told(one, forbidden), what).toBe(told(other, unknown))
     }
+    // What to do next is true of both: an operation that does not exist in a ceiling would not load.
+    for (const word of ['close_ticket', 'eject_ticket'])
+      expect((await research.exchange({ form: { ...form, scope: `tickets:${word}` } })).body['next']).toMatch(
+        new RegExp(
+          `^\`tickets:${word}\` is not in the ceiling in \\S+research\\.yaml; if the tool has this operation, add it there`,
+        ),
+      )
 
     const theirs = await chain[0]!.exchange({
       form: { ...form, request_details: house.details({ deadline_seconds: 5 }) },
