@@ -5,6 +5,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import { COMPANY_KEYS, errandEnvironment, writeCompanyConfig } from './company-config.ts'
 import { createNarrator, StoryBroken } from './narrator.ts'
 import { createProcesses, freePorts, ProcessFailed, type Running, tailOf } from './processes.ts'
@@ -12,9 +13,32 @@ import { type DemoSettings, fileIn, urlsOf } from './settings.ts'
 import { tellStory } from './story.ts'
 import { makeTrustDomain } from './trust-domain.ts'
 
-const keep = process.argv.includes('--keep')
+const USAGE = `Usage: npm run demo [-- --keep] [-- --patient]
+
+Tells, with real processes on 127.0.0.1, one task from a user's sign-in to its end. Exits with 0 only if each step
+was seen to happen.
+
+  --keep     leave everything running afterwards, until Ctrl-C, and say how to look around
+  --patient  on a machine that is busy: ask whether tokens die, not how soon
+  --help     this text`
+
+function optionsOf(args: readonly string[]) {
+  try {
+    const flag = { type: 'boolean' } as const
+    return parseArgs({ args: [...args], options: { keep: flag, patient: flag, help: { ...flag, short: 'h' } } }).values
+  } catch (error) {
+    console.error(`${(error as Error).message.split('.', 1)[0]}\n\n${USAGE}`)
+    process.exit(2)
+  }
+}
+const options = optionsOf(process.argv.slice(2))
+if (options.help) {
+  console.log(USAGE)
+  process.exit(0)
+}
+const keep = options.keep === true
 // The promise is "in under a second". A test suite that keeps every core busy asks only whether, not how soon.
-const deadWithinMs = process.argv.includes('--patient') ? 5000 : 1000
+const deadWithinMs = options.patient ? 5000 : 1000
 const startedAt = Date.now()
 const tell = createNarrator(process.stdout, process.env)
 const processes = createProcesses()
@@ -105,6 +129,32 @@ function tellFailure(error: unknown): void {
   }
 }
 
+/** Each of these works as it is printed, from the project's folder; test/demo runs them. */
+function tellWhatToTry(settings: DemoSettings): void {
+  const urls = urlsOf(settings)
+  const env = Object.entries(errandEnvironment(settings))
+    .map(([name, value]) => `${name}=${quoted(value)}`)
+    .join(' ')
+  tell.line()
+  tell.line('Look around:')
+  for (const command of ['audit tail', 'task list', 'agent list', '--help']) tell.say(`${env} npx errand ${command}`)
+  tell.say(`curl ${urls.errand}/.well-known/oauth-authorization-server`)
+  tell.say(`tail -f ${quoted(fileIn(settings, 'errand.log'))}`)
+  tell.line(
+    'Get a token as the triage agent, which works for itself (users sign in at the identity provider, so --user',
+  )
+  tell.line('names nobody here):')
+  tell.say(`${env} npx errand token get --agent triage --tool tickets`)
+  const json = "-H 'content-type: application/json'"
+  tell.line('Give the research agent another task (it has Alice’s token, for ten minutes from her sign-in):')
+  tell.say(`curl ${json} -d '{"purpose":"Look again"}' ${urls.research}/open`)
+  tell.say(`curl ${json} -d '{"tool":"tickets","url":"${urls.tickets}/tickets/4711"}' ${urls.research}/call`)
+}
+
+/** For a shell: a temporary folder may have blanks in its name. */
+const quoted = (value: string): string =>
+  /^[\w./:@-]+$/.test(value) ? value : `'${value.replaceAll("'", String.raw`'\''`)}'`
+
 async function main(): Promise<number> {
   tell.line(tell.bold('Errand: one task, from sign-in to its end'))
   tell.line(
@@ -114,34 +164,16 @@ async function main(): Promise<number> {
   )
   const settings = await start()
   const urls = urlsOf(settings)
-  tell.line(tell.dim(`All seven listen after ${((Date.now() - startedAt) / 1000).toFixed(1)} s. Their logs: ${folder}`))
+  tell.line(tell.dim(`All six listen after ${((Date.now() - startedAt) / 1000).toFixed(1)} s. Their logs: ${folder}`))
   await tellStory({ settings, tell, deadWithinMs })
   tell.line()
   tell.line(tell.bold(`Every step happened, in ${((Date.now() - startedAt) / 1000).toFixed(1)} s.`))
   if (!keep) return 0
 
-  const env = Object.entries(errandEnvironment(settings))
-    .map(([name, value]) => `${name}=${value}`)
-    .join(' ')
   tell.line()
   tell.line('Left running, until Ctrl-C:')
   for (const [name, url] of Object.entries(urls)) tell.detail(name, url)
-  tell.line()
-  tell.line('Look around:')
-  for (const command of [
-    'npx errand audit tail',
-    'npx errand task list',
-    'npx errand agent list',
-    'npx errand --help',
-  ]) {
-    tell.say(`${env} ${command}`)
-  }
-  tell.say(`curl ${urls.errand}/.well-known/oauth-authorization-server`)
-  tell.say(`tail -f ${fileIn(settings, 'errand.log')}`)
-  const json = "-H 'content-type: application/json'"
-  tell.line('Give the research agent another task (it still has Alice’s token until that runs out):')
-  tell.say(`curl ${json} -d '{"purpose":"Look again"}' ${urls.research}/open`)
-  tell.say(`curl ${json} -d '{"tool":"tickets","url":"${urls.tickets}/tickets/4711"}' ${urls.research}/call`)
+  tellWhatToTry(settings)
   await interruption
   return 0
 }

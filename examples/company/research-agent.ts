@@ -27,13 +27,18 @@ const current = () => {
   if (!tasks) throw new Error('POST /open first')
   return tasks
 }
+/** Of the user it worked for last: kept in memory, until it runs out. */
+let userToken: string | undefined
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
 const asked = (scope: unknown) => (typeof scope === 'string' ? { scope } : {})
 
 serveAgent(settings.ports.research, {
-  async open({ user_token: userToken, purpose }) {
+  /** Without a `user_token` it goes on working for the user whose token it has. */
+  async open({ user_token: given, purpose }) {
+    if (given !== undefined) userToken = text(given)
+    if (userToken === undefined) throw new Error('the first POST /open brings a user_token')
     const details = {
-      subjectToken: text(userToken),
+      subjectToken: userToken,
       purpose: text(purpose) || 'Look around',
       environment: 'production',
       dataClassification: 'internal',

@@ -1,12 +1,14 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 
 const PROJECT = fileURLToPath(new URL('../../', import.meta.url))
 const PATIENCE_MS = 120_000
+const run = promisify(execFile)
 
 /** The demo as its own process group, so that whatever it leaves behind can be seen, and ended. */
 function startDemo(folder: string, args: readonly string[] = []) {
@@ -130,6 +132,43 @@ describe('npm run demo', () => {
       await demo.until('/call')
       const errand = /errand {5,}(http:\S+)/.exec(demo.text())?.[1]
       expect((await fetch(`${errand}/health`)).status).toBe(200)
+
+      const commands = demo
+        .text()
+        .split('Look around:')[1]!
+        .match(/^ {3}(?=\S).*$/gm)!
+      const ran: [string, string][] = []
+      for (const command of commands) {
+        // As printed, but for the one that would stay.
+        const { stdout } = await run('sh', ['-c', command.replace('tail -f', 'tail')], {
+          cwd: PROJECT,
+          timeout: 60_000,
+        })
+        expect(stdout, command).not.toMatch(/"(refused|error)":/)
+        ran.push([
+          command
+            .trim()
+            .replace(/^(ERRAND_\w+=\S+ )+/, '')
+            .replace(/^curl .*\//, 'curl /'),
+          stdout,
+        ])
+      }
+      const told = new Map(ran)
+      expect([...told.keys()].map((name) => name.replace(/^tail .*\//, 'tail '))).toEqual([
+        'npx errand audit tail',
+        'npx errand task list',
+        'npx errand agent list',
+        'npx errand --help',
+        'curl /oauth-authorization-server',
+        'tail errand.log',
+        'npx errand token get --agent triage --tool tickets',
+        'curl /open',
+        'curl /call',
+      ])
+      expect(told.get('npx errand task list')).toContain('completed')
+      expect(told.get('npx errand token get --agent triage --tool tickets')).toMatch(/^eyJ[\w-]+\.[\w-]+\.[\w-]+\n$/)
+      expect(JSON.parse(told.get('curl /open')!)).toMatchObject({ task_id: expect.stringMatching(/^task_/) })
+      expect(JSON.parse(told.get('curl /call')!)).toMatchObject({ status: 200, body: { ticket_id: '4711' } })
       process.kill(demo.child.pid!, 'SIGINT')
       expect(await demo.ended, demo.text()).toBe(0)
       await demo.isGone()
@@ -137,6 +176,20 @@ describe('npm run demo', () => {
     },
     PATIENCE_MS,
   )
+
+  it('answers --help, and what it does not know, with how it is used', async () => {
+    const before = leftIn(folder)
+    demo = startDemo(folder, ['--help'])
+    expect(await demo.ended).toBe(0)
+    expect(demo.text()).toMatch(/^Usage: npm run demo/)
+    for (const wrong of ['--kep', '--keep=1', 'keep']) {
+      demo = startDemo(folder, [wrong])
+      expect(await demo.ended, wrong).toBe(2)
+      expect(demo.text()).toContain(wrong.slice(0, 5))
+      expect(demo.text()).toContain('Usage: npm run demo')
+    }
+    expect(leftIn(folder)).toEqual(before)
+  })
 
   it(
     'cleans up where it is interrupted in the middle',
@@ -155,7 +208,7 @@ describe('npm run demo', () => {
     'ends with 1 where a step does not happen, and says what it expected',
     async () => {
       demo = startDemo(folder)
-      await demo.until('All seven listen')
+      await demo.until('All six listen')
       process.kill(processOf(demo.child.pid!, 'tickets-api.ts'), 'SIGKILL')
       expect(await demo.ended).toBe(1)
       expect(demo.text()).toMatch(/expected: /)
