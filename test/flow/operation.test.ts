@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { createServer, connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -224,6 +224,7 @@ describe('errand serve as a process', () => {
     expect(code).not.toBe(0)
     expect(err).toContain(`port ${at.port}`)
     expect(err).toMatch(/listen\.port/)
+    expect(err).not.toContain('audit log')
   })
 
   it('G6 a configuration with a mistake is refused at start with file, line and suggestion', async () => {
@@ -254,6 +255,58 @@ describe('errand serve as a process', () => {
     expect(refused.code).not.toBe(0)
     expect(refused.err).not.toContain('internal error')
     expect(refused.err).toMatch(/must be folders/)
+  })
+
+  it('a data folder made of halves is refused, and says what to restore', async () => {
+    const at = await place()
+    const data = join(at.folder, 'data')
+    const keys = join(at.folder, 'keys')
+    const first = await serve(at)
+    // Copied while it runs: what was written lately is in the write-ahead log.
+    await cp(join(data, 'errand.db'), join(at.folder, 'copy.db'))
+    first.signal('SIGTERM')
+    await first.ended
+    const refuses = async (...words: readonly string[]) => {
+      const { code, err } = await fails(at)
+      expect(code).toBe(1)
+      for (const word of words) expect(err).toContain(word)
+      expect(err).not.toContain('internal error')
+    }
+
+    await rename(join(data, 'errand.db'), join(at.folder, 'good.db'))
+    await rename(join(at.folder, 'copy.db'), join(data, 'errand.db'))
+    await refuses('data_damaged', 'errand.db-wal', 'one backup')
+    for (const name of ['errand.db', 'errand.db-wal', 'errand.db-shm']) await rm(join(data, name), { force: true })
+    await rename(join(at.folder, 'good.db'), join(data, 'errand.db'))
+
+    await rename(join(data, 'audit'), join(at.folder, 'audit'))
+    await refuses('data_damaged', 'audit is missing or empty')
+    await rename(join(at.folder, 'audit'), join(data, 'audit'))
+
+    const [segment] = (await readdir(join(data, 'audit'), { recursive: true })).filter((name) => name.endsWith('.seg'))
+    const path = join(data, 'audit', segment!)
+    const good = await readFile(path)
+    await writeFile(path, Buffer.from(good).fill(0x20, 200, 220))
+    await refuses('data_damaged', 'at index 0', '0000000000000000.seg', 'errand audit verify')
+    await writeFile(path, good)
+
+    await rename(join(keys, 'root.key'), join(at.folder, 'root.key'))
+    await refuses('key_file_missing', 'root.key does not exist', 'restore it')
+    await rename(join(at.folder, 'root.key'), join(keys, 'root.key'))
+    await serve(at)
+  })
+
+  it('a start in the wrong folder says so, and leaves nothing behind', async () => {
+    const at = await place()
+    const config = join(at.folder, 'config')
+    await rename(config, join(at.folder, 'elsewhere'))
+    const { code, err } = await fails(at)
+    expect(code).not.toBe(0)
+    expect(err).toMatch(/the folder .*config does not exist/)
+    expect(await readdir(at.folder)).toEqual(['elsewhere'])
+    await mkdir(config)
+    expect((await fails(at)).err).toMatch(/config\/errand\.yaml does not exist/)
+    expect(await readdir(at.folder)).toEqual(['config', 'elsewhere'])
   })
 
   it('O5 a key file that others can read, or that is cut short, is refused at start', async () => {
