@@ -342,6 +342,12 @@ describe('revoking by each dimension', () => {
     const keys = (await own.fetch('GET', '/.well-known/jwks.json')).body['keys'] as unknown as { kid: string }[]
     expect(keys.map((key) => key.kid)).not.toContain(kid)
     expect((await own.admin('POST', '/keys/compromise', { kid: 'unknown', reason: 'a test' })).status).toBe(404)
+    const { bans } = (await own.admin('GET', '/revocations/bans')).body as unknown as {
+      bans: { id: string; match: object }[]
+    }
+    const ban = bans.find(({ match }) => 'kid' in match)!
+    const back = await own.admin('POST', `/revocations/${ban.id}/readmit`, { reason: 'the key was found again' })
+    expect([back.status, back.body['error_description']]).toEqual([404, expect.stringContaining('compromised key')])
     await own.close()
   })
 })
