@@ -219,7 +219,7 @@ async function withToken(
     ...common,
     // At itself a tool does what it was asked to do; what it needs from others for that is bounded by the task.
     parentGrants: [
-      ...fromAuthorizationDetails(claims.authorization_details),
+      ...meetGrants(fromAuthorizationDetails(claims.authorization_details), task.value.authority),
       ...task.value.authority.filter((grant) => directory.tools.byName(grant.tool)?.audience !== claims.aud),
     ],
     task: opened.value,
