@@ -69,6 +69,24 @@ describe('the stream', () => {
     await until(() => service.acks.filter((epoch) => epoch === '0.1').length === 2)
   })
 
+  test('says who it is wherever it asks for the feed, with an assertion for each request', async () => {
+    const shown = new Map<string, string | null>()
+    const assertions: string[] = []
+    service.intercept = (path, asked) => {
+      const authorization = asked.headers.get('authorization')
+      if (path.startsWith('/revocations')) {
+        shown.set(path, authorization && authorization.split(' ')[0]!)
+        assertions.push(authorization ?? '')
+      }
+      return undefined
+    }
+    await verifier().ready()
+    await until(() => service.streaming === 1)
+    for (const path of ['/revocations', '/revocations/now', '/revocations/stream'])
+      expect([path, shown.get(path)]).toEqual([path, 'ClientAssertion'])
+    expect(new Set(assertions).size).toBe(assertions.length)
+  })
+
   test('keeps the state fresh for the strictest bound by its heartbeats alone', async () => {
     const it = verifier()
     await it.ready()

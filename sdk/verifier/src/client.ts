@@ -26,6 +26,8 @@ export interface ServiceClient {
   acknowledge(epoch: string): Promise<void>
   /** The key of the feed's value digests. */
   feedKey(): Promise<Uint8Array>
+  /** Who we are, for one request: the feed keeps places for verifiers that say so. */
+  authorization(): Promise<string>
 }
 
 export interface ServiceClientDeps {
@@ -53,6 +55,8 @@ export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
     return sign(header, { ...claims, exp: iat + ASSERTION_LIFE_SECONDS })
   }
 
+  const authorization = async () => `ClientAssertion ${await assertion()}`
+
   const ask = async (path: string, method: 'GET' | 'POST', type?: string, body?: string, authenticated = true) =>
     fetchText(fetch, endpoint(deps.serviceUrl, path), {
       method,
@@ -60,7 +64,7 @@ export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
       maxBytes: MAX_ANSWER_BYTES,
       headers: {
         accept: 'application/json',
-        ...(authenticated ? { authorization: `ClientAssertion ${await assertion()}` } : {}),
+        ...(authenticated ? { authorization: await authorization() } : {}),
         ...(type ? { 'content-type': type } : {}),
       },
       ...(body === undefined ? {} : { body }),
@@ -69,6 +73,8 @@ export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
     ask(path, 'POST', 'application/json', JSON.stringify(body))
 
   return {
+    authorization,
+
     async introspect(token) {
       const form = new URLSearchParams({
         token,

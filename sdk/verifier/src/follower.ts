@@ -31,7 +31,7 @@ export interface FollowerDeps {
   readonly serviceUrl: string
   readonly fetch: Fetch
   readonly jwks: Jwks
-  readonly client: Pick<ServiceClient, 'feedKey' | 'acknowledge'>
+  readonly client: Pick<ServiceClient, 'feedKey' | 'acknowledge' | 'authorization'>
   /** Unix seconds. */
   readonly now: () => number
   /** Milliseconds. */
@@ -71,7 +71,14 @@ export function createFollower(deps: FollowerDeps): Follower {
 
   const url = (path: string) => endpoint(deps.serviceUrl, path)
   const get = async (path: string, timeoutMs: number, maxBytes: number) =>
-    jsonObject(await fetchText(fetch, url(path), { timeoutMs, maxBytes, signal: closing.signal }))
+    jsonObject(
+      await fetchText(fetch, url(path), {
+        timeoutMs,
+        maxBytes,
+        headers: { authorization: await client.authorization() },
+        signal: closing.signal,
+      }),
+    )
 
   async function stateWithKey(): Promise<FeedState> {
     if (state && !keyDoubted) return state
@@ -189,7 +196,12 @@ export function createFollower(deps: FollowerDeps): Follower {
     }
     try {
       const epoch = to.epoch()
-      const headers = { accept: 'text/event-stream', ...(epoch ? { 'last-event-id': formatEpoch(epoch) } : {}) }
+      const authorization = await client.authorization()
+      const headers = {
+        accept: 'text/event-stream',
+        authorization,
+        ...(epoch ? { 'last-event-id': formatEpoch(epoch) } : {}),
+      }
       const response = await open(fetch, url('/revocations/stream'), { headers, signal: connection.signal })
       if (response.status !== 200 || !response.body) {
         await response.body?.cancel()
