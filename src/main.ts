@@ -20,6 +20,7 @@ import { createApp } from './http/app.ts'
 import { createLimits, rationed } from './http/limits.ts'
 import { createMetrics } from './http/metrics.ts'
 import { type Listener, listen } from './http/server.ts'
+import { createSharedCheck } from './http/shared-check.ts'
 import { openKeyRing } from './keys/key-ring.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
@@ -412,7 +413,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       rotation,
       audit,
       reader: log,
-      storeHealthy: () => stores.healthy(),
+      storeHealthy: createSharedCheck({ check: () => stores.healthy(), monotonic }),
       limits,
       metrics,
       ...(mtlsBase === undefined ? {} : { mtlsBase }),
