@@ -1,6 +1,6 @@
 /** The API description (OpenAPI 3.1), made from the routes that the service serves. */
 import { z } from 'zod'
-import type { Access, Described, Route } from '../src/http/route.ts'
+import type { Described, Route } from '../src/http/route.ts'
 
 type Json = { readonly [name: string]: unknown }
 
@@ -65,8 +65,8 @@ const SECURITY_SCHEMES = {
 } as const
 
 /** Standing evidence and administrators need a proof, a one-use assertion alone does for others. */
-function securityOf(access: Access): readonly Json[] {
-  if (access === 'public') return []
+function securityOf({ access, recognises }: Pick<Route, 'access' | 'recognises'>): readonly Json[] {
+  if (access === 'public') return recognises ? [{}, { clientAssertion: [] }] : []
   if (access === 'form')
     return [{ clientAssertionForm: [] }, { clientAssertionForm: [], dpop: [] }, { mutualTls: [] }, { dpop: [] }]
   const withProof = { clientAssertion: [], dpop: [] }
@@ -131,7 +131,7 @@ export function describeApi(routes: readonly Route[], version: string): Json {
       tags: [tag],
       summary,
       ...(typeof access === 'string' ? {} : { description: `For: ${access.join(', ')}.` }),
-      security: securityOf(access),
+      security: securityOf(route),
       ...(parameters.length === 0 ? {} : { parameters }),
       ...(body === undefined
         ? {}

@@ -116,7 +116,7 @@ export const errandSchema = section({
     strangers_per_second_per_source: limit(1, 1_000_000)
       .default(50)
       .describe(
-        'That prove nobody, of one IPv4 address or IPv6 /64; beyond it 429. Two seconds’ worth may come in a burst.',
+        'That prove nobody, of one IPv4 address or IPv6 /64; beyond it 429. Two seconds’ worth may come in a burst. Those with credentials, and the feed, have shares beside it that are multiples of it.',
       ),
   }).prefault({}),
   tokens: section({

@@ -2,12 +2,13 @@
 import { Hono } from 'hono'
 import { sourceBlock } from '../audit/source.ts'
 import type { Wire } from '../exchange/authenticate.ts'
-import { refuse, type Refusal, Unavailable } from '../oauth/refusal.ts'
+import { ok, refuse, type Refusal, Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import { evaluationRoute, evaluationsRoute } from './access.ts'
 import { adminRoutes } from './admin.ts'
+import { admit, charge, hopeless, isKnown } from './admission.ts'
 import { readBody } from './body.ts'
-import { callerOf, presentedInHeaders } from './caller.ts'
+import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { explanationRoute } from './explanations.ts'
@@ -71,8 +72,6 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
         if (kind === 'work') deps.limits.leave()
       }
     }
-    // Those who have proven who they are are rationed by that; whoever has not, by where it comes from.
-    if (kind !== 'probe' && !c.get('known')) deps.limits.take(`source:${source}`, strangersPerSecond(deps))
     c.header('X-Request-Id', correlation)
     const ms = performance.now() - started
     const reason = c.get('reason')
@@ -100,12 +99,16 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
         const detail = 'Idempotency-Key is 8 to 255 visible ASCII characters, once'
         return refused(call, refuse('bad_param', 'request', { detail }).refusal)
       }
-      if (route.access === 'public' || route.access === 'form') return route.handle(call)
+      if (route.access === 'public') {
+        const met = route.recognises ? await recognised(call, kindOf(c) === 'open') : ok(call)
+        return met.ok ? route.handle(met.value) : refused(call, met.refusal)
+      }
+      if (route.access === 'form') return route.handle(call)
       const presented = presentedInHeaders(call)
       if (!presented.ok) return refused(call, presented.refusal)
       const caller = await callerOf(call, presented.value, route.access, 'api')
+      if (caller.ok || caller.refusal.proven) isKnown(c)
       if (!caller.ok) return refused(call, caller.refusal)
-      c.set('known', true)
       const answer = await route.handle({ ...call, caller: caller.value })
       return withNonce(answer, deps.dpop.freshNonce(nameOf(caller.value)))
     })
@@ -147,20 +150,25 @@ function kindOf(c: Call['c']): 'probe' | 'open' | 'work' {
 }
 
 async function turnedAway(deps: HttpDeps, c: Call['c'], kind: ReturnType<typeof kindOf>): Promise<Refusal | undefined> {
-  if (kind === 'probe') return undefined
-  if (deps.stopping()) return refuse('stopping', 'request').refusal
-  const wait = deps.limits.wait(`source:${c.get('source')}`, strangersPerSecond(deps))
+  const asked = pathIn(c.req.url)
+  if (asked === '/health') return undefined
+  if (kind !== 'probe' && deps.stopping()) return refuse('stopping', 'request').refusal
+  const wait = hopeless(deps, c, asked)
   if (wait > 0) return refuse('rate_limited', 'request', { retryAfterSeconds: wait }).refusal
   // The path as it was sent: what a client spelt otherwise is somewhere else, whatever a parser made of it.
-  const path = c.env.target === undefined ? pathIn(c.req.url) : pathIn(c.env.target)
-  if (!PLAIN_PATH.test(path) || path !== pathIn(c.req.url)) return refuse('not_found', 'request').refusal
-  if (kind === 'open') return undefined
+  const path = c.env.target === undefined ? asked : pathIn(c.env.target)
+  if (!PLAIN_PATH.test(path) || path !== asked) {
+    charge(deps, c)
+    return refuse('not_found', 'request').refusal
+  }
   // Before a place is taken: who sends slowly holds a connection, and no place of those that work.
-  if (c.req.method === 'POST') c.set('body', await readBody(c, deps.snapshot().settings.bounds.maxBodyBytes))
-  return deps.limits.enter() ? undefined : refuse('overloaded', 'request').refusal
+  const reads = kind === 'work' && c.req.method === 'POST'
+  if (reads) c.set('body', await readBody(c, deps.snapshot().settings.bounds.maxBodyBytes))
+  // After the body: however many were held back to be ended in one moment, so many are worked on as there are shares.
+  const admitted = admit(deps, c, path)
+  if (!admitted.ok) return admitted.refusal
+  return kind !== 'work' || deps.limits.enter() ? undefined : refuse('overloaded', 'request').refusal
 }
-
-const strangersPerSecond = ({ snapshot }: HttpDeps): number => snapshot().settings.bounds.strangersPerSecondPerSource
 
 /** A refusal before any endpoint was reached. */
 function noted(deps: HttpDeps, c: Call['c'], { reason }: Refusal): void {
@@ -199,9 +207,6 @@ function commaIn({ access }: Route, authorization: string | undefined, dpop: str
   if (authorization?.includes(',')) return refuse('bad_auth_scheme', 'api').refusal
   return undefined
 }
-
-const nameOf = (caller: NonNullable<Call['caller']>): string =>
-  caller.kind === 'agent' ? caller.proven.attested.agent.clientId : caller.client.clientId
 
 function withNonce(answer: Response, nonce: string): Response {
   answer.headers.set('DPoP-Nonce', nonce)

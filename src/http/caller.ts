@@ -1,6 +1,7 @@
 /** Who is calling an endpoint of our own: an agent, a tool or an administrator, each by what it can prove. */
 import { pinProofKey, spendEvidence } from '../attest/attest.ts'
-import { ok, type Result, refuse, type Slot } from '../oauth/refusal.ts'
+import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
+import { isKnown } from './admission.ts'
 import { claimedName } from './claimed-name.ts'
 import type { Call, Caller } from './route.ts'
 
@@ -8,6 +9,9 @@ export interface Presented {
   readonly assertion?: { readonly type?: string; readonly token: string }
   readonly clientId?: string
 }
+
+export const nameOf = (caller: Caller): string =>
+  caller.kind === 'agent' ? caller.proven.attested.agent.clientId : caller.client.clientId
 
 /** `Authorization: ClientAssertion <jwt>`, exactly one, or a client certificate with `Client-Id`. */
 export function presentedInHeaders({ c, wire }: Call): Result<Presented> {
@@ -103,6 +107,35 @@ export async function callerOf(
           : { confirmation: { 'x5t#S256': certificateThumbprint } }),
     },
   })
+}
+
+/**
+ * Where no credentials are needed, those of a tool or an administrator buy a place, and whoever cannot prove them is a stranger as if it
+ * had sent none: the feed does not end for a verifier whose key was changed, or with a store that takes no writes.
+ */
+export async function recognised(call: Call, placed: boolean): Promise<Result<Call>> {
+  const { c, deps, wire } = call
+  const alone = c.get('onCredentials') === true
+  if (!alone && !(placed && c.req.header('authorization') !== undefined)) return ok(call)
+  const caller = await provenOrUnknown(call)
+  if (caller?.ok) {
+    isKnown(c)
+    return ok({ ...call, caller: caller.value })
+  }
+  if (alone) return caller ?? refuse('overloaded', 'request')
+  if (caller) deps.audit.countStranger(wire.source, caller.refusal.reason)
+  return ok(call)
+}
+
+async function provenOrUnknown(call: Call): Promise<Result<Caller> | undefined> {
+  const presented = presentedInHeaders(call)
+  if (!presented.ok) return presented
+  try {
+    return await callerOf(call, presented.value, ['tool', 'admin'], 'api')
+  } catch (error) {
+    if (error instanceof Unavailable) return undefined
+    throw error
+  }
 }
 
 /** RFC 9449 §7.1: at a protected resource a bad proof is a 401. */

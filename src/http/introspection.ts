@@ -3,8 +3,9 @@ import { z } from 'zod'
 import { handOverTaskId } from '../tokens/hand-over.ts'
 import type { OwnToken } from '../tokens/introspect.ts'
 import { refuse, type Refusal } from '../oauth/refusal.ts'
+import { isKnown } from './admission.ts'
 import { formOf } from './body.ts'
-import { callerOf, presentedInForm } from './caller.ts'
+import { callerOf, nameOf, presentedInForm } from './caller.ts'
 import { claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
 import type { Call, Caller, Route } from './route.ts'
@@ -30,9 +31,6 @@ function concerns(caller: Caller, { claims }: OwnToken): boolean {
   }
 }
 
-const nameOf = (caller: Caller): string =>
-  caller.kind === 'agent' ? caller.proven.attested.agent.clientId : caller.client.clientId
-
 /** Client authentication and the token out of the form; a refusal becomes the answer. */
 async function asked(
   call: Call,
@@ -54,8 +52,8 @@ async function asked(
     ...(presented.value.assertion ? { assertion: presented.value.assertion.token } : {}),
   })
   const caller = await callerOf(call, presented.value, ['agent', 'tool', 'admin'], 'client')
+  if (caller.ok || caller.refusal.proven) isKnown(c)
   if (!caller.ok) return refused(caller.refusal)
-  c.set('known', true)
   const token = form.value.get('token')?.[0]
   if (token === undefined) {
     return refused(refuse('param_missing', 'request', { detail: 'token is missing', proven: true }).refusal)

@@ -6,12 +6,17 @@ export interface Limits {
   enter(): boolean
   leave(): void
   /** A place among what stays open without working; undefined where there is none. Answers how to give it back. */
-  hold(source: string): (() => void) | undefined
+  hold(who: Holder): (() => void) | undefined
   /** Seconds to wait, or 0 where the caller may go on. */
   take(key: string, perSecond: number): number
+  /** What was taken for nothing. */
+  giveBack(key: string, perSecond: number): void
   /** The same answer, and nothing is taken. */
   wait(key: string, perSecond: number): number
 }
+
+/** A stranger by its address, whoever has proven who it is by that. */
+export type Holder = { readonly source: string } | { readonly client: string }
 
 export interface LimitBounds {
   readonly maxConcurrent: () => number
@@ -22,13 +27,17 @@ export interface LimitBounds {
 
 /** Two seconds' worth may come in a burst. */
 const BURST_SECONDS = 2
-/** What one source may hold open of all there is: the rest is for the others. */
-const SHARE_OF_ONE_SOURCE = 1 / 4
+/** What strangers may hold open of all there is: the rest is for those who have proven who they are. */
+const SHARE_OF_STRANGERS = 1 / 2
+/** Of all there is, too: the rest is for the others. */
+const SHARE_OF_ONE_SOURCE = 1 / 16
+const SHARE_OF_ONE_CLIENT = 1 / 4
 
 export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: LimitBounds): Limits {
   let running = 0
   let open = 0
-  const openBySource = new Map<string, number>()
+  let openToStrangers = 0
+  const openBy = new Map<string, number>()
   const buckets = new Map<string, { tokens: number; at: number }>()
 
   function bucketOf(key: string, perSecond: number): { tokens: number; at: number } {
@@ -58,20 +67,26 @@ export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: Lim
     leave() {
       running -= 1
     },
-    hold(source) {
+    hold(who) {
+      const stranger = 'source' in who
+      const key = stranger ? `source:${who.source}` : `client:${who.client}`
       const most = maxConcurrent()
-      const own = openBySource.get(source) ?? 0
-      if (open >= most || own >= Math.max(1, Math.floor(most * SHARE_OF_ONE_SOURCE))) return undefined
+      const share = (of: number): number => Math.max(1, Math.floor(most * of))
+      const own = openBy.get(key) ?? 0
+      if (open >= most || own >= share(stranger ? SHARE_OF_ONE_SOURCE : SHARE_OF_ONE_CLIENT)) return undefined
+      if (stranger && openToStrangers >= share(SHARE_OF_STRANGERS)) return undefined
       open += 1
-      openBySource.set(source, own + 1)
+      openToStrangers += stranger ? 1 : 0
+      openBy.set(key, own + 1)
       let given = false
       return () => {
         if (given) return
         given = true
         open -= 1
-        const left = openBySource.get(source)! - 1
-        if (left === 0) openBySource.delete(source)
-        else openBySource.set(source, left)
+        openToStrangers -= stranger ? 1 : 0
+        const left = openBy.get(key)! - 1
+        if (left === 0) openBy.delete(key)
+        else openBy.set(key, left)
       }
     },
     take(key, perSecond) {
@@ -79,6 +94,10 @@ export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: Lim
       const wait = waitFor(bucket, perSecond)
       if (wait === 0) bucket.tokens -= 1
       return wait
+    },
+    giveBack(key, perSecond) {
+      const bucket = buckets.get(key)
+      if (bucket) bucket.tokens = Math.min(perSecond * BURST_SECONDS, bucket.tokens + 1)
     },
     // A key without a bucket has a full one, and asking makes none.
     wait: (key, perSecond) => (buckets.has(key) ? waitFor(bucketOf(key, perSecond), perSecond) : 0),

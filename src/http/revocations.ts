@@ -11,6 +11,7 @@ import type { Revocation } from '../revoke/revocation-log.ts'
 import { isNonce } from '../revoke/statement.ts'
 import { isId } from '../tasks/ids.ts'
 import { jsonOf } from './body.ts'
+import { nameOf } from './caller.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { errorAnswers, revocationSchema } from './schemas.ts'
@@ -173,10 +174,15 @@ const frameSchema = z.object({ frame: z.string().describe('Compact JWS, typ erra
 /** Longest long-poll, seconds. */
 const LONGEST_WAIT = 30
 
+/** A verifier that has proven who it is has a place of its own, and beyond its share what strangers have. */
+const placeFor = ({ caller, wire, deps: { limits } }: Call): (() => void) | undefined =>
+  (caller && limits.hold({ client: nameOf(caller) })) ?? limits.hold({ source: wire.source })
+
 const snapshotRoute: Route = {
   method: 'GET',
   path: '/revocations',
   access: 'public',
+  recognises: true,
   tag: 'Feed',
   summary: 'The signed state of the revocation log: a snapshot, or what came after an epoch',
   query: { after: 'epoch: only what came after it', wait: 'seconds, at most 30: until something comes after `after`' },
@@ -200,7 +206,7 @@ const snapshotRoute: Route = {
     }
     const headers = { 'Cache-Control': 'no-store' }
     if (wait === undefined) return Response.json({ frame: (await deps.feed.delta(epoch)).frame }, { headers })
-    const leave = deps.limits.hold(call.wire.source)
+    const leave = placeFor(call)
     if (!leave) return refused(call, refuse('overloaded', 'request').refusal)
     try {
       const { frame } = await deps.feed.wait(epoch, Math.min(Number(wait), LONGEST_WAIT), c.req.raw.signal)
@@ -215,6 +221,7 @@ const nowRoute: Route = {
   method: 'GET',
   path: '/revocations/now',
   access: 'public',
+  recognises: true,
   tag: 'Feed',
   summary: "Signed over the caller's nonce: the service's run, monotonic time and epoch",
   query: { nonce: '16 to 64 base64url characters' },
@@ -240,6 +247,7 @@ const streamRoute: Route = {
   method: 'GET',
   path: '/revocations/stream',
   access: 'public',
+  recognises: true,
   tag: 'Feed',
   summary: 'Server-sent events: what came after Last-Event-ID, or a snapshot; then each frame, a heartbeat each second',
   answers: {
@@ -247,10 +255,10 @@ const streamRoute: Route = {
     ...errorAnswers(429, 503),
   },
   handle(call) {
-    const { deps, c, wire } = call
+    const { deps, c } = call
     const headers = { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' }
     if (c.req.method === 'HEAD') return new Response(null, { headers })
-    const leave = deps.limits.hold(wire.source)
+    const leave = placeFor(call)
     if (!leave) return refused(call, refuse('overloaded', 'request').refusal)
     const encoder = new TextEncoder()
     const { signal } = c.req.raw

@@ -20,8 +20,10 @@ export type Variables = {
   reason?: string
   /** What `readBody` read. */
   body?: Result<string>
-  /** Set where the caller has proven who it is. */
-  known?: boolean
+  /** Gives back what the request took of the share of its address; see admission.ts. */
+  giveBack?: (() => void) | undefined
+  /** Let in for the credentials it carries, where it would not have been without. */
+  onCredentials?: boolean
 }
 export type Env = { Bindings: WireBindings; Variables: Variables }
 
@@ -41,7 +43,7 @@ export interface Call {
   readonly c: Context<Env>
   readonly deps: HttpDeps
   readonly wire: Wire
-  /** Present on every route whose access is a list. */
+  /** Present on every route whose access is a list, and where a public one recognises whoever says who it is. */
   readonly caller?: Caller
 }
 
@@ -57,6 +59,8 @@ export interface Route {
   /** In Hono's form: `/tasks/:id`. */
   readonly path: string
   readonly access: Access
+  /** On a public route: the credentials of tools and administrators are not needed, and count where they are sent. */
+  readonly recognises?: true
   readonly tag: string
   readonly summary: string
   readonly query?: Readonly<Record<string, string>>

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { readTokenRequest } from '../exchange/token-request.ts'
 import { type Refusal, refuse } from '../oauth/refusal.ts'
+import { isKnown } from './admission.ts'
 import { formOf } from './body.ts'
 import { claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
@@ -68,7 +69,7 @@ export const tokenRoute: Route = {
       )
     }
     const answer = await deps.exchange(request.value, wire)
-    if (answer.ok || answer.refusal.proven) c.set('known', true)
+    if (answer.ok || answer.refusal.proven) isKnown(c)
     if (!answer.ok) return refused(answer.refusal, true)
     if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
     return Response.json(answer.value, {

@@ -2,9 +2,10 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createLimits, rationed } from '../../src/http/limits.ts'
+import { createSharedCheck } from '../../src/http/shared-check.ts'
 import { ok } from '../../src/oauth/refusal.ts'
 import { GRANT } from '../../src/oauth/words.ts'
-import { type House, openHouse } from '../house.ts'
+import { type House, ISSUER, newKeyPair, openHouse } from '../house.ts'
 import { openRunning, type Running } from '../running.ts'
 
 const bounds = (members: string) => ({ 'errand.yaml': (text: string) => `${text}\nbounds: { ${members} }\n` })
@@ -195,33 +196,186 @@ describe('how often', () => {
     await house.close()
   })
 
-  it('H8 long-polls and streams hold no place of those that work, and one source not all of theirs', async () => {
+  it('H8 long-polls and streams hold no place of those that work, strangers half of theirs, one source a sixteenth', async () => {
     const house = await openHouse({
-      config: bounds('max_concurrent_requests: 8, strangers_per_second_per_source: 1000'),
+      config: bounds('max_concurrent_requests: 32, strangers_per_second_per_source: 1000'),
     })
     const research = await house.agent('research')
+    const crm = await house.tool('crm')
     await research.exchange({ form: { audience: 'tickets' } })
     const leave = new AbortController()
-    const open = (path: string, peer: string) =>
-      house.service.app.fetch(new Request(`http://127.0.0.1:4460${path}`, { signal: leave.signal }), {
-        base: 'http://127.0.0.1:4460',
+    const open = (path: string, peer: string, headers: Record<string, string> = {}) =>
+      house.service.app.fetch(new Request(`${ISSUER}${path}`, { signal: leave.signal, headers }), {
+        base: ISSUER,
         peer,
       })
+    const proven = () => ({ authorization: `ClientAssertion ${house.assertionOf(crm.clientId, crm.key)}` })
     const { generation, sequence } = await house.service.stores.revocations.epoch()
-    const polls = [1, 2].map(() => open(`/revocations?after=${generation}.${sequence}&wait=30`, '192.0.2.1'))
-    const third = await open('/revocations/stream', '192.0.2.1')
-    expect(third.status).toBe(503)
-    const streams = await Promise.all([2, 2, 3, 3, 4, 4, 5].map((n) => open('/revocations/stream', `192.0.2.${n}`)))
-    expect(streams.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200, 503])
+    const poll = `/revocations?after=${generation}.${sequence}&wait=30`
+    const polls = [1, 2].map(() => open(poll, '192.0.2.1'))
+    expect((await open('/revocations/stream', '192.0.2.1')).status).toBe(503)
+    const others = [2, 3, 4, 5, 6, 7, 8].flatMap((n) => [n, n])
+    const streams = await Promise.all(others.map((n) => open('/revocations/stream', `192.0.2.${n}`)))
+    expect(streams.map(({ status }) => status)).toEqual(Array(14).fill(200))
+    // However many sources there are, these were all the places for strangers.
+    for (const path of ['/revocations/stream', poll]) expect((await open(path, '192.0.2.9')).status).toBe(503)
+    const lie = { authorization: `ClientAssertion ${house.assertionOf(crm.clientId, research.key)}` }
+    expect((await open('/revocations/stream', '192.0.2.9', lie)).status).toBe(503)
+    // A verifier says who it is, and has a place, also at an address that has used up its own.
+    const known = await Promise.all(Array.from({ length: 8 }, () => open('/revocations/stream', '192.0.2.1', proven())))
+    expect(known.map(({ status }) => status)).toEqual(Array(8).fill(200))
+    expect((await open('/revocations/stream', '192.0.2.1', proven())).status).toBe(503)
+    // Agents have no use for the feed.
+    const agent = { authorization: `ClientAssertion ${research.assertion()}` }
+    expect((await open('/revocations/stream', '192.0.2.9', agent)).status).toBe(503)
     // A HEAD opens nothing.
     const head = await house.fetch('HEAD', '/revocations/stream')
     expect(head.status).toBe(200)
     expect((await research.exchange({ form: { audience: 'tickets' } })).status).toBe(200)
     leave.abort()
     expect((await Promise.all(polls)).map(({ status }) => status)).toEqual([200, 200])
-    await Promise.all(streams.map(({ body }) => body?.cancel()))
+    await Promise.all([...streams, ...known].map(({ body }) => body?.cancel()))
     expect((await open('/revocations/stream', '192.0.2.1')).status).toBe(200)
+    // Beyond the share of a client it is a stranger like any other.
+    for (let i = 0; i < 9; i += 1) expect((await open('/revocations/stream', '192.0.2.7', proven())).status).toBe(200)
+    // Credentials that prove nothing are as good as none, where none are needed.
+    expect((await open('/revocations/stream', '192.0.2.1', lie)).status).toBe(200)
     await house.close()
+  })
+})
+
+describe('a flood from the address of others', () => {
+  const revoke = { match: { jti: 'x'.repeat(27) }, reason: 'the kill switch' }
+  /** Empties what strangers have, and what `as` has for claims that do not hold. */
+  async function flood(house: House, ...as: readonly string[]): Promise<void> {
+    const stolen = { ...newKeyPair(), kid: 'none' }
+    const knock = async (headers: Record<string, string>) =>
+      (await house.fetch('GET', '/agents', { headers })).status === 429
+    while (!(await knock({}))) {}
+    for (const name of as)
+      while (!(await knock({ authorization: `ClientAssertion ${house.assertionOf(name, stolen)}` }))) {}
+  }
+
+  it('H4 does not lock the administrator, the tools and the agents out: each is heard, and strangers are not', async () => {
+    const house = await openHouse({ config: bounds('strangers_per_second_per_source: 2') })
+    const [research, crm] = [await house.agent('research'), await house.tool('crm')]
+    await flood(house)
+    for (let i = 0; i < 20; i += 1) expect((await house.admin('POST', '/revocations', revoke)).status).toBe(201)
+    for (let i = 0; i < 20; i += 1) {
+      expect((await crm.call('GET', '/revocations/key')).status).toBe(200)
+      expect((await research.exchange({ form: { audience: 'tickets' } })).status).toBe(200)
+    }
+    expect((await house.fetch('GET', '/agents')).status).toBe(429)
+    expect((await house.fetch('POST', '/token', { body: 'x' })).status).toBe(429)
+    await house.close()
+  })
+
+  it('H4 of logins that fail is paid by those whose kind they claim, and ends', async () => {
+    const house = await openHouse({ config: bounds('strangers_per_second_per_source: 2') })
+    const [research, crm] = [await house.agent('research'), await house.tool('crm')]
+    await flood(house, 'research', 'nobody')
+    expect((await research.exchange({ form: { audience: 'tickets' } })).status).toBe(429)
+    expect((await crm.call('GET', '/revocations/key')).status).toBe(200)
+    await flood(house, 'tool:crm')
+    expect((await crm.call('GET', '/revocations/key')).status).toBe(429)
+    expect((await house.admin('POST', '/revocations', revoke)).status).toBe(201)
+    await flood(house, 'admin')
+    expect((await house.admin('POST', '/revocations', revoke)).status).toBe(429)
+    // What verifiers live by goes on.
+    for (const path of ['/.well-known/jwks.json', '/revocations', `/revocations/now?nonce=${'n'.repeat(22)}`])
+      expect((await house.fetch('GET', path)).status).toBe(200)
+    house.advance(1)
+    expect((await house.admin('POST', '/revocations', revoke)).status).toBe(201)
+    await house.close()
+  })
+
+  it('H4 of the feed leaves it open to verifiers that say who they are, and to nobody who lies', async () => {
+    const house = await openHouse({ config: bounds('strangers_per_second_per_source: 2') })
+    const crm = await house.tool('crm')
+    const research = await house.agent('research')
+    const paths = ['/revocations', `/revocations/now?nonce=${'n'.repeat(22)}`, '/revocations?after=1.0']
+    while ((await house.fetch('GET', '/revocations')).status !== 429) {}
+    for (const path of paths) {
+      expect((await house.fetch('GET', path)).status).toBe(429)
+      for (let i = 0; i < 10; i += 1) expect((await crm.call('GET', path)).status).toBe(200)
+      const lie = house.assertionOf(crm.clientId, { ...research.key, kid: crm.key.kid! })
+      const answer = await house.fetch('GET', path, { headers: { authorization: `ClientAssertion ${lie}` } })
+      expect([answer.status, answer.body['error']]).toEqual([401, 'invalid_token'])
+    }
+    expect((await house.fetch('GET', '/.well-known/jwks.json')).status).toBe(200)
+    expect((await house.fetch('GET', '/agents')).status).toBe(401)
+    await house.close()
+  })
+
+  it('H4 of requests held back to be ended in one moment is counted before anything is done for them', async () => {
+    const house = await openHouse({ config: bounds('strangers_per_second_per_source: 5') })
+    let release = () => {}
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const body = () =>
+      new ReadableStream<Uint8Array>({
+        async start(controller) {
+          await held
+          controller.enqueue(Buffer.from('grant_type=x'))
+          controller.close()
+        },
+      })
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+    const asked = Array.from({ length: 200 }, () =>
+      house.service.app.fetch(
+        new Request(`${ISSUER}/token`, { method: 'POST', headers, body: body(), duplex: 'half' } as RequestInit),
+        { base: ISSUER, peer: '127.0.0.1' },
+      ),
+    )
+    release()
+    const statuses = (await Promise.all(asked)).map(({ status }) => status)
+    expect([400, 429].map((each) => statuses.filter((status) => status === each).length)).toEqual([10, 190])
+    await house.close()
+  })
+
+  it('H4 of /ready has the store checked once a second, and /health is always answered', async () => {
+    let ms = 0
+    let checks = 0
+    const ready = createSharedCheck({
+      check: async () => {
+        checks += 1
+        return checks < 3
+      },
+      monotonic: () => ms,
+    })
+    expect(await Promise.all(Array.from({ length: 100 }, ready))).toEqual(Array(100).fill(true))
+    ms += 999
+    expect([await ready(), checks]).toEqual([true, 1])
+    ms += 1
+    expect([await ready(), checks]).toEqual([true, 2])
+    ms += 1000
+    expect([await ready(), checks]).toEqual([false, 3])
+
+    const house = await openHouse({ config: bounds('strangers_per_second_per_source: 2') })
+    await flood(house)
+    const answers = []
+    for (let i = 0; i < 6; i += 1) answers.push((await house.fetch('GET', '/ready')).status)
+    expect(answers).toEqual([200, 200, 200, 200, 429, 429])
+    expect((await house.fetch('GET', '/health')).status).toBe(200)
+    await house.close()
+  })
+
+  it('H4 a check of the store that hangs is asked once', async () => {
+    let checks = 0
+    let ms = 0
+    const ready = createSharedCheck({
+      check: () => {
+        checks += 1
+        return new Promise(() => undefined)
+      },
+      monotonic: () => ms,
+    })
+    for (let i = 0; i < 5; i += 1) {
+      void ready()
+      ms += 5000
+    }
+    expect(checks).toBe(1)
   })
 })
 
@@ -241,12 +395,26 @@ describe('limits', () => {
 
   it('give a held place back once', () => {
     const limits = createLimits({ maxConcurrent: () => 4, monotonic: () => 0 })
-    const leave = limits.hold('a')!
-    expect(limits.hold('a')).toBeUndefined()
+    const leave = limits.hold({ source: 'a' })!
+    expect(limits.hold({ source: 'a' })).toBeUndefined()
     leave()
     leave()
-    const places = ['b', 'c', 'd', 'e', 'f'].map((source) => limits.hold(source))
-    expect(places.map((place) => place !== undefined)).toEqual([true, true, true, true, false])
+    const strangers = ['b', 'c', 'd'].map((source) => limits.hold({ source }) !== undefined)
+    expect(strangers).toEqual([true, true, false])
+    const known = ['b', 'b', 'c', 'd'].map((client) => limits.hold({ client }) !== undefined)
+    expect(known).toEqual([true, false, true, false])
+  })
+
+  it('give back no more than was taken', () => {
+    const limits = createLimits({ maxConcurrent: () => 1, monotonic: () => 0 })
+    limits.giveBack('unknown', 1)
+    for (let i = 0; i < 2; i += 1) expect(limits.take('a', 1)).toBe(0)
+    expect(limits.take('a', 1)).toBe(1)
+    limits.giveBack('a', 1)
+    expect(limits.take('a', 1)).toBe(0)
+    for (let i = 0; i < 5; i += 1) limits.giveBack('a', 1)
+    for (let i = 0; i < 2; i += 1) expect(limits.take('a', 1)).toBe(0)
+    expect(limits.take('a', 1)).toBe(1)
   })
 
   it('ration only what was verified', async () => {
