@@ -111,6 +111,8 @@ export interface AuditSearch {
   /** In the clear; compared by its keyed hash. */
   readonly subject?: string
   readonly task?: string
+  /** Every task of the tree below it. */
+  readonly root?: string
   readonly jti?: string
   readonly decisionId?: string
   readonly reason?: string

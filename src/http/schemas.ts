@@ -100,6 +100,7 @@ export const taskSchema = z
         }),
       )
       .optional(),
+    truncated: z.literal(true).describe('There are more tasks or records than are shown').optional(),
   })
   .meta({ id: 'Task' })
 

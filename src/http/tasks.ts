@@ -11,6 +11,7 @@ import { isId } from '../tasks/ids.ts'
 import { readRequestDetails } from '../tasks/request-details.ts'
 import { stateAt, type Task, TASK_STATES } from '../tasks/task.ts'
 import { jsonOf } from './body.ts'
+import { nameOf } from './caller.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { budgetSchema, detailSchema, errorAnswers, spentSchema, taskSchema } from './schemas.ts'
@@ -180,33 +181,76 @@ const showRoute: Route = {
   summary: 'A task with all below it: state, authority, tokens issued, what was refused',
   answers: { 200: { description: 'The task', schema: taskSchema }, ...errorAnswers(401, 403, 404, 429, 503) },
   async handle(call) {
-    const { deps } = call
+    const { deps, caller } = call
+    // Beside its ration of requests: this one reads the log.
+    const wait = caller?.kind === 'agent' ? deps.limits.take(`tree:${nameOf(caller)}`, TREES_PER_SECOND) : 0
+    if (wait > 0) {
+      return refused(call, refuse('rate_limited', 'request', { proven: true, retryAfterSeconds: wait }).refusal)
+    }
     const task = await visible(call)
     if (!task) return nothing(call)
-    const tree = await deps.tasks.tree(task.root)
+    const tree = shownOf(task, await deps.tasks.tree(task.root))
+    const told = await history(call, task, tree.shown)
     const snapshot = deps.snapshot()
     const now = deps.now()
-    let told = 0
-    const view = async (each: Task): Promise<object> => ({
+    const view = (each: Task): object => ({
       ...taskView(each, snapshot, now),
-      ...(told++ < MAX_TOLD ? await history(call, each) : {}),
-      children: await Promise.all(tree.filter((child) => child.parent === each.id).map(view)),
+      ...told.of(each.id),
+      children: (tree.children.get(each.id) ?? []).map(view),
     })
-    return Response.json(await view(task))
+    return Response.json({ ...view(task), ...(tree.truncated || told.truncated ? { truncated: true } : {}) })
   },
 }
 
-/** Each is a search of the log: the rest of a larger tree is looked at task by task. */
-const MAX_TOLD = 50
+const TREES_PER_SECOND = 5
+/** The rest of a larger tree is looked at from further down. */
+const MAX_SHOWN = 100
+const MAX_RECORDS = 1000
 
-/** What the log says of the task: tokens issued and requests refused, newest first. No older record can name it. */
-async function history({ deps }: Call, { id, createdAt, deadline }: Task) {
+/** The task and what is below it, level by level as far as it is shown. */
+function shownOf(task: Task, tree: readonly Task[]) {
+  const below = new Map<string, Task[]>()
+  for (const each of tree) {
+    if (each.parent === undefined) continue
+    const siblings = below.get(each.parent)
+    if (siblings) siblings.push(each)
+    else below.set(each.parent, [each])
+  }
+  const shown: Task[] = [task]
+  const children = new Map<string, readonly Task[]>()
+  let truncated = false
+  for (const each of shown) {
+    const own = below.get(each.id) ?? []
+    const room = own.slice(0, MAX_SHOWN - shown.length)
+    truncated ||= room.length < own.length
+    children.set(each.id, room)
+    shown.push(...room)
+  }
+  return { shown, children, truncated }
+}
+
+/**
+ * What the log says of the tasks: tokens issued and requests refused, newest first, by one search for the whole tree.
+ * No older or later record can name them.
+ */
+async function history({ deps }: Call, { id, root, createdAt }: Task, shown: readonly Task[]) {
   const slack = 300
-  const since = (createdAt - slack) * 1000
-  const records = await deps.reader.search({ task: id, since, until: (deadline + slack) * 1000, limit: 200 })
-  const tokens = records.filter((record) => record.type === 'token.issuing').map(tokenRow)
-  const refusals = records.filter((record) => record.type === 'token.refused').map(refusalRow)
-  return { tokens, refusals }
+  const records = await deps.reader.search({
+    ...(shown.length === 1 ? { task: id } : { root }),
+    since: (createdAt - slack) * 1000,
+    until: (Math.max(...shown.map(({ deadline }) => deadline)) + slack) * 1000,
+    limit: MAX_RECORDS,
+  })
+  return {
+    truncated: records.length === MAX_RECORDS,
+    of: (task: string) => {
+      const own = records.filter((record) => record['task'] === task)
+      return {
+        tokens: own.filter((record) => record.type === 'token.issuing').map(tokenRow),
+        refusals: own.filter((record) => record.type === 'token.refused').map(refusalRow),
+      }
+    },
+  }
 }
 
 function tokenRow(record: AuditRecord) {

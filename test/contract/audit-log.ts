@@ -92,6 +92,7 @@ export function auditLogContract(open: OpenLog): void {
           ...(n % 3 === 0 ? { reason: 'scope_not_granted' as const } : {}),
           agent: n % 2 === 0 ? 'research' : 'payments',
           task: `task_${n % 10}`,
+          root: `task_${n % 2}`,
           subject: n % 5 === 0 ? 'corp|alice' : 'corp|bob',
         })
       }
@@ -100,6 +101,8 @@ export function auditLogContract(open: OpenLog): void {
       expect(await indexes({ limit: 3 })).toEqual([299, 298, 297])
       expect(await indexes({ agent: 'payments', type: 'token.refused', limit: 2 })).toEqual([297, 291])
       expect(await indexes({ reason: 'scope_not_granted', task: 'task_6', limit: 2 })).toEqual([276, 246])
+      expect(await indexes({ root: 'task_1', limit: 3 })).toEqual([299, 297, 295])
+      expect(await indexes({ root: 'task_1', task: 'task_6' })).toEqual([])
       expect(await indexes({ subject: 'corp|alice', limit: 2 })).toEqual([295, 290])
       expect(await indexes({ since: start + 10_000, until: start + 12_000 })).toEqual([12, 11, 10])
       expect(await indexes({ subject: 'corp|nobody' })).toEqual([])

@@ -162,7 +162,7 @@ const bounded = (limit: number) => Math.max(0, Math.min(MAX_LIMIT, Math.floor(li
 
 /** What a record must hold; undefined where no record can. */
 async function membersOf(query: AuditSearch, vault: SubjectVault): Promise<[string, string][] | undefined> {
-  const { type, agent, task, jti, decisionId, reason, subject } = query
+  const { type, agent, task, root, jti, decisionId, reason, subject } = query
   const members: [string, string][] = []
   const add = (name: string, text: string | undefined) => {
     if (text !== undefined) members.push([name, recordText(text)])
@@ -170,6 +170,7 @@ async function membersOf(query: AuditSearch, vault: SubjectVault): Promise<[stri
   add('type', type)
   add('agent', agent)
   add('task', task)
+  add('root', root)
   add('jti', jti)
   add('decision_id', decisionId)
   add('reason', reason)
