@@ -33,11 +33,11 @@ describe.skipIf(!redisIsHere())('Redis under faults, at length', () => {
     }
   }
 
-  it('M1 keeps every acknowledged write through 30 rounds of kill -9', { timeout: 300_000 }, () =>
+  it('FI-2 M1 keeps every acknowledged write through 30 rounds of kill -9', { timeout: 300_000 }, () =>
     running((server, stores) => killUnderLoad(server, stores, 30)),
   )
 
-  it('M2 refuses for as long as Redis is stopped, and runs nothing of it afterwards', { timeout: 120_000 }, () =>
+  it('FI-2 M2 refuses for as long as Redis is stopped, and runs nothing of it afterwards', { timeout: 120_000 }, () =>
     running(async (server, stores) => {
       server.signal('SIGSTOP')
       const until = performance.now() + 30_000
