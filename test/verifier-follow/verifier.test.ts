@@ -253,18 +253,45 @@ describe('the token', () => {
     await refused(it.verify(request(forged, { now: clock.now }), read), 401, 'invalid_token', 'bad_signature')
   })
 
-  test('expiry is looked at on each use, and by the larger of two clocks', async () => {
-    const it = verifier()
+  test('FI-7 expiry is looked at on each use, and by the larger of two clocks', async () => {
+    let back = 0
+    const it = verifier({ now: () => clock.now - back })
     const token = await service.token()
     await it.verify(request(token, { now: clock.now }), read)
     clock.pass(60)
     await it.verify(request(token, { now: clock.now }), read)
     clock.pass(230)
     await it.verify(request(token, { now: clock.now }), read)
-    const serviceTime = clock.now + 10
     clock.pass(10)
-    clock.now -= 200 // set back; the statement's time goes on
-    await refused(it.verify(request(token, { now: serviceTime }), read), 401, 'invalid_token', 'expired')
+    back = 200 // ours is set back; the service's goes on
+    await refused(it.verify(request(token, { now: clock.now }), read), 401, 'invalid_token', 'expired')
+  })
+
+  test('FI-7 a service whose clock was ahead is believed again when it has been put right', async () => {
+    let ahead = 0
+    const it = verifier({ now: () => clock.now - ahead })
+    const token = await service.token()
+    const rightTime = clock.now
+    clock.now += 3600
+    ahead = 3600
+    await it.ready()
+    await refused(it.verify(request(token, { now: rightTime }), read), 401, 'invalid_token', 'expired')
+    clock.now -= 3600
+    ahead = 0
+    clock.pass(6)
+    await it.verify(request(token, { now: clock.now }), read)
+  })
+
+  test('FI-7 E1 a clock that jumps ahead and comes back forgets no proof', async () => {
+    const it = verifier()
+    const token = await service.token()
+    const used = request(token, { now: clock.now })
+    await it.verify(used, read)
+    clock.now += 3600
+    await it.verify(request(await service.token(), { now: clock.now }), read)
+    clock.now -= 3600
+    clock.local += 6_000
+    await refused(it.verify(used, read), 401, 'invalid_dpop_proof', 'proof_replayed')
   })
 
   test('a key that has left the JWKS verifies nothing any more, remembered or not', async () => {

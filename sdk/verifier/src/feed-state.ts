@@ -9,6 +9,8 @@ import { type CheckedHop, MAX_SHAPES, type Shape, shapeText, valueDigest } from 
 /** A run whose clock was not asked for so long may have drifted away from ours. */
 const ANCHOR_LIFE_MS = 120_000
 const MAX_ANCHORS = 4
+/** An answer may take so long; by so much it seems earlier than it is. */
+const ANSWER_SECONDS = 5
 const MAX_RUNS = 16
 const MAX_PENDING_NONCES = 64
 /** Entries outlive the tokens they match by so much, for clocks that differ. */
@@ -94,7 +96,7 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
   let heardOf: Epoch | undefined
   let forkedIn: number | undefined
   let chain: { readonly run: string; readonly seq: number; readonly digest: string } | undefined
-  let clock: { readonly time: number; readonly at: number } | undefined
+  let clock: { readonly time: number; readonly at: number; readonly askedAt: number } | undefined
 
   /** By maximum, never lowered: whatever order, repetition or age frames arrive in. */
   function merge(entry: FeedEntry): boolean {
@@ -227,7 +229,12 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
       if (run.anchors.length > MAX_ANCHORS) run.anchors.shift()
       note(name, { s, epoch })
       const at = monotonic()
-      if (!clock || time > clock.time + (at - clock.at) / 1000) clock = { time, at }
+      // The newest answer counts, also where it is earlier: the service's clock was ahead and has been put right.
+      if (!clock || question.at >= clock.askedAt) {
+        const expected = clock ? clock.time + (at - clock.at) / 1000 : Number.NEGATIVE_INFINITY
+        const onItsWay = time <= expected && expected - time <= ANSWER_SECONDS
+        clock = onItsWay ? { ...clock!, askedAt: question.at } : { time, at, askedAt: question.at }
+      }
       return true
     },
 

@@ -10,27 +10,31 @@ export interface ReplayGuard {
 }
 
 const MAX_PROOFS = 200_000
+const SWEEP_EVERY_MS = 10_000
 /** One holder's flood must not shut the others out. */
 const MAX_PROOFS_PER_HOLDER = MAX_PROOFS / 4
 
 /** For one process. Tools that run in several share a guard of their own through the option `replayGuard`. */
 export function createReplayGuard({
   now,
+  monotonic = () => now() * 1000,
   max = MAX_PROOFS,
   maxPerHolder = MAX_PROOFS_PER_HOLDER,
 }: {
   readonly now: () => number
+  /** Milliseconds of a clock that is never set: what was seen is kept by it, and no jump of the other forgets a proof. */
+  readonly monotonic?: () => number
   readonly max?: number
   readonly maxPerHolder?: number
 }): ReplayGuard {
-  const seen = new Map<string, { readonly holder: string; readonly expiresAt: number }>()
+  const seen = new Map<string, { readonly holder: string; readonly keepUntil: number }>()
   const counts = new Map<string, number>()
   let sweptAt = Number.NEGATIVE_INFINITY
 
   function sweep(time: number): void {
     sweptAt = time
-    for (const [id, { holder, expiresAt }] of seen) {
-      if (expiresAt >= time) continue
+    for (const [id, { holder, keepUntil }] of seen) {
+      if (keepUntil >= time) continue
       seen.delete(id)
       const left = (counts.get(holder) ?? 1) - 1
       if (left === 0) counts.delete(holder)
@@ -40,13 +44,13 @@ export function createReplayGuard({
 
   return {
     spend(holder, id, expiresAt) {
-      const time = now()
-      if (time - sweptAt >= 10 || (seen.size >= max && time > sweptAt)) sweep(time)
+      const time = monotonic()
+      if (time - sweptAt >= SWEEP_EVERY_MS || (seen.size >= max && time > sweptAt)) sweep(time)
       const key = `${holder} ${id}`
       if (seen.has(key)) return 'replayed'
       const count = counts.get(holder) ?? 0
       if (seen.size >= max || count >= maxPerHolder) return 'full'
-      seen.set(key, { holder, expiresAt })
+      seen.set(key, { holder, keepUntil: time + (expiresAt - now()) * 1000 })
       counts.set(holder, count + 1)
       return 'first'
     },

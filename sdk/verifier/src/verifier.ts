@@ -160,6 +160,7 @@ const DEFAULT_STALENESS: Readonly<Record<Effect, number>> = {
 }
 const MAX_REMEMBERED_TOKENS = 10_000
 const TIMEOUT_MS = 5_000
+const SETTLE_CLOCKS_EVERY_MS = 5_000
 
 /** A token whose signature and claims held once; what changes is looked at each time. */
 interface Remembered {
@@ -210,7 +211,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const follower: Follower | undefined =
     client && createFollower({ issuer, serviceUrl, fetch, jwks, client, now, monotonic, random, onProblem })
   const router = createRouter(options.routes ?? [])
-  const replays = options.replayGuard ?? createReplayGuard({ now: time })
+  const replays = options.replayGuard ?? createReplayGuard({ now: time, monotonic })
 
   const acceptsCertificates = options.clientCertificate !== undefined
   const operations = [
@@ -233,6 +234,15 @@ export function createVerifier(options: VerifierOptions): Verifier {
   function time(): number {
     return Math.max(now(), follower?.serviceTime() ?? 0)
   }
+
+  /** A service far ahead of us may have been put right since it was asked: nobody is refused by what it said then. */
+  async function settleClocks(): Promise<void> {
+    const ahead = (follower?.serviceTime() ?? 0) - now()
+    if (ahead <= CLOCK_LEEWAY_SECONDS || monotonic() - clocksSettledAt < SETTLE_CLOCKS_EVERY_MS) return
+    clocksSettledAt = monotonic()
+    await follower?.refresh()
+  }
+  let clocksSettledAt = Number.NEGATIVE_INFINITY
 
   // Refusals
 
@@ -454,6 +464,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const evidence = new WeakMap<object, Evidence>()
 
   async function authenticateBy(presented: Presented, check: (claims: AccessTokenClaims) => Promise<void>) {
+    await settleClocks()
     const { claims, hops } = await readToken(presented.token)
     if (!follower && claims.exp - claims.iat > MAX_UNFOLLOWED_LIFETIME_SECONDS)
       throw badToken(
