@@ -102,14 +102,15 @@ export async function openHouse(options: HouseOptions = {}) {
       await writeFile(path, typeof change === 'string' ? change : change(await readFile(path, 'utf8')))
     }
   }
-  const clock = { ms: (options.startAt ?? START) * 1000 }
+  const startMs = (options.startAt ?? START) * 1000
+  const clock = { ms: startMs, monotonicMs: startMs }
   const lines: string[] = []
   const service: OpenService = await openService({
     configDir,
     dataDir: join(folder, 'data'),
     keysDir: join(folder, 'keys'),
     nowMs: () => clock.ms,
-    monotonic: () => clock.ms,
+    monotonic: () => clock.monotonicMs,
     logger: pino({ level: 'info' }, { write: (line: string) => void lines.push(line) }),
   })
   const now = () => Math.floor(clock.ms / 1000)
@@ -385,6 +386,15 @@ export async function openHouse(options: HouseOptions = {}) {
     /** Moves every clock of the service. */
     advance: (seconds: number) => {
       clock.ms += seconds * 1000
+      clock.monotonicMs += seconds * 1000
+    },
+    /** Sets the wall clock, ahead or back; no time passes. */
+    setClock: (bySeconds: number) => {
+      clock.ms += bySeconds * 1000
+    },
+    /** Time passes, and the wall clock stands still. */
+    freeze: (seconds: number) => {
+      clock.monotonicMs += seconds * 1000
     },
     fetch,
     agent,
