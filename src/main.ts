@@ -2,10 +2,12 @@
 import { randomBytes } from 'node:crypto'
 import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import pino, { type Logger } from 'pino'
 import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
 import { createDpop } from './attest/dpop.ts'
-import type { AuditLog, AuditReader } from './audit/log.ts'
+import { findDecision } from './audit/explain.ts'
+import type { AuditLog, AuditReader, AuditRecord } from './audit/log.ts'
 import { createSubjectVault } from './audit/subject-vault.ts'
 import { formatProblems } from './config/check.ts'
 import { listMaterial } from './config/first-start.ts'
@@ -28,7 +30,7 @@ import { ok, refuse, Unavailable } from './oauth/refusal.ts'
 import { createAcks } from './revoke/acks.ts'
 import { createFeed } from './revoke/feed.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
-import { createRevoke } from './revoke/revoke.ts'
+import { createRevoke, type TokenLine } from './revoke/revoke.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { openAuditLog } from './store/files/audit-log.ts'
 import { hasData } from './store/history.ts'
@@ -308,6 +310,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     log: stores.revocations,
     tasks: stores.tasks,
     audit,
+    issued: async (jti) => lineIn(await findDecision(log, jti)),
     onUnrecorded: (type) => metrics.unrecorded(type),
   })
   const feedKey = sealer.derive('feed-values', 32)
@@ -386,6 +389,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     issuer: createIssuer({ issuer, keys: ring }),
     keys: ring,
     idempotency: stores.idempotency,
+    sealer,
   })
 
   const app = createApp(
@@ -499,6 +503,14 @@ function banner({ url, mtlsUrl, snapshot, made }: Service): string[] {
         ]
       : []),
   ]
+}
+
+/** What a record of issue says of its token; hand-overs and other records have no line. */
+function lineIn(record: AuditRecord | undefined): TokenLine | undefined {
+  const claims = record?.type === 'token.issuing' ? record['claims'] : undefined
+  if (typeof claims !== 'object' || claims === null || 'may_act' in claims) return undefined
+  const { aud, client_id, task } = claims as unknown as AccessTokenClaims
+  return { task: task.id, client_id, aud }
 }
 
 /** Runs again after each end, never twice at once; the returned function stops it and waits. */
