@@ -76,7 +76,7 @@ const matches = (match: HopFacts, facts: HopFacts): boolean =>
   Object.entries(match).every(([dimension, value]) => facts[dimension as keyof HopFacts] === value)
 
 /** By the definition itself, without index, digest or cache: whether the entry kills a token with these hops. */
-export const kills = (entry: Entry, hops: readonly CheckedHop[]): boolean =>
+const kills = (entry: Entry, hops: readonly CheckedHop[]): boolean =>
   hops.some(
     ({ facts, rev }) => matches(entry.match, facts) && (entry.absolute === true || compareEpochs(entry.epoch, rev) > 0),
   )

@@ -78,7 +78,7 @@ const namesIn = (client: Client, path: string, list: string, name: string): Prom
     },
   )
 
-export const isAbsent = (error: unknown): boolean => error instanceof CliError && error.code === 'not_found'
+const isAbsent = (error: unknown): boolean => error instanceof CliError && error.code === 'not_found'
 
 /** An answer about one thing; where there is none of that name, which one was meant. */
 export async function find(client: Client, path: string, missing: () => Promise<string> | string): Promise<Json> {

@@ -210,5 +210,7 @@ function commaIn({ access }: Route, authorization: string | undefined, dpop: str
 
 function withNonce(answer: Response, nonce: string): Response {
   answer.headers.set('DPoP-Nonce', nonce)
+  // What only a proven caller may read is kept by nobody on the way.
+  if (!answer.headers.has('Cache-Control')) answer.headers.set('Cache-Control', 'no-store')
   return answer
 }

@@ -357,8 +357,9 @@ const reserveRoute: Route = {
     if (!tool || !granted.some((grant) => grant.tool === tool.name && grant.operation === operation))
       return nothing(call)
     const budgeted = tool.operations.get(operation)?.budgeted
+    if (!budgeted) return nothing(call)
     // The configured price is the least that a call costs, whatever the tool says.
-    const price = Math.max(cost, (budgeted?.cost ?? 0) * calls)
+    const price = Math.max(cost, budgeted.cost * calls)
     const answer = await deps.tasks.reserve(
       id,
       { calls, exchanges: 0, cost: price, operationId: `${caller.client.clientId}:${operation_id}` },
