@@ -68,9 +68,10 @@ const nothing = (call: Call) => refused(call, refuse('not_found', 'request', { p
 const openSchema = z.looseObject({
   subject_token: z.string().optional(),
   subject_token_type: z.string().optional(),
-  purpose: z.unknown(),
-  environment: z.unknown(),
-  data_classification: z.unknown(),
+  // Read with request_details, which names what is missing or misspelt.
+  purpose: z.unknown().optional(),
+  environment: z.unknown().optional(),
+  data_classification: z.unknown().optional(),
   deadline_seconds: z.unknown().optional(),
   heartbeat_seconds: z.unknown().optional(),
   budget: z.unknown().optional(),
