@@ -63,7 +63,7 @@ export async function openSite(options: SiteOptions = {}) {
     const port = ports.size === 0 ? issuerPort : await freePort()
     ports.set(name, port)
     await cp('config', configDir, { recursive: true })
-    for (const file of ['errand.yaml', 'issuers/dev.yaml']) {
+    for (const file of ['errand.yaml', 'issuers/dev.yaml', 'tools/tickets.yaml']) {
       const path = join(configDir, file)
       let text = (await readFile(path, 'utf8')).replaceAll('http://127.0.0.1:4460', issuer)
       if (file === 'errand.yaml') {

@@ -23,7 +23,13 @@ describe.skipIf(!redisIsHere())('two processes on one Redis', () => {
   let asAlice: () => Record<string, string>
   beforeAll(async () => {
     redis = await startRedis()
-    site = await openSite({ redisUrl: redis.url })
+    site = await openSite({
+      redisUrl: redis.url,
+      change: (file, text) =>
+        file === 'tools/tickets.yaml'
+          ? text.replace('read_ticket:\n', 'read_ticket:\n    budgeted: { cost: 1 }\n')
+          : text,
+    })
     replicas = [await site.start({ name: 'one' }), await site.start({ name: 'two' })]
     research = await both((n) => site.agent(replicas[n].base, 'research'))
     admin = await both((n) => site.admin(replicas[n].base))
