@@ -1,6 +1,6 @@
 /** A process that writes to the embedded store until it is killed, and says each step once it was acknowledged. */
-import { writeSync } from 'node:fs'
 import { openStores } from '../../src/store/open.ts'
+import { say } from './say.ts'
 
 const [dataDir, run] = process.argv.slice(2)
 if (dataDir === undefined || run === undefined)
@@ -16,8 +16,8 @@ async function write(lane: number): Promise<void> {
       stores.replayGuard.spend(id, now() + 60),
       stores.revocations.add({ ...revocation, at: now(), expiresAt: now() + 3600 }),
     ])
-    // Not through a buffer: what was not said when it was killed was not acknowledged.
-    writeSync(1, `${id}\n`)
+    // What was not said when it was killed was not acknowledged.
+    say(id)
   }
 }
 await Promise.all([1, 2, 3, 4].map(write))
