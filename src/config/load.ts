@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { readdir as readdirFromDisk, readFile as readFileFromDisk } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { type AttestationKind, EVIDENCE_TIERS } from '@errand/verifier/claims.ts'
 import type { AgentRegistration, MachineClient } from '../attest/registration.ts'
 import type { TrustDomain } from '../attest/trust-domain.ts'
 import { type Cedar, createCedar } from '../policy/cedar.ts'
@@ -26,6 +27,9 @@ import { type Shaped, shape } from './shape.ts'
 import type { Snapshot } from './snapshot.ts'
 import { strayProblems } from './stray.ts'
 import { FILE_BOUNDS, readYaml, type YamlFile } from './yaml.ts'
+
+/** Kinds that a configured trust domain must stand behind. */
+const BY_SPIFFE: readonly AttestationKind[] = ['jwt_svid', 'x509_svid']
 
 export interface Loading {
   /** The folder config/. */
@@ -231,7 +235,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       const domain = value.spiffe_id.slice('spiffe://'.length).split('/', 1)[0]!
       for (const [index, kind] of value.evidence.entries()) {
         const domains = trustDomains.map(({ name }) => name)
-        if (kind === 'private_key_jwt' || domains.includes(domain)) continue
+        if (!BY_SPIFFE.includes(kind) || domains.includes(domain)) continue
         report(
           ['evidence', index],
           'unknown_reference',
@@ -239,7 +243,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
           didYouMean(domain, domains).suggestion,
         )
       }
-      if (value.minimum_tier === 'platform' && value.evidence.every((kind) => kind === 'private_key_jwt')) {
+      if (value.minimum_tier === 'platform' && value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')) {
         report(['minimum_tier'], 'bad_value', 'none of its kinds of evidence reaches the tier platform')
       }
       if (value.minimum_tier === 'measured')

@@ -1,5 +1,5 @@
 /** What the files of config/ may say: strict, in snake_case, and the source of the JSON Schemas that editors read. */
-import { EFFECTS } from '@errand/verifier/claims.ts'
+import { ATTESTATION_KINDS, EFFECTS } from '@errand/verifier/claims.ts'
 import { z } from 'zod'
 import { STAGES } from '../attest/registration.ts'
 import { CLIENT_ID, OPERATION_NAME, TOOL_NAME } from '../policy/identifier.ts'
@@ -167,11 +167,7 @@ export const agentSchema = section({
   display_name: display.optional().describe('For people; without it the client_id.'),
   owner: display.optional().describe('Whom to ask about it.'),
   disabled: z.boolean().default(false).describe('Refused everywhere, as if it were not registered.'),
-  evidence: z
-    .array(z.enum(['private_key_jwt', 'jwt_svid', 'x509_svid']))
-    .min(1)
-    .max(3)
-    .describe('How it may prove what it is.'),
+  evidence: z.array(z.enum(ATTESTATION_KINDS)).min(1).max(8).describe('How it may prove what it is.'),
   ...keyFields,
   stage: z.enum(STAGES).describe('Its autonomy: a cap on effects.'),
   ceiling: rights.describe('What it may do at most, whoever asks.'),

@@ -1,5 +1,5 @@
 /** AuthZEN 1.0: `POST /access/v1/evaluation` and `/access/v1/evaluations`; asks policy, issues nothing. */
-import type { Grant } from '@errand/verifier/claims.ts'
+import { EVIDENCE_TIERS, type Grant } from '@errand/verifier/claims.ts'
 import { trustDomainOf } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
 import type { AgentRegistration } from '../attest/registration.ts'
@@ -242,8 +242,8 @@ const nameOf = ({ caller }: Call): string =>
 
 function bestEvidence(agent: AgentRegistration, { caller }: Call): DecisionFacts['attestation'] {
   if (caller?.kind === 'agent') return { kind: caller.proven.attested.kind, tier: caller.proven.attested.tier }
-  const kind = agent.evidence.find((each) => each !== 'private_key_jwt') ?? 'private_key_jwt'
-  return { kind, tier: kind === 'private_key_jwt' ? 'key' : 'platform' }
+  const kind = agent.evidence.find((each) => EVIDENCE_TIERS[each] !== 'key') ?? agent.evidence[0]!
+  return { kind, tier: EVIDENCE_TIERS[kind] }
 }
 
 export const evaluationRoute: Route = {

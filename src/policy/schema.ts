@@ -1,5 +1,5 @@
 /** The Cedar schema that policies are validated against: derived from the configured agents, tools and claims. */
-import { EFFECTS } from '@errand/verifier/claims.ts'
+import { ATTESTATION_KINDS, EFFECTS } from '@errand/verifier/claims.ts'
 import { STAGES } from '../attest/registration.ts'
 import { effectGroup, operationId } from './identifier.ts'
 import type { Tool } from './tool.ts'
@@ -24,7 +24,7 @@ export const closedAttributes = (
   'context.effect': EFFECTS,
   'context.stage': STAGES,
   'context.tier': ['key', 'platform', 'measured'],
-  'context.attestation': ['private_key_jwt', 'jwt_svid', 'x509_svid'],
+  'context.attestation': ATTESTATION_KINDS,
   'context.environment': ['production', 'staging', 'development'],
   'context.data_classification': ['public', 'internal', 'confidential', 'restricted'],
   'context.sender_constraint': ['dpop', 'mtls', 'bearer'],
@@ -73,7 +73,7 @@ export function renderPolicySchema({ agents, tools, claims }: Vocabulary): strin
     `  effect: String, // ${EFFECTS.join(' | ')}`,
     `  stage: String, // ${STAGES.join(' | ')}`,
     '  tier: String, // how the agent was attested: key | platform | measured',
-    '  attestation: String, // private_key_jwt | jwt_svid | x509_svid',
+    `  attestation: String, // ${ATTESTATION_KINDS.join(' | ')}`,
     '  release?: String, // digest of the measured agent',
     '  environment: String, // production | staging | development',
     '  data_classification: String, // public | internal | confidential | restricted',

@@ -1,6 +1,6 @@
 /** The claims of an access token, member by member: what is not in the contract is refused, never ignored. */
 import { type Checked, fail, type Fault, pass, type TokenFault } from './checked.ts'
-import { type AccessTokenClaims, MAX_ACTORS } from './claims.ts'
+import { type AccessTokenClaims, ATTESTATION_KINDS, MAX_ACTORS } from './claims.ts'
 import { parseEpoch } from './epoch.ts'
 import { readAuthorizationDetails, readScope, scopeOf } from './grants.ts'
 import { hopsOf } from './shapes.ts'
@@ -31,7 +31,7 @@ const URI = /^[\x21-\x7e]{1,512}$/
 const KID = /^[\x21-\x7e]{1,256}$/
 const THUMBPRINT = /^[A-Za-z0-9_-]{43}$/
 const SPIFFE_ID = /^spiffe:\/\/[a-z0-9._-]{1,255}(?:\/[A-Za-z0-9._-]+)+$/
-const KINDS: readonly JsonValue[] = ['private_key_jwt', 'jwt_svid', 'x509_svid']
+const KINDS: readonly JsonValue[] = ATTESTATION_KINDS
 const TIERS: readonly JsonValue[] = ['key', 'platform', 'measured']
 
 const isText = (value: unknown, form: RegExp): value is string => typeof value === 'string' && form.test(value)

@@ -68,7 +68,17 @@ export interface Hop {
 }
 
 export type Tier = 'key' | 'platform' | 'measured'
-export type AttestationKind = 'private_key_jwt' | 'jwt_svid' | 'x509_svid'
+/** Every kind of evidence, with the tier that it reaches by itself. */
+export const EVIDENCE_TIERS = {
+  private_key_jwt: 'key',
+  join_token: 'key',
+  tls_client_auth: 'key',
+  self_signed_tls_client_auth: 'key',
+  jwt_svid: 'platform',
+  x509_svid: 'platform',
+} as const satisfies Readonly<Record<string, Tier>>
+export type AttestationKind = keyof typeof EVIDENCE_TIERS
+export const ATTESTATION_KINDS = Object.keys(EVIDENCE_TIERS) as readonly AttestationKind[]
 
 export interface AccessTokenClaims {
   readonly iss: string
