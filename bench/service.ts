@@ -54,9 +54,18 @@ export interface Running {
   stop(): Promise<void>
 }
 
-export async function start(folder: Folder): Promise<Running> {
+export interface StartOptions {
+  /** Flags of Node: `--cpu-prof`, for one. */
+  readonly nodeFlags?: readonly string[]
+  /** The one core it may run on; any by default. */
+  readonly core?: number
+}
+
+export async function start(folder: Folder, { nodeFlags = [], core }: StartOptions = {}): Promise<Running> {
   const began = performance.now()
-  const child = spawn(process.execPath, [join(folder.path, 'bin/errand.js'), 'serve'], {
+  const command = [process.execPath, ...nodeFlags, join(folder.path, 'bin/errand.js'), 'serve']
+  if (core !== undefined) command.unshift('taskset', '-c', String(core))
+  const child = spawn(command[0]!, command.slice(1), {
     env: {
       PATH: process.env['PATH'] ?? '',
       ERRAND_CONFIG: join(folder.path, 'config'),
