@@ -7,6 +7,8 @@ import { refused } from './refused.ts'
 import type { Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
 
+/** draft-ietf-oauth-spiffe-client-auth; RFC 8705 §2.1.1, §2.2.1. */
+const MTLS_METHODS = ['spiffe_x509', 'tls_client_auth', 'self_signed_tls_client_auth']
 const MTLS_ENDPOINTS = {
   token_endpoint: '/token',
   introspection_endpoint: '/introspect',
@@ -17,7 +19,7 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
   const { issuer } = deps.snapshot().settings
   const base = issuer.replace(/\/$/, '')
   const authentication = {
-    methods: ['private_key_jwt', 'spiffe_jwt', ...(deps.mtlsBase === undefined ? [] : ['spiffe_x509'])],
+    methods: ['private_key_jwt', 'spiffe_jwt', ...(deps.mtlsBase === undefined ? [] : MTLS_METHODS)],
     algorithms: ['ES256', 'EdDSA'],
   }
   return {
