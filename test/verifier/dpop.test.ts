@@ -1,4 +1,10 @@
-import { accessTokenHash, type DpopExpectation, readDpopProof, targetOf } from '@errand/verifier/dpop.ts'
+import {
+  accessTokenHash,
+  createProofKeys,
+  type DpopExpectation,
+  readDpopProof,
+  targetOf,
+} from '@errand/verifier/dpop.ts'
 import { jwkThumbprint, signEs256 } from '@errand/verifier/signature.ts'
 import { createHmac, generateKeyPairSync } from 'node:crypto'
 import { CompactSign, exportJWK, generateKeyPair } from 'jose'
@@ -24,6 +30,43 @@ describe('DPoP proofs', () => {
       ok: true,
       value: { jkt: jwkThumbprint(signer.jwk), jti: 'proof-1', iat: NOW, nonce: 'n-1', jwk: signer.jwk },
     })
+  })
+
+  it('judges a proof by a remembered key as by one that is new', () => {
+    const keys = createProofKeys(2)
+    const read = (proof: string) => {
+      const found = readDpopProof(proof, expected, keys)
+      return found.ok ? found.value : found.fault
+    }
+    const first = read(make())
+    expect(keys.find(signer.jwk as never)?.jkt).toBe(jwkThumbprint(signer.jwk))
+    expect(read(make())).toEqual(first)
+    const { d } = signer.privateKey.export({ format: 'jwk' })
+    const other = makeSigner()
+    for (const [jwk, more] of [
+      [{ ...signer.jwk, d }, {}],
+      [{ ...signer.jwk, use: 'enc' }, {}],
+      [{ ...signer.jwk, key_ops: ['sign'] }, {}],
+      [{ ...signer.jwk, alg: 'ES384' }, {}],
+      [{ ...signer.jwk, y: other.jwk.y }, {}],
+      [{ ...signer.jwk, crv: 'P-384' }, {}],
+      [{ kty: 'OKP', crv: 'Ed25519', x: signer.jwk.x }, {}],
+      [{ ...other.jwk, x: signer.jwk.x }, {}],
+    ] as const) {
+      const proof = make(more, { jwk })
+      const fresh = readDpopProof(proof, expected)
+      expect(fresh.ok).toBe(false)
+      expect(read(proof)).toBe(fresh.ok ? '' : fresh.fault)
+    }
+    const proof = make()
+    expect(read(`${proof.slice(0, -86)}${make({ jti: 'proof-2' }).slice(-86)}`)).toBe('bad_signature')
+    // A key that no good proof was made with is not remembered, and the oldest makes room.
+    const strange = signEs256(signer.privateKey, { typ: 'dpop+jwt', jwk: other.jwk }, claims)
+    expect(read(strange)).toBe('bad_signature')
+    expect(keys.find(other.jwk as never)).toBeUndefined()
+    for (const one of [other, makeSigner()]) read(signEs256(one.privateKey, { typ: 'dpop+jwt', jwk: one.jwk }, claims))
+    expect(keys.find(signer.jwk as never)).toBeUndefined()
+    expect(read(make())).toEqual(first)
   })
 
   it('takes EdDSA', async () => {

@@ -13,6 +13,7 @@ import {
   type PublicJwk,
   type VerifyKey,
 } from './signature.ts'
+import type { JsonObject } from './strict-json.ts'
 
 export const DPOP_ALGS = ['ES256', 'EdDSA'] as const
 const DPOP_HEADER: HeaderRule = { typ: ['dpop+jwt'], algs: DPOP_ALGS, kid: 'optional', jwk: true }
@@ -26,6 +27,8 @@ export interface DpopExpectation {
   readonly maxAgeSeconds: number
   /** The access token that came with it: then `ath` must be its hash (§4.3 step 12). */
   readonly accessToken?: string
+  /** That hash, where it is known already. */
+  readonly accessTokenHash?: string
 }
 
 export interface DpopProof {
@@ -37,37 +40,79 @@ export interface DpopProof {
   readonly jwk: PublicJwk
 }
 
+interface ProofKey {
+  readonly key: VerifyKey
+  readonly jkt: string
+}
+
+/** Keys that proofs were good with: importing one again costs as much as checking a signature. */
+export interface ProofKeys {
+  /** Undefined where this very key, described in this very way, is not remembered. */
+  find(jwk: JsonObject): ProofKey | undefined
+  remember(key: ProofKey): void
+}
+
+/** The oldest go first; one that is forgotten is imported again. */
+export function createProofKeys(max = MAX_PROOF_KEYS): ProofKeys {
+  const known = new Map<string, ProofKey>()
+  return {
+    find(jwk) {
+      const { x } = jwk
+      const found = typeof x === 'string' ? known.get(x) : undefined
+      return found && isSameKey(jwk, found.key.jwk) ? found : undefined
+    },
+    remember(key) {
+      const { x } = key.key.jwk
+      if (x === undefined) return
+      known.set(x, key)
+      if (known.size > max) known.delete(known.keys().next().value!)
+    },
+  }
+}
+const MAX_PROOF_KEYS = 10_000
+
+/** Those members and no others: what else a JWK says (`use`, `key_ops`, `alg`) is for the import to judge. */
+const isSameKey = (jwk: JsonObject, { kty, crv, x, y }: PublicJwk): boolean =>
+  jwk['kty'] === kty &&
+  jwk['crv'] === crv &&
+  jwk['x'] === x &&
+  jwk['y'] === y &&
+  Object.keys(jwk).length === (y === undefined ? 3 : 4)
+
 const PRINTABLE = /^[\x21-\x7e]{1,256}$/
 
 /**
  * `headerValue` is the whole value of the DPoP header field. A replayed `jti` is for the caller to refuse. At once, by
  * node:crypto.
  */
-export function readDpopProof(headerValue: string, expected: DpopExpectation): Checked<DpopProof> {
-  const opened = openProof(headerValue)
+export function readDpopProof(headerValue: string, expected: DpopExpectation, keys?: ProofKeys): Checked<DpopProof> {
+  const opened = openProof(headerValue, keys)
   if (!opened.ok) return opened
   const signed = checkSignature(opened.value.jws, opened.value.key)
-  return signed.ok ? judgeProof(opened.value, expected) : signed
+  return signed.ok ? judgeProof(opened.value, expected, keys) : signed
 }
 
 /** The same in any runtime. */
 export async function readDpopProofAnywhere(
   headerValue: string,
   expected: DpopExpectation,
+  keys?: ProofKeys,
 ): Promise<Checked<DpopProof>> {
-  const opened = openProof(headerValue)
+  const opened = openProof(headerValue, keys)
   if (!opened.ok) return opened
   const signed = await checkSignatureAnywhere(opened.value.jws, opened.value.key)
-  return signed.ok ? judgeProof(opened.value, expected) : signed
+  return signed.ok ? judgeProof(opened.value, expected, keys) : signed
 }
 
 interface OpenedProof {
   readonly jws: ParsedJws
   readonly key: VerifyKey
+  /** Where the key is a remembered one. */
+  readonly jkt?: string
 }
 
 /** Its form, its header and the key in it: all that is looked at before the signature. */
-function openProof(headerValue: string): Checked<OpenedProof> {
+function openProof(headerValue: string, keys: ProofKeys | undefined): Checked<OpenedProof> {
   // Repeated fields arrive joined by a comma (RFC 9110 §5.3); §4.3 step 1 wants one.
   if (headerValue.includes(',')) return fail('proof_duplicate')
   const parsed = parseJws(headerValue)
@@ -75,12 +120,18 @@ function openProof(headerValue: string): Checked<OpenedProof> {
   const checked = checkHeader(parsed.value.header, DPOP_HEADER)
   if (!checked.ok) return checked.fault === 'alg_not_allowed' ? fail('proof_key', checked.detail) : checked
   const { jwk } = checked.value
+  const known = jwk && keys?.find(jwk)
+  if (known && known.key.alg === checked.value.alg) return pass({ jws: parsed.value, ...known })
   if (!jwk || holdsSecret(jwk)) return fail('proof_key', 'jwk must be a public key')
   const key = importVerifyKey(jwk, { algs: [checked.value.alg] })
   return key.ok ? pass({ jws: parsed.value, key: key.value }) : key
 }
 
-function judgeProof({ jws, key }: OpenedProof, expected: DpopExpectation): Checked<DpopProof> {
+function judgeProof(
+  { jws, key, jkt: known }: OpenedProof,
+  expected: DpopExpectation,
+  keys: ProofKeys | undefined,
+): Checked<DpopProof> {
   const { jti, htm, htu, iat, exp, nbf, nonce, ath } = jws.payload
   if (typeof jti !== 'string' || !PRINTABLE.test(jti)) return fail('proof_invalid', 'jti is missing or no identifier')
   if (htm !== expected.method) return fail('htm')
@@ -95,9 +146,13 @@ function judgeProof({ jws, key }: OpenedProof, expected: DpopExpectation): Check
   if (typeof nbf === 'number' && nbf > expected.now + CLOCK_LEEWAY_SECONDS) return fail('not_yet_valid')
   if (nonce !== undefined && (typeof nonce !== 'string' || !PRINTABLE.test(nonce)))
     return fail('proof_invalid', 'nonce is no text of ours')
-  if (expected.accessToken !== undefined && ath !== accessTokenHash(expected.accessToken)) return fail('ath')
+  const hash =
+    expected.accessTokenHash ?? (expected.accessToken === undefined ? undefined : accessTokenHash(expected.accessToken))
+  if (hash !== undefined && ath !== hash) return fail('ath')
+  const jkt = known ?? jwkThumbprint(key.jwk)
+  if (known === undefined) keys?.remember({ key, jkt })
   return pass({
-    jkt: jwkThumbprint(key.jwk),
+    jkt,
     jti,
     iat: made.value,
     jwk: key.jwk,
