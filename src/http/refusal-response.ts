@@ -1,16 +1,20 @@
 /** Turns a refusal into the answer of the RFCs: status, code, and what this caller may learn. */
 import { answerTo, type Reason, type Refusal } from '../oauth/refusal.ts'
-import { nextFor, SENTENCES } from './refusal-words.ts'
+import { stepFor, WORDS } from '../oauth/refusals/all.ts'
 
 /** What a stranger reads: true, and no more than the code says. */
 const STRANGER: Readonly<Record<string, string>> = {
   invalid_client: 'client authentication failed',
   invalid_request: 'the request is malformed, or what it presents cannot be accepted',
+  invalid_grant: 'the authorization grant cannot be accepted',
   invalid_scope: 'the scope cannot be granted',
   invalid_target: 'the target cannot be served',
   invalid_token: 'authentication is missing or cannot be accepted',
   invalid_dpop_proof: 'the DPoP proof is missing or cannot be accepted',
   use_dpop_nonce: 'use the nonce of the DPoP-Nonce header in the proof',
+  invalid_client_attestation: 'the client attestation or its proof cannot be accepted',
+  use_attestation_challenge: 'use the challenge of the OAuth-Client-Attestation-Challenge header in the proof',
+  use_fresh_attestation: 'get a new client attestation',
   unsupported_grant_type: 'this grant type is not supported',
   unauthorized_client: 'the client may not use this grant',
   access_denied: 'not permitted',
@@ -55,18 +59,18 @@ export function refusalBody(refusal: Refusal): RefusalBody {
   const plain = PLAIN.has(refusal.reason)
   const told = refusal.proven === true || plain
   const explanation = refusal.explanation
-  const next = explanation?.next ?? nextFor(refusal)
+  const next = explanation?.next ?? stepFor(refusal).next
   return {
     error,
     error_description: asciiDescription(
-      told ? (refusal.detail ?? SENTENCES[refusal.reason]) : (STRANGER[error] ?? error),
+      told ? (refusal.detail ?? WORDS[refusal.reason].says) : (STRANGER[error] ?? error),
     ),
     ...(told ? { reason: refusal.reason } : {}),
     ...(refusal.proven
       ? {
           ...(explanation?.rule === undefined ? {} : { rule: explanation.rule }),
           ...(explanation?.missing === undefined ? {} : { missing: explanation.missing }),
-          ...(next === undefined ? {} : { next }),
+          next,
           ...(explanation?.decisionId === undefined ? {} : { decision_id: explanation.decisionId }),
         }
       : {}),

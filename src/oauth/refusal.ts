@@ -6,8 +6,10 @@
  */
 export type Slot =
   | 'client' // client authentication, at any endpoint
+  | 'client_attestation' // the same by the headers of draft-ietf-oauth-attestation-based-client-auth
   | 'subject_token'
   | 'actor_token'
+  | 'assertion' // an authorization grant that is a JWT (RFC 7523 §2.1)
   | 'dpop' // the DPoP header at /token
   | 'api' // a proof or assertion at our own JSON endpoints
   | 'request' // parameters and bodies
@@ -23,6 +25,8 @@ type Code =
   | 'ad' // 400 invalid_authorization_details (RFC 9396)
   | 'dp' // invalid_dpop_proof (RFC 9449)
   | 'nonce' // use_dpop_nonce (RFC 9449 §8)
+  | 'challenge' // use_attestation_challenge (draft-ietf-oauth-attestation-based-client-auth §7.4)
+  | 'stale' // use_fresh_attestation (the same)
   | 'unauthorized_client'
   | 'unsupported_grant_type'
   | 'denied' // 403 access_denied at our own JSON API
@@ -108,6 +112,7 @@ const table = {
   token_type_unsupported: 'ir',
   policy_denied: 'ir',
   grant_not_allowed: 'unauthorized_client',
+  platform_full: 'ir',
   unsupported_grant_type: 'unsupported_grant_type',
   budget_exhausted: 'ir',
   revoked: 'by_slot',
@@ -138,11 +143,20 @@ const table = {
   instance_epoch: 'by_slot',
   attestation_expired: 'by_slot',
   evidence_not_registered: 'by_slot',
+  release_unknown: 'by_slot',
+  release_required: 'by_slot',
+  measurement_changed: 'by_slot',
   evidence_lifetime: 'by_slot',
+  evidence_revoked: 'by_slot',
+  attestation_challenge: 'challenge',
+  attestation_stale: 'stale',
+  attestation_unavailable: 'un',
+  header_duplicate: 'by_slot',
   x509_validity: 'by_slot',
   x509_path_length: 'by_slot',
   x509_name_constraints: 'by_slot',
   x509_san: 'by_slot',
+  x509_subject: 'by_slot',
   x509_policy: 'by_slot',
   x509_signature: 'by_slot',
   x509_untrusted: 'by_slot',
@@ -158,6 +172,7 @@ const table = {
   // H. bounds
   rate_limited: 'rate',
   overloaded: 'un',
+  quota_exceeded: 'un',
   body_too_large: 'too_large',
   request_timeout: 'slow',
   bad_body: 'bad',
@@ -223,10 +238,14 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
       switch (slot) {
         case 'client':
           return { status: 401, error: 'invalid_client' } // RFC 6749 §5.2
+        case 'client_attestation':
+          return { status: 401, error: 'invalid_client_attestation' }
         case 'subject_token':
         case 'actor_token':
         case 'request':
           return { status: 400, error: 'invalid_request' } // RFC 8693 §2.2.2
+        case 'assertion':
+          return { status: 400, error: 'invalid_grant' } // RFC 7523 §3.1
         case 'dpop':
           return { status: 400, error: 'invalid_dpop_proof' } // RFC 9449 §5
         case 'api':
@@ -236,7 +255,7 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
       }
       break
     case 'ir':
-      return { status: 400, error: 'invalid_request' }
+      return { status: 400, error: slot === 'assertion' ? 'invalid_grant' : 'invalid_request' } // RFC 7523 §3.1
     case 'ic':
       return { status: 401, error: 'invalid_client' }
     case 'asked':
@@ -254,6 +273,10 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
       return { status: slot === 'api' ? 401 : 400, error: 'invalid_dpop_proof' }
     case 'nonce':
       return { status: slot === 'api' ? 401 : 400, error: 'use_dpop_nonce' }
+    case 'challenge':
+      return { status: slot === 'api' ? 401 : 400, error: 'use_attestation_challenge' }
+    case 'stale':
+      return { status: slot === 'api' ? 401 : 400, error: 'use_fresh_attestation' }
     case 'unauthorized_client':
       return { status: 400, error: 'unauthorized_client' }
     case 'unsupported_grant_type':

@@ -1,0 +1,95 @@
+/** H, L, M and Q. Not now: load is shed, or something the service depends on is away. Nothing is wrong with the request. */
+import type { Reason } from '../refusal.ts'
+import type { Step, Words } from './words.ts'
+
+const WAIT: Step = { action: 'wait', next: 'wait as long as Retry-After says, then send it again' }
+
+export const SERVICE = {
+  rate_limited: {
+    ...WAIT,
+    says: 'too many requests',
+    means:
+      'This client, or its address before it proved who it is, has used up its share (`bounds.requests_per_second_per_client`, `bounds.strangers_per_second_per_source`).',
+    why: 'One caller in a loop must not take the service from the others.',
+    agent:
+      'Keep tokens until four fifths of their life are over instead of exchanging for each call; the agent SDK does so. Send credentials with every request: strangers share a small ration.',
+    operator: 'Callers behind one proxy are one address unless `trusted_proxies` names it.',
+    example: 'an exchange before each of 200 calls in a second',
+  },
+  overloaded: {
+    ...WAIT,
+    says: 'too much work at this moment',
+    means:
+      'As many requests are being worked on as `bounds.max_concurrent_requests` allows, or policies changed faster than the request was judged.',
+    why: 'A short no is better than a long queue: whoever is let in is answered in time.',
+    agent: 'Try again after `Retry-After`, with some randomness, and the same `Idempotency-Key`.',
+    operator: 'Look at `/metrics`. If it lasts, add processes or replicas.',
+    example: 'a thousand agents that start in the same second',
+  },
+  quota_exceeded: {
+    action: 'ask_person',
+    next: 'ask security staff',
+    says: 'what may be stored here is used up',
+    means: 'A quota on what may be kept (tasks, records, revocations) is reached.',
+    why: 'What one user of the service stores must not take the disk from the others.',
+    agent: 'Complete tasks that are done. Sending it again does not help until somebody makes room.',
+    operator: 'Raise the quota, or find out what fills it.',
+    example: 'an agent that opens a task for each message and completes none',
+  },
+  replay_guard_unavailable: {
+    ...WAIT,
+    says: 'one-use tokens cannot be checked at this moment',
+    means:
+      'Whether a proof or an assertion is used for the first time could not be found out: the store is away, or full of proofs.',
+    why: 'Where that cannot be known it is refused, never accepted (RFC 9449 §11.1).',
+    agent: 'Try again with a new proof and a new assertion.',
+    operator: 'Look at the store in `/ready`.',
+    example: 'Redis is restarting',
+  },
+  sealed: {
+    ...WAIT,
+    says: 'the service is sealed',
+    means: 'The store lost data that it had acknowledged, so nothing is issued until that is put right.',
+    why: 'A store that went back in time may have forgotten a revocation.',
+    agent: 'Wait. Tokens that you hold go on working as far as their tools can tell.',
+    operator:
+      'The log says what is missing. See `docs/operations.md`; do not start with an empty store to get rid of this.',
+    example: 'Redis came back without its data after a failover',
+  },
+  no_active_key: {
+    ...WAIT,
+    says: 'no signing key is active',
+    means: 'No key may sign at this moment: the next one is published and not yet due, or none could be made.',
+    why: 'A key signs only after every verifier could have seen it, and there is no silent fallback.',
+    agent: 'Try again later.',
+    operator: '`errand keys list` shows the states; `errand keys rotate --immediately` where it cannot wait.',
+    example: 'the last key was retired while the service was off',
+  },
+  audit_unavailable: {
+    ...WAIT,
+    says: 'nothing can be recorded at this moment, so nothing is issued',
+    means: 'The audit log could not be written: the disk is full, read-only or failing.',
+    why: 'No token without its durable record: a token whose record was lost could not be found or revoked.',
+    agent: 'Try again later, with the same `Idempotency-Key`.',
+    operator:
+      'Free space on the volume of `ERRAND_DATA`. Revocation goes on working meanwhile. After a failed sync the service must be restarted.',
+    example: 'the disk is full',
+  },
+  store_unavailable: {
+    ...WAIT,
+    says: 'the store does not answer at this moment',
+    means: 'State (tasks, revocations, one-use tokens) could not be read or written in time.',
+    why: 'Without the state of revocations nothing is issued.',
+    agent: 'Try again after `Retry-After`, with the same `Idempotency-Key`.',
+    operator: 'Look at `/ready` and at the store: Redis down, or the file of the embedded store locked.',
+    example: 'the connection to Redis is cut',
+  },
+  stopping: {
+    ...WAIT,
+    says: 'the service is stopping',
+    means: 'The process finishes what it has begun and takes nothing new.',
+    why: 'So that nothing is cut off in the middle when it is updated.',
+    agent: 'Try again; another process, or the new one, will answer.',
+    example: 'a request in the second in which the service is restarted',
+  },
+} as const satisfies Partial<Record<Reason, Words>>
