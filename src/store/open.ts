@@ -1,4 +1,5 @@
 /** Opens the stores that the settings name. Before the audit log: an audit log without a state is a damaged folder. */
+import type { Joining } from '../attest/joining.ts'
 import type { KeyPins, PrincipalBindings } from '../attest/key-pins.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
 import type { SubjectKeys } from '../audit/subject-keys.ts'
@@ -17,6 +18,7 @@ export interface Stores {
   readonly replayGuard: ReplayGuard
   readonly keyPins: KeyPins
   readonly principalBindings: PrincipalBindings
+  readonly joining: Joining
   readonly keyStore: KeyStore
   readonly subjectKeys: SubjectKeys
   readonly tasks: TaskStore
@@ -50,7 +52,7 @@ export async function openStores({ store, dataDir, now, monotonic }: OpenStoresD
     const stores =
       store.kind === 'redis'
         ? await openRedis({ ...store, mayBegin: !hasHistory(dataDir), now, forgetBefore, monotonic })
-        : openEmbedded({ dataDir, now, forgetBefore })
+        : await openEmbedded({ dataDir, now, forgetBefore })
     return {
       ...stores,
       close: async () => {

@@ -1,5 +1,6 @@
 /** Every promise of the stores, for one adapter. */
 import { describeIdempotency } from './idempotency.ts'
+import { describeJoining } from './joining.ts'
 import { describeKeyPins } from './key-pins.ts'
 import { describeKeyStore } from './key-store.ts'
 import { describeReplayGuard } from './replay-guard.ts'
@@ -11,6 +12,7 @@ import type { OpenWorld } from './world.ts'
 export function describeStores(name: string, open: OpenWorld): void {
   describeReplayGuard(name, open)
   describeKeyPins(name, open)
+  describeJoining(name, open)
   describeKeyStore(name, open)
   describeSubjectKeys(name, open)
   describeTaskStore(name, open)

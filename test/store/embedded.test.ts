@@ -64,6 +64,24 @@ describe('the data folder', () => {
     expect(readFileSync(join(dataDir, 'errand.db')).equals(before)).toBe(true)
   })
 
+  it('P6 takes over what the first format holds, with what has come since', async () => {
+    const dataDir = join(base, fresh('data'))
+    const before = await openAt(dataDir)
+    await before.keyPins.pin('evidence', 'first', START + 600)
+    await before.close()
+    const db = new Libsql(join(dataDir, 'errand.db'))
+    db.exec(
+      "DROP TABLE join_tokens; DROP TABLE joined_keys; UPDATE meta SET value = 1 WHERE name = 'format'; PRAGMA wal_checkpoint(TRUNCATE)",
+    )
+    db.close()
+    const stores = await openAt(dataDir)
+    expect(await stores.keyPins.pin('evidence', 'second', START + 600)).toBe('first')
+    await stores.joining.offer('digest', { clientId: 'research', expiresAt: START + 60, by: 'admin' })
+    expect(await stores.joining.find('digest')).toMatchObject({ clientId: 'research' })
+    await stores.close()
+    await (await openAt(dataDir)).close()
+  })
+
   it.each([
     ['no database', undefined],
     ['an empty database', ''],

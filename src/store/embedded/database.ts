@@ -6,7 +6,7 @@ import { type Reason, Unavailable } from '../../oauth/refusal.ts'
 import { StoreFault } from '../fault.ts'
 import { hasHistory } from '../history.ts'
 import { createPrivate } from './lock.ts'
-import { FORMAT, SCHEMA } from './schema.ts'
+import { FORMAT, MIGRATIONS, SCHEMA } from './schema.ts'
 
 export type Value = string | number | null
 export type Row = { readonly [column: string]: Value }
@@ -38,7 +38,7 @@ export interface EmbeddedDatabase {
   /** Whether a write reaches the disk at this moment. */
   healthy(): Promise<boolean>
   /** Throws where it was closed: what is remembered of it may be out of date. */
-  assertOpen(): void
+  assertOpen(reason?: Reason): void
   /** Rewrites the file so that what was erased is nowhere in it any more. */
   scrub(): void
   close(): Promise<void>
@@ -131,8 +131,8 @@ export function openDatabase(dataDir: string): EmbeddedDatabase {
         return false
       }
     },
-    assertOpen: () => {
-      if (closed) throw new Unavailable('store_unavailable', 'the store is closed')
+    assertOpen: (reason = 'store_unavailable') => {
+      if (closed) throw new Unavailable(reason, 'the store is closed')
     },
     scrub: () => {
       db.pragma('wal_checkpoint(TRUNCATE)')
@@ -204,6 +204,10 @@ function migrate(db: Libsql.Database, path: string, history: boolean): void {
       'format_newer',
       `${path} has format ${found}, this version reads up to ${FORMAT}: run the newer version again; nothing was changed`,
     )
+  }
+  if (found < FORMAT) {
+    const steps = Array.from({ length: FORMAT - found }, (_, i) => MIGRATIONS[found + i] ?? '')
+    db.exec(`BEGIN EXCLUSIVE; ${steps.join('')} UPDATE meta SET value = ${FORMAT} WHERE name = 'format'; COMMIT;`)
   }
 }
 

@@ -3,6 +3,8 @@ import type { Stores } from '../open.ts'
 import { checkAuditMarker, writeAuditMarker } from './audit-marker.ts'
 import { type EmbeddedDatabase, openDatabase } from './database.ts'
 import { createIdempotencyStore } from './idempotency.ts'
+import { createJournal } from './journal.ts'
+import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
 import { createReplayGuard } from './replay-guard.ts'
@@ -11,21 +13,37 @@ import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
 /** The folder must be locked already. What ended before `forgetBefore()` may be forgotten. */
-export function openEmbedded(deps: { dataDir: string; now: () => number; forgetBefore: () => number }): Stores {
-  const db = openTogether(deps.dataDir)
-  const { now, forgetBefore } = deps
-  return {
-    replayGuard: createReplayGuard({ db, forgetBefore }),
-    keyPins: createKeyPins({ db, forgetBefore }),
+export async function openEmbedded(deps: {
+  dataDir: string
+  now: () => number
+  forgetBefore: () => number
+}): Promise<Stores> {
+  const { dataDir, now, forgetBefore } = deps
+  const db = openTogether(dataDir)
+  const journal = createJournal({ dataDir, db })
+  const stores: Stores = {
+    replayGuard: createReplayGuard({ db, journal, forgetBefore }),
+    keyPins: createKeyPins({ db, journal, forgetBefore }),
     principalBindings: createPrincipalBindings({ db }),
+    joining: createJoining({ db, forgetBefore }),
     keyStore: createKeyStore({ db }),
     subjectKeys: createSubjectKeys({ db }),
-    tasks: createTaskStore({ db }),
+    tasks: createTaskStore({ db, journal }),
     revocations: createRevocationLog({ db, now, forgetBefore }),
     idempotency: createIdempotencyStore({ db }),
     rememberAuditLog: (logId) => writeAuditMarker(db, logId),
     healthy: db.healthy,
-    close: db.close,
+    close: async () => {
+      await journal.close()
+      await db.close()
+    },
+  }
+  try {
+    await journal.recover()
+    return stores
+  } catch (error) {
+    await db.close()
+    throw error
   }
 }
 

@@ -1,6 +1,19 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 1
+export const FORMAT = 2
+
+const JOINING = `
+CREATE TABLE join_tokens (
+  digest TEXT PRIMARY KEY, client_id TEXT NOT NULL, expires_at INTEGER NOT NULL, made_by TEXT NOT NULL, used_by TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE joined_keys (
+  client_id TEXT NOT NULL, kid TEXT NOT NULL, jwk TEXT NOT NULL, joined_at INTEGER NOT NULL, made_by TEXT NOT NULL,
+  PRIMARY KEY (client_id, kid)
+) STRICT, WITHOUT ROWID;
+`
+
+/** From each older format to the next. */
+export const MIGRATIONS: Readonly<Record<number, string>> = { 1: JOINING }
 
 export const SCHEMA = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -63,4 +76,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-`
+${JOINING}`

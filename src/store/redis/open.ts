@@ -2,6 +2,7 @@
 import type { Stores } from '../open.ts'
 import { openRedisClient, script } from './client.ts'
 import { createIdempotencyStore } from './idempotency.ts'
+import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
 import { createReplayGuard } from './replay-guard.ts'
@@ -27,6 +28,7 @@ export async function openRedis(deps: {
       replayGuard: createReplayGuard({ redis, forgetBefore }),
       keyPins: createKeyPins({ redis, forgetBefore }),
       principalBindings: createPrincipalBindings({ redis }),
+      joining: createJoining({ redis, forgetBefore }),
       keyStore: createKeyStore({ redis }),
       subjectKeys: createSubjectKeys({ redis }),
       tasks: createTaskStore({ redis }),
