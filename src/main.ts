@@ -7,22 +7,27 @@ import pino, { type Logger } from 'pino'
 import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
 import { createDpop } from './attest/dpop.ts'
 import { findDecision } from './audit/explain.ts'
+import { sourceBlock } from './audit/source.ts'
 import type { AuditLog, AuditReader, AuditRecord } from './audit/log.ts'
 import { createSubjectVault } from './audit/subject-vault.ts'
 import { formatProblems } from './config/check.ts'
 import { listMaterial } from './config/first-start.ts'
 import { type ConfigHolder, createConfigHolder } from './config/holder.ts'
 import { createConfigLoader } from './config/load.ts'
+import type { ServiceSettings } from './config/settings.ts'
 import type { Snapshot } from './config/snapshot.ts'
+import type { HostSettings } from './config/tenants.ts'
 import { createProveAgent } from './exchange/authenticate.ts'
 import type { Directory } from './exchange/directory.ts'
 import { createExchange } from './exchange/exchange.ts'
 import { createOpenTask } from './exchange/open-task.ts'
 import { createApp } from './http/app.ts'
 import { createLimits, rationed } from './http/limits.ts'
+import type { TenantStatus } from './http/deps.ts'
 import { createMetrics } from './http/metrics.ts'
 import { type Listener, listen } from './http/server.ts'
 import { createSharedCheck } from './http/shared-check.ts'
+import { createPlace } from './http/sites.ts'
 import { openKeyRing } from './keys/key-ring.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
@@ -38,6 +43,7 @@ import { openStores, type Stores } from './store/open.ts'
 import { createPatientClock } from './store/patient-clock.ts'
 import { createIntrospect } from './tokens/introspect.ts'
 import { createIssuer } from './tokens/issue.ts'
+import { type TenantRooms, type Tenants, openTenants } from './tenants.ts'
 import { createSubjectReader, type ReadSubjectToken } from './tokens/subject.ts'
 
 export interface ServeOptions {
@@ -50,6 +56,8 @@ export interface ServeOptions {
   /** One line for the person who started it; the service log goes elsewhere. */
   readonly print: (line: string) => void
   readonly logger?: Logger
+  /** Given where these are the rooms of one tenant: its name, and what the service has decided for all of them. */
+  readonly tenant?: { readonly name: string; readonly host: HostSettings }
   /** Wall time and monotonic time, milliseconds. */
   readonly nowMs?: () => number
   readonly monotonic?: () => number
@@ -68,6 +76,7 @@ export interface Service {
 }
 
 export interface OpenService extends Service {
+  readonly tenants?: Tenants
   readonly app: ReturnType<typeof createApp>
   readonly stores: Stores
   readonly log: AuditLog & AuditReader
@@ -98,11 +107,19 @@ export async function serve(options: ServeOptions): Promise<Service> {
   const onRejection = (error: unknown) => rooms.onFault(error, 'a promise that nobody waited for')
   process.on('unhandledRejection', onRejection)
   try {
-    const { app, url: base, mtlsUrl, onFault } = rooms
+    const { app, url: base, mtlsUrl, onFault, tenants } = rooms
     const { settings } = rooms.snapshot()
     const onError = (error: Error) => onFault(error, 'listener')
-    listeners.push(await listen({ settings, kind: 'main', app, base, onError }))
-    if (mtlsUrl !== undefined) listeners.push(await listen({ settings, kind: 'mtls', app, base: mtlsUrl, onError }))
+    const own = {
+      name: '',
+      issuer: settings.issuer,
+      app,
+      base,
+      ...(mtlsUrl === undefined ? {} : { mtlsBase: mtlsUrl }),
+    }
+    const place = createPlace(own, () => tenants?.sites() ?? [])
+    listeners.push(await listen({ settings, kind: 'main', place, onError }))
+    if (mtlsUrl !== undefined) listeners.push(await listen({ settings, kind: 'mtls', place, onError }))
   } catch (error) {
     process.off('unhandledRejection', onRejection)
     await Promise.all(listeners.map((listener) => listener.close()))
@@ -148,14 +165,12 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       tools: wanted.tools.map((tool) => tool.name),
       userIssuer: wanted.issuers.length > 0,
     })
-    const load = createConfigLoader({ dir: configDir, keysDir, now })
+    const { tenant } = options
+    const load = createConfigLoader({ dir: configDir, keysDir, now, ...(tenant ? { host: hostOf(tenant) } : {}) })
     const first = await load()
     if (!first.ok) throw new ConfigRefused(formatProblems(first.problems))
     const holder = createConfigHolder({ first: first.snapshot, load, now })
     closing.push(holder.watch([configDir, keysDir]))
-    const onHangUp = () => void holder.reload()
-    process.on('SIGHUP', onHangUp)
-    closing.push(() => void process.off('SIGHUP', onHangUp))
     const { settings, agents, machines } = holder.current()
     if (settings.mode === 'production') {
       refuseDevelopmentKeys([
@@ -174,18 +189,52 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     closing.push(() => log.close())
     await stores.rememberAuditLog(log.logId)
 
-    const rooms = await openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing })
+    const opening: { tenants?: Tenants } = {}
+    const rooms = await openRooms({
+      holder,
+      stores,
+      log,
+      sealer,
+      logger,
+      now,
+      nowMs,
+      monotonic,
+      closing,
+      ...(tenant ? {} : { tenants: () => opening.tenants?.all() ?? [] }),
+    })
     await log.append({
       type: 'service.started',
       by: 'system',
       details: { node: process.version, mode: settings.mode, store: settings.store.kind, pid: process.pid },
     })
+    if (!tenant) {
+      const tenants = await openTenants({
+        places: { configDir, keysDir, dataDir },
+        settings: () => holder.current().settings,
+        open: (name, places) =>
+          openTenant({ ...options, ...places, logger: logger.child({ tenant: name }) }, name, settings),
+        monotonic,
+        onRefused: (name, error) => logger.error({ tenant: name, err: plain(error) }, 'a tenant could not be opened'),
+        onMoved: (name, to) => logger.info({ tenant: name }, `tenant ${to}`),
+      })
+      opening.tenants = tenants
+      closing.push(() => tenants.close())
+      const onHangUp = () => void Promise.all([holder.reload(), tenants.reload()])
+      process.on('SIGHUP', onHangUp)
+      closing.push(() => void process.off('SIGHUP', onHangUp))
+    }
     return {
       ...rooms,
+      ...opening,
       stores,
       log,
       made: material.made,
+      stop() {
+        opening.tenants?.stop()
+        rooms.stop()
+      },
       async close() {
+        opening.tenants?.stop()
         rooms.stop()
         await log.append({ type: 'service.stopped', by: 'system' }).catch(() => undefined)
         await closeAll()
@@ -195,6 +244,29 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
   } catch (error) {
     await closeAll().catch(() => undefined)
     throw error
+  }
+}
+
+/** What a tenant's configuration may not say for itself. */
+function hostOf({ name, host }: NonNullable<ServeOptions['tenant']>): HostSettings {
+  const { store } = host
+  // A prefix that no configuration can name: no tenant reads another's keys in Redis.
+  return { ...host, store: store.kind === 'redis' ? { ...store, prefix: `${store.prefix}.${name}` } : store }
+}
+
+/** The same rooms again, with the tenant's own folders. */
+async function openTenant(
+  options: Omit<ServeOptions, 'print'>,
+  name: string,
+  { listen, store, log, mode, issuer, bounds }: ServiceSettings,
+): Promise<TenantRooms> {
+  const { maxHeaderBytes, requestTimeoutSeconds } = bounds
+  const host = { listen, store, log, mode, issuer, bounds: { maxHeaderBytes, requestTimeoutSeconds } }
+  const rooms = await openService({ ...options, tenant: { name, host } })
+  return {
+    ...rooms,
+    issuer: rooms.snapshot().settings.issuer,
+    onTurnedAway: (peer, reason) => rooms.log.countStranger(sourceBlock(peer), reason),
   }
 }
 
@@ -253,9 +325,11 @@ interface Rooms {
   readonly nowMs: () => number
   readonly monotonic: () => number
   readonly closing: (() => Promise<unknown> | unknown)[]
+  /** Absent in the rooms of a tenant. */
+  readonly tenants?: () => readonly TenantStatus[]
 }
 
-async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing }: Rooms) {
+async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing, tenants }: Rooms) {
   const { settings } = holder.current()
   const { issuer } = settings
   const audit: AuditLog = {
@@ -270,7 +344,8 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   }
   const base = issuer.replace(/\/$/, '')
   const mtls = settings.listen.mtls
-  const mtlsBase = mtls && `https://${new URL(issuer).hostname}:${mtls.port}`
+  const { hostname, pathname } = new URL(issuer)
+  const mtlsBase = mtls && `https://${hostname}:${mtls.port}${pathname.replace(/\/$/, '')}`
   let stopping = false
   const onFault = (error: unknown, where: string) => logger.error({ where, err: plain(error) }, 'fault')
 
@@ -303,6 +378,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     auditRecords: () => log.size,
     auditHealthy: () => log.healthy(),
     configDegraded: () => holder.failure() !== undefined,
+    process: tenants !== undefined,
   })
   const revoke = createRevoke({
     now,
@@ -421,6 +497,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       limits,
       metrics,
       ...(mtlsBase === undefined ? {} : { mtlsBase }),
+      ...(tenants === undefined ? {} : { tenants }),
       stopping: () => stopping,
       onUnavailable: (error, correlation) =>
         logger.warn({ correlation, reason: error.reason, err: plain(error) }, 'a dependency is away'),

@@ -37,7 +37,7 @@ export function createConfigHolder({
   readonly first: Snapshot
   readonly load: () => Promise<LoadResult>
   readonly now: () => number
-  readonly watchPath?: (path: string, changed: () => void) => () => void
+  readonly watchPath?: (path: string, changed: () => void, options: { readonly except: string }) => () => void
 }): ConfigHolder {
   let snapshot = first
   let lastFailure: ReloadFailure | undefined
@@ -106,7 +106,8 @@ export function createConfigHolder({
         timer = setTimeout(() => void reload(), QUIET_MS)
         timer.unref()
       }
-      const stops = paths.map((path) => watchPath(path, changed))
+      // Tenants have holders of their own.
+      const stops = paths.map((path) => watchPath(path, changed, { except: 'tenants' }))
       return () => {
         clearTimeout(timer)
         for (const stop of stops) stop()

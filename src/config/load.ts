@@ -21,11 +21,13 @@ import { createKeyFiles, type ReadFile } from './key-files.ts'
 import { readAgent } from './read-agent.ts'
 import { readTrustDomain, readUserIssuer } from './read-issuer.ts'
 import { type Overrides, readAdministrators, readSettings } from './read-settings.ts'
+import { readReleases } from './read-releases.ts'
 import { readTool } from './read-tool.ts'
 import { createReporter, type Reporter } from './reporter.ts'
 import { type Shaped, shape } from './shape.ts'
 import type { Snapshot } from './snapshot.ts'
 import { strayProblems } from './stray.ts'
+import type { HostSettings } from './tenants.ts'
 import { FILE_BOUNDS, readYaml, type YamlFile } from './yaml.ts'
 
 /** Kinds that a configured trust domain must stand behind. */
@@ -41,6 +43,8 @@ export interface Loading {
   /** Names in a folder; ENOENT where there is none. */
   readonly readFolder?: (path: string) => Promise<readonly string[]>
   readonly overrides?: Overrides
+  /** For the folder of a tenant: what its own errand.yaml may not say. */
+  readonly host?: HostSettings
   /** Before the first start has made them, key files that do not exist are no problem. */
   readonly allowMissingKeys?: boolean
   /** Kept across reloads: what was parsed and fetched before need not be again. */
@@ -121,14 +125,17 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     return found
   }
 
-  async function filesOf(folder: string, extension: '.yaml' | '.cedar'): Promise<readonly string[]> {
-    let names: readonly string[]
+  async function namesIn(folder: string): Promise<readonly string[]> {
     try {
-      names = await readFolder(join(dir, folder))
+      return await readFolder(join(dir, folder))
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       return []
     }
+  }
+
+  async function filesOf(folder: string, extension: '.yaml' | '.cedar'): Promise<readonly string[]> {
+    const names = await namesIn(folder)
     // Editors leave hidden files and copies behind.
     const files = names
       .filter((name) => !name.startsWith('.') && !name.endsWith('~') && name !== 'schema.cedarschema')
@@ -150,12 +157,20 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     return own
   }
 
-  problems.push(...(await strayProblems({ dir, keysDir, label, readFolder })))
+  problems.push(...(await strayProblems({ dir, keysDir, label, readFolder, tenant: loading.host !== undefined })))
   const keyFiles = createKeyFiles({ keysDir, readFile, allowMissing: loading.allowMissingKeys ?? false })
 
   const errand = await read('errand', 'errand.yaml')
   const development = errand?.value.mode === 'development'
-  const settings = errand ? readSettings(errand.value, { keysDir, overrides, report: errand.report }) : undefined
+  const settings = errand
+    ? readSettings(errand.value, {
+        keysDir,
+        overrides,
+        report: errand.report,
+        stated: (path) => isStated(errand.yaml.data, path),
+        ...(loading.host === undefined ? {} : { host: loading.host }),
+      })
+    : undefined
   const administrators = errand ? await readAdministrators(errand.value, { keyFiles, report: errand.report }) : []
 
   const toolFiles = await readAll('tool', 'tools')
@@ -193,6 +208,18 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     agents.push(
       await readAgent(value, yaml.file, { keyFiles, tools: toolsByName, declared, report: complete ? report : quiet }),
     )
+  }
+  const releases = await readReleases({
+    agents: agentFiles,
+    keyFiles,
+    names: await namesIn('releases'),
+    textOf,
+    label,
+    problems,
+  })
+  for (const [index, agent] of agents.entries()) {
+    const release = releases.get(agent.clientId)
+    if (release) agents[index] = { ...agent, release }
   }
 
   const remoteKeys = (loading.remoteKeys ?? createDefaultRemoteKeys(now))({ development })
@@ -246,8 +273,16 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       if (value.minimum_tier === 'platform' && value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')) {
         report(['minimum_tier'], 'bad_value', 'none of its kinds of evidence reaches the tier platform')
       }
-      if (value.minimum_tier === 'measured')
-        report(['minimum_tier'], 'bad_value', 'no kind of evidence reaches the tier measured yet')
+      const measurable = value.evidence.some((kind) => saysTheImage(kind, trustDomains, domain))
+      if (value.minimum_tier === 'measured' && (value.release === undefined || !measurable)) {
+        report(
+          ['minimum_tier'],
+          'bad_value',
+          value.release === undefined
+            ? 'measured needs registered releases: add release with the key of a signer'
+            : 'none of its kinds of evidence says which image runs: set image_digest_claim at its issuer',
+        )
+      }
     }
     for (const { value, report } of toolFiles) {
       if (value.agent !== undefined && !clientIds.includes(value.agent))
@@ -312,6 +347,19 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       loadedAt: now(),
     },
   }
+}
+
+/** Whether evidence of this kind can name the image, so that it may be measured against a release. */
+const saysTheImage = (kind: AttestationKind, trustDomains: readonly TrustDomain[], domain: string): boolean =>
+  kind === 'jwt_svid' && trustDomains.some(({ name, imageDigestClaim }) => name === domain && imageDigestClaim)
+
+function isStated(data: unknown, path: readonly string[]): boolean {
+  let at = data
+  for (const name of path) {
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, name)) return false
+    at = (at as Readonly<Record<string, unknown>>)[name]
+  }
+  return true
 }
 
 /** Whether no two files say the same; each that repeats another is told. */

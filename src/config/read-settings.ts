@@ -6,6 +6,7 @@ import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import type { ErrandFile } from './schemas.ts'
 import type { ServiceSettings } from './settings.ts'
+import type { HostSettings, Quota } from './tenants.ts'
 
 /** What the caller's environment sets instead of the file; values, so that nothing here reads the environment. */
 export interface Overrides {
@@ -23,7 +24,16 @@ export function readSettings(
     keysDir,
     overrides,
     report,
-  }: { readonly keysDir: string; readonly overrides: Overrides; readonly report: Reporter },
+    host: within,
+    stated,
+  }: {
+    readonly keysDir: string
+    readonly overrides: Overrides
+    readonly report: Reporter
+    /** Given for a tenant. */
+    readonly host?: HostSettings
+    readonly stated: Stated
+  },
 ): ServiceSettings {
   const development = source.mode === 'development'
   const issuer = overrides.issuer ?? source.issuer
@@ -32,6 +42,7 @@ export function readSettings(
 
   const { listen } = source
   if (
+    within === undefined &&
     !development &&
     listen.tls === undefined &&
     listen.trusted_proxies.length === 0 &&
@@ -72,7 +83,7 @@ export function readSettings(
     keyFile: resolve(keysDir, key_file),
   })
   const host = overrides.host ?? listen.host
-  return {
+  const settings: ServiceSettings = {
     issuer,
     mode: source.mode,
     listen: {
@@ -122,6 +133,12 @@ export function readSettings(
       overlapSeconds: source.keys.overlap_seconds,
       jwksMaxAgeSeconds: source.keys.jwks_max_age_seconds,
     },
+    tenants: {
+      quota: quotaFrom(source.tenants.quota) as Quota,
+      quotas: Object.fromEntries(
+        Object.entries(source.tenants.quotas).map(([name, quota]) => [name, quotaFrom(quota)]),
+      ),
+    },
     policy: { onChange: source.policy.on_change },
     audit: { mode: source.audit.mode },
     log: { level: overrides.logLevel ?? source.log.level },
@@ -129,7 +146,42 @@ export function readSettings(
     developmentShortcuts:
       development && fault === undefined && isLoopbackHttp(issuer) ? [`the issuer ${issuer} is served over http`] : [],
   }
+  return within === undefined ? settings : withinHost(settings, source, { host: within, stated, report })
 }
+
+function quotaFrom(quota: ErrandFile['tenants']['quotas'][string]): Partial<Quota> {
+  const { requests_per_second, max_concurrent_requests, max_data_mib } = quota
+  return {
+    ...(requests_per_second === undefined ? {} : { requestsPerSecond: requests_per_second }),
+    ...(max_concurrent_requests === undefined ? {} : { maxConcurrentRequests: max_concurrent_requests }),
+    ...(max_data_mib === undefined ? {} : { maxDataMib: max_data_mib }),
+  }
+}
+
+/** A tenant's errand.yaml: what belongs to the whole service is set there, and only there. */
+function withinHost(
+  settings: ServiceSettings,
+  source: ErrandFile,
+  { host, stated, report }: { readonly host: HostSettings; readonly stated: Stated; readonly report: Reporter },
+): ServiceSettings {
+  const own = (path: readonly string[]) =>
+    report(path, 'bad_value', `${path.join('.')} belongs to the whole service: it is set in the service's own errand.yaml`)
+  for (const name of ['listen', 'store', 'log', 'tenants']) if (stated([name])) own([name])
+  for (const name of ['max_header_bytes', 'request_timeout_seconds']) if (stated(['bounds', name])) own(['bounds', name])
+  if (source.mode === 'development' && host.mode === 'production') {
+    report(['mode'], 'bad_value', 'a service in production has no tenant in development: it would take development keys')
+  }
+  return {
+    ...settings,
+    listen: host.listen,
+    store: host.store,
+    log: host.log,
+    bounds: { ...settings.bounds, ...host.bounds },
+  }
+}
+
+/** Whether the file itself says something at this place. */
+export type Stated = (path: readonly string[]) => boolean
 
 /** RFC 8414 §2: no query; and one spelling only, so without the trailing slash that clients lose. */
 function issuerForm(issuer: string): string | undefined {

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { STAGES } from '../attest/registration.ts'
 import { CLIENT_ID, OPERATION_NAME, TOOL_NAME } from '../policy/identifier.ts'
 import { CLAIM_TYPES } from '../policy/schema.ts'
+import { TENANT_NAME } from './tenants.ts'
 
 const identifier = (pattern: RegExp, what: string) =>
   z
@@ -57,6 +58,29 @@ const rights = list(
 )
 
 const url = z.string().min(1).max(2048)
+const imageDigestClaim = z
+  .array(z.string().min(1).max(128))
+  .min(1)
+  .max(5)
+  .optional()
+  .describe('Names that lead to the claim in which the platform says which image runs: [submods, container, image_digest].')
+/** Compared as it stands (RFC 8705 §2.1.2). */
+const certificateName = z.string().min(1).max(1024)
+
+const quota = {
+  requests_per_second: limit(1, 1_000_000)
+    .default(500)
+    .describe('All requests to it; beyond it 503. A quarter as many again are kept for its revocations.'),
+  max_concurrent_requests: limit(1, 100_000).default(64).describe('Requests worked on at once; beyond it 503.'),
+  max_data_mib: limit(1, 10_000_000)
+    .default(1024)
+    .describe('Size of its data folder; beyond it no token and no task is made, and all else works.'),
+}
+const partialQuota = {
+  requests_per_second: limit(1, 1_000_000).optional().describe('All requests to it.'),
+  max_concurrent_requests: limit(1, 100_000).optional().describe('Requests worked on at once.'),
+  max_data_mib: limit(1, 10_000_000).optional().describe('Size of its data folder.'),
+}
 
 export const errandSchema = section({
   issuer: url.describe('Issuer identifier: exactly what stands in `iss`, https, without a trailing slash.'),
@@ -159,6 +183,16 @@ export const errandSchema = section({
   administrators: list(section({ client_id: clientId.describe('Its name in the audit log.'), ...keyFields })).describe(
     'Who may administer, by key.',
   ),
+  tenants: section({
+    quota: section(quota)
+      .prefault({})
+      .describe('What each tenant may take of the service, where `quotas` does not say otherwise.'),
+    quotas: z
+      .record(z.string().regex(TENANT_NAME, { error: 'not the name of a tenant' }), section(partialQuota))
+      .nullish()
+      .transform((value) => value ?? {})
+      .describe('What one of them may take instead, by its name.'),
+  }).prefault({}),
 })
 
 export const agentSchema = section({
@@ -169,6 +203,17 @@ export const agentSchema = section({
   disabled: z.boolean().default(false).describe('Refused everywhere, as if it were not registered.'),
   evidence: z.array(z.enum(ATTESTATION_KINDS)).min(1).max(8).describe('How it may prove what it is.'),
   ...keyFields,
+  tls_client_auth_ca_file: keysPath
+    .optional()
+    .describe('Authorities (PEM) that may certify this agent, by path inside the keys folder: for tls_client_auth.'),
+  tls_client_auth_subject_dn: certificateName.optional().describe('Subject of its certificate, as RFC 4514 writes it.'),
+  tls_client_auth_san_dns: certificateName.optional().describe('A dNSName of its certificate; one of these five.'),
+  tls_client_auth_san_uri: certificateName.optional().describe('A URI of its certificate.'),
+  tls_client_auth_san_ip: certificateName.optional().describe('An iPAddress of its certificate.'),
+  tls_client_auth_san_email: certificateName.optional().describe('An rfc822Name of its certificate.'),
+  self_signed_certificates_file: keysPath
+    .optional()
+    .describe('Its certificates (PEM) by path inside the keys folder: for self_signed_tls_client_auth.'),
   stage: z.enum(STAGES).describe('Its autonomy: a cap on effects.'),
   ceiling: rights.describe('What it may do at most, whoever asks.'),
   autonomous: z.boolean().default(false).describe('Whether it may open a task for itself.'),
@@ -176,10 +221,25 @@ export const agentSchema = section({
   instance_since: limit(0, 4_102_444_800)
     .optional()
     .describe('Unix seconds: evidence issued earlier belonged to another principal.'),
+  release: section({
+    ...keyFields,
+    required: z.boolean().default(false).describe('Whether it gets tokens only as a registered release.'),
+    max_age_seconds: limit(60, 315_360_000)
+      .optional()
+      .describe('A manifest older than this no longer makes evidence measured.'),
+  })
+    .optional()
+    .describe('Its release signers: what they sign in releases/ is registered for it.'),
+  evidence_age: section({
+    measured_seconds: limit(1, 86_400).optional().describe('Older evidence counts as platform.'),
+    platform_seconds: limit(1, 86_400).optional().describe('Older evidence counts as key.'),
+  })
+    .optional()
+    .describe('How old evidence may grow before it counts for a lower tier; without it, as old as it lives.'),
   minimum_tier: z
     .enum(['key', 'platform', 'measured'])
     .optional()
-    .describe('Least tier its evidence must have; no kind of evidence reaches measured yet.'),
+    .describe('Least tier its evidence must have, at its age.'),
 })
 
 const staleness = Object.fromEntries(EFFECTS.map((effect) => [effect, limit(0, 120).optional()])) as Record<
@@ -307,6 +367,7 @@ const workloadIssuer = section({
     .regex(/^(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$/, { error: 'not a path: /agents' })
     .optional()
     .describe('Path below which its ids may serve here; without it, all of them.'),
+  image_digest_claim: imageDigestClaim,
 })
 
 export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIssuer])

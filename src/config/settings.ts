@@ -1,5 +1,7 @@
 /** What config/errand.yaml sets, after defaults. Durations in seconds. */
 
+import type { Quota } from './tenants.ts'
+
 export interface ServiceSettings {
   /** Issuer identifier (RFC 8414 §2): exact string in `iss`. */
   readonly issuer: string
@@ -57,6 +59,8 @@ export interface ServiceSettings {
   }
   readonly audit: { readonly mode: 'strict' }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
+  /** What tenants may take; `quotas` by name. */
+  readonly tenants: { readonly quota: Quota; readonly quotas: Readonly<Record<string, Partial<Quota>>> }
   /** Development shortcuts in force, each named in `/ready`, the start banner and every token as `dev: true`. */
   readonly developmentShortcuts: readonly string[]
 }

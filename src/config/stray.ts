@@ -3,24 +3,28 @@ import { join, resolve } from 'node:path'
 import type { Problem } from '../policy/problem.ts'
 import { didYouMean } from '../policy/suggest.ts'
 
-const FOLDERS = ['agents', 'tools', 'issuers', 'policies', 'schemas'] as const
+const FOLDERS = ['agents', 'tools', 'issuers', 'policies', 'releases', 'schemas'] as const
 
 export async function strayProblems({
   dir,
   keysDir,
   label,
   readFolder,
+  tenant = false,
 }: {
   readonly dir: string
   readonly keysDir: string
   readonly label: string
   readonly readFolder: (path: string) => Promise<readonly string[]>
+  /** A tenant has no tenants of its own. */
+  readonly tenant?: boolean
 }): Promise<readonly Problem[]> {
+  const folders: readonly string[] = tenant ? FOLDERS : [...FOLDERS, 'tenants']
   const problems: Problem[] = []
   for (const name of [...((await namesIn(dir, readFolder)) ?? [])].sort()) {
     // Editors, version control and mounts leave hidden names and copies behind; notes may stand where people look.
     if (name.startsWith('.') || name.endsWith('~') || name === 'errand.yaml') continue
-    if ((FOLDERS as readonly string[]).includes(name)) continue
+    if (folders.includes(name)) continue
     const path = join(dir, name)
     if (/\.(?:ya?ml|cedar)$/.test(name)) {
       problems.push({
@@ -37,7 +41,7 @@ export async function strayProblems({
         file: `${label}/${name}`,
         code: 'unknown_key',
         message: 'nothing reads this folder',
-        suggestion: didYouMean(name, FOLDERS).suggestion ?? `the folders are ${FOLDERS.join(', ')}`,
+        suggestion: didYouMean(name, folders).suggestion ?? `the folders are ${folders.join(', ')}`,
       })
     }
   }

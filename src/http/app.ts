@@ -18,6 +18,7 @@ import { refused } from './refused.ts'
 import { revocationRoutes } from './revocations.ts'
 import type { Call, Env, Route } from './route.ts'
 import { taskRoutes } from './tasks.ts'
+import { tenantsRoute } from './tenants.ts'
 import { tokenRoute } from './token.ts'
 
 export const ROUTES: readonly Route[] = [
@@ -31,6 +32,7 @@ export const ROUTES: readonly Route[] = [
   evaluationsRoute,
   ...revocationRoutes,
   ...adminRoutes,
+  tenantsRoute,
 ]
 
 /** Every path of ours is made of these; another spelling of one is not one (G10). */

@@ -6,6 +6,7 @@ import type { ReplayGuard } from '../attest/replay-guard.ts'
 import type { AuditLog, AuditReader } from '../audit/log.ts'
 import type { ReloadFailure } from '../config/holder.ts'
 import type { Snapshot } from '../config/snapshot.ts'
+import type { Quota } from '../config/tenants.ts'
 import type { ProveAgent } from '../exchange/authenticate.ts'
 import type { Exchange } from '../exchange/exchange.ts'
 import type { OpenTask } from '../exchange/open-task.ts'
@@ -20,6 +21,17 @@ import type { TaskStore } from '../tasks/task-store.ts'
 import type { Introspected } from '../tokens/introspect.ts'
 import type { Limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
+
+/** One tenant, as the service's own administrator sees it. */
+export interface TenantStatus {
+  readonly name: string
+  readonly state: 'serving' | 'refused'
+  readonly issuer?: string
+  /** Why it could not be opened. */
+  readonly problems?: string
+  readonly dataMib?: number
+  readonly quota: Quota
+}
 
 export interface HttpDeps {
   readonly snapshot: () => Snapshot
@@ -51,6 +63,8 @@ export interface HttpDeps {
   readonly metrics: Metrics
   /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
   readonly mtlsBase?: string
+  /** Those of the service, where this is its own issuer. */
+  readonly tenants?: () => readonly TenantStatus[]
   readonly stopping: () => boolean
   /** A dependency is away: what and why, for the service log. */
   readonly onUnavailable: (error: Unavailable, correlation: string) => void

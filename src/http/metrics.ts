@@ -14,9 +14,11 @@ export function createMetrics(gauges: {
   readonly auditRecords: () => number
   readonly auditHealthy: () => boolean
   readonly configDegraded: () => boolean
+  /** Whether the figures of the process stand beside them; they are everybody's, so one issuer tells them. */
+  readonly process: boolean
 }): Metrics {
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
+  if (gauges.process) collectDefaultMetrics({ register: registry })
   const registers = [registry]
   const requests = new Histogram({
     name: 'errand_http_request_duration_seconds',

@@ -1,16 +1,17 @@
 /** The listeners: plain HTTP or TLS for everybody, and one that asks for a client certificate (RFC 8705). */
 import { constants } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { getRequestListener } from '@hono/node-server'
-import type { Hono } from 'hono'
 import { chainOf, clientCertificate, createTrustedProxies } from '../attest/client-certificate.ts'
 import type { ServiceSettings } from '../config/settings.ts'
 import { refusalBody } from './refusal-response.ts'
-import type { Env, WireBindings } from './route.ts'
+import type { Entry } from './gate.ts'
+import type { WireBindings } from './route.ts'
+import type { Place, Site } from './sites.ts'
 
 export interface Listener {
   readonly url: string
@@ -21,14 +22,13 @@ export interface Listener {
 export interface Listening {
   readonly settings: ServiceSettings
   readonly kind: 'main' | 'mtls'
-  readonly app: Hono<Env>
-  /** Base URL under which clients know this listener: what a DPoP proof's `htu` must name. */
-  readonly base: string
+  /** Which issuer a request is for. */
+  readonly place: Place
   /** A fault of the listener itself: it goes on listening. */
   readonly onError: (error: Error) => void
 }
 
-export async function listen({ settings, kind, app, base, onError }: Listening): Promise<Listener> {
+export async function listen({ settings, kind, place, onError }: Listening): Promise<Listener> {
   const { bounds } = settings
   const at = kind === 'mtls' ? settings.listen.mtls! : settings.listen
   const files = kind === 'mtls' ? settings.listen.mtls! : settings.listen.tls
@@ -49,16 +49,38 @@ export async function listen({ settings, kind, app, base, onError }: Listening):
     return chain
   }
 
-  const handle = getRequestListener(
-    (request, env) => {
-      const { incoming } = env as { incoming: IncomingMessage }
-      return app.fetch(
-        request,
-        bindings(incoming, { base, isTrustedProxy, chainFor, ...(header === undefined ? {} : { header }) }),
-      )
-    },
-    { overrideGlobalObjects: false },
-  )
+  const handlers = new WeakMap<Site, ReturnType<typeof getRequestListener>>()
+  const handlerOf = (site: Site) => {
+    const known = handlers.get(site)
+    if (known) return known
+    const base = kind === 'mtls' ? (site.mtlsBase ?? site.base) : site.base
+    const made = getRequestListener(
+      (request, env) => {
+        const { incoming } = env as { incoming: IncomingMessage }
+        return site.app.fetch(
+          request,
+          bindings(incoming, { base, isTrustedProxy, chainFor, ...(header === undefined ? {} : { header }) }),
+        )
+      },
+      { overrideGlobalObjects: false },
+    )
+    handlers.set(site, made)
+    return made
+  }
+  const handle = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    const { site, target } = place(incoming.headers.host, incoming.url ?? '/')
+    // Below here nobody knows that the issuer has a path.
+    incoming.url = target
+    if (site.gate) {
+      const entry = site.gate.enter(incoming.method ?? 'GET', target)
+      if (!entry.ok) {
+        site.onTurnedAway?.(peerOf(incoming, isTrustedProxy), entry.reason)
+        return turnAway(outgoing, entry)
+      }
+      outgoing.once('close', () => entry.leave())
+    }
+    return handlerOf(site)(incoming, outgoing)
+  }
   const options = {
     maxHeaderSize: bounds.maxHeaderBytes,
     headersTimeout: bounds.requestTimeoutSeconds * 1000,
@@ -145,20 +167,17 @@ function bindings(
   },
 ): WireBindings {
   const socket = incoming.socket as Socket | TLSSocket
-  const peer = socket.remoteAddress ?? ''
-  const proxied = isTrustedProxy(peer)
   return {
     base,
     target: incoming.url ?? '/',
-    // The last hop that the proxy itself saw; what stands before it in the header is the client's own word.
-    peer: proxied ? (forwardedBy(incoming.headers['x-forwarded-for']) ?? peer) : peer,
+    peer: peerOf(incoming, isTrustedProxy),
     certificate: () => {
       const chain = 'getPeerX509Certificate' in socket ? chainFor(socket) : undefined
       const clientCert = header === undefined ? undefined : one(incoming.headers[header])
       const clientCertChain = header === undefined ? undefined : one(incoming.headers['client-cert-chain'])
       const shown = clientCertificate(
         {
-          peerAddress: peer,
+          peerAddress: socket.remoteAddress ?? '',
           ...(chain ? { chain } : {}),
           ...(clientCert === undefined ? {} : { clientCert }),
           ...(clientCertChain === undefined ? {} : { clientCertChain }),
@@ -169,6 +188,24 @@ function bindings(
       return shown.ok ? shown.value : [new Uint8Array(0)]
     },
   }
+}
+
+/** The last hop that a trusted proxy itself saw; what stands before it in the header is the client's own word. */
+function peerOf({ socket, headers }: IncomingMessage, isTrustedProxy: (address: string) => boolean): string {
+  const peer = socket.remoteAddress ?? ''
+  return isTrustedProxy(peer) ? (forwardedBy(headers['x-forwarded-for']) ?? peer) : peer
+}
+
+/** Answered before anything of the request is looked at but its first line. */
+function turnAway(outgoing: ServerResponse, { reason, retryAfterSeconds }: Extract<Entry, { ok: false }>): void {
+  const body = JSON.stringify(refusalBody({ reason, slot: 'request' }))
+  outgoing.writeHead(503, {
+    'Content-Type': 'application/json',
+    'Content-Length': Buffer.byteLength(body),
+    'Cache-Control': 'no-store',
+    'Retry-After': String(retryAfterSeconds),
+  })
+  outgoing.end(body)
 }
 
 const one = (value: string | string[] | undefined): string | undefined =>

@@ -1,6 +1,6 @@
 /** The key files of a first start: makes what is missing, overwrites nothing, and keeps development keys out of production. */
 import { access, readdir, readFile } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { join, relative, sep } from 'node:path'
 import type { JWK } from 'jose'
 import { createFile, isMissing, KeyMaterialError, privateFolder } from './key-file.ts'
 import {
@@ -162,6 +162,8 @@ async function refuseDevelopmentFiles(keysDir: string): Promise<void> {
   for (const entry of entries) {
     if (!entry.isFile() || !/\.(jwk|json)$/.test(entry.name)) continue
     const path = join(entry.parentPath, entry.name)
+    // Each tenant's keys are judged when it opens: one that may not does not keep the others from it.
+    if (relative(keysDir, path).startsWith(`tenants${sep}`)) continue
     const text = await readFile(path, 'utf8').catch(() => '')
     // Whatever the shape of the file (one key, a set, a bundle), its kids are strings in it.
     for (const [, kid] of text.matchAll(/"kid"\s*:\s*"([^"]{1,200})"/g)) found.push({ kid, from: path })

@@ -1,0 +1,51 @@
+/**
+ * What one tenant may take of the service, looked at before any work is done for it: whatever floods one of them is
+ * turned away for the price of reading its request line, and the others do not feel it.
+ */
+import type { Quota } from '../config/tenants.ts'
+import { createLimits } from './limits.ts'
+
+export type Entry =
+  | { readonly ok: true; leave(): void }
+  | { readonly ok: false; readonly reason: 'overloaded' | 'quota_exceeded'; readonly retryAfterSeconds: number }
+
+export interface Gate {
+  enter(method: string, target: string): Entry
+}
+
+/** What must be heard beside a flood of the same tenant: its kill switch, and what its verifiers live by. */
+const KEPT_FREE = /^\/(?:revocations|\.well-known)(?:[/?]|$)/
+/** What stays open for news is no work. */
+const WAITS = /^\/revocations(?:\/stream(?:[/?]|$)|\?)/
+/** What makes something to be stored. */
+const MAKES = /^\/(?:token|tasks)(?:[?]|$)/
+/** Beside the quota. */
+const SHARE_KEPT_FREE = 1 / 4
+
+const nothing = () => undefined
+
+export function createGate(deps: {
+  readonly quota: () => Quota
+  /** Whether its data have reached the quota. */
+  readonly full: () => boolean
+  /** Milliseconds. */
+  readonly monotonic: () => number
+}): Gate {
+  const limits = createLimits({ maxConcurrent: () => deps.quota().maxConcurrentRequests, monotonic: deps.monotonic })
+  const overloaded = (seconds: number): Entry => ({ ok: false, reason: 'overloaded', retryAfterSeconds: seconds })
+  return {
+    enter(method, target) {
+      const { requestsPerSecond } = deps.quota()
+      const kept = KEPT_FREE.test(target)
+      const wait = limits.take('all', requestsPerSecond)
+      if (wait > 0) {
+        if (!kept || limits.take('kept', Math.max(1, requestsPerSecond * SHARE_KEPT_FREE)) > 0) return overloaded(wait)
+      }
+      if (method === 'POST' && MAKES.test(target) && deps.full()) {
+        return { ok: false, reason: 'quota_exceeded', retryAfterSeconds: 60 }
+      }
+      if (kept || WAITS.test(target)) return { ok: true, leave: nothing }
+      return limits.enter() ? { ok: true, leave: () => limits.leave() } : overloaded(1)
+    },
+  }
+}
