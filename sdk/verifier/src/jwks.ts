@@ -24,6 +24,8 @@ interface KeySet {
 }
 
 export interface Jwks {
+  /** At once, where a set that is still good has the key; undefined where `find` must be waited for. */
+  known(kid: string, use: KeyUse): FoundKey | undefined
   /** Throws `ServiceUnavailable` where there is no set that is still good. */
   find(kid: string, use: KeyUse): Promise<FoundKey>
 }
@@ -112,21 +114,29 @@ export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem
 
   const good = (): KeySet | undefined => (current && monotonic() < current.expiresAt ? current : undefined)
 
+  function known(kid: string, use: KeyUse): FoundKey | undefined {
+    const set = good()
+    const entry = set?.keys.get(kid)
+    if (!set || !entry) return undefined
+    const at = monotonic()
+    if (at >= set.refreshAt && at - attemptedAt >= COOLDOWN_MS) void refresh()
+    return entry.use === use ? entry.found : KEY_SCOPE
+  }
+
   return {
+    known,
     async find(kid, use) {
-      let set = good()
-      if (!set?.keys.has(kid)) {
-        if (running || (set ? mayAskForUnknown() : monotonic() - attemptedAt >= EMPTY_COOLDOWN_MS)) await refresh()
-        set = good()
-        if (!set) throw new ServiceUnavailable('the keys of the service are not to be had', { cause: problem })
-      } else if (monotonic() >= set.refreshAt && monotonic() - attemptedAt >= COOLDOWN_MS) void refresh()
-      const entry = set.keys.get(kid)
-      if (!entry) return { ok: false, fault: 'unknown_kid' }
-      if (entry.use !== use) return { ok: false, fault: 'key_scope' }
-      return entry.found
+      const found = known(kid, use)
+      if (found) return found
+      if (running || (good() ? mayAskForUnknown() : monotonic() - attemptedAt >= EMPTY_COOLDOWN_MS)) await refresh()
+      if (!good()) throw new ServiceUnavailable('the keys of the service are not to be had', { cause: problem })
+      return known(kid, use) ?? UNKNOWN
     },
   }
 }
+
+const KEY_SCOPE: FoundKey = { ok: false, fault: 'key_scope' }
+const UNKNOWN: FoundKey = { ok: false, fault: 'unknown_kid' }
 
 /** RFC 9111 §4.2.1: max-age less the age it already had in shared caches. */
 function freshMs(headers: Headers): number {

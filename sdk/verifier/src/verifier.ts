@@ -14,7 +14,7 @@ import { checkTimes } from './claims-check.ts'
 import { createServiceClient, type ServiceClient } from './client.ts'
 import { violation } from './constraints.ts'
 import { randomBase64url, sha256Base64url } from './crypto.ts'
-import { DPOP_ALGS, readDpopProofAnywhere } from './dpop.ts'
+import { createProofKeys, DPOP_ALGS, readDpopProofAnywhere } from './dpop.ts'
 import { compareEpochs, type Epoch } from './epoch.ts'
 import {
   BadRequestError,
@@ -169,6 +169,8 @@ interface Remembered {
   /** The very key it was verified with. */
   readonly keyX: string | undefined
   readonly hops: readonly CheckedHop[]
+  /** The same for every request with this token: it says nothing of the request. */
+  readonly caller: Authenticated
 }
 interface Evidence {
   readonly token: string
@@ -236,11 +238,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
   }
 
   /** A service far ahead of us may have been put right since it was asked: nobody is refused by what it said then. */
-  async function settleClocks(): Promise<void> {
+  function unsettledClocks(): Follower | undefined {
     const ahead = (follower?.serviceTime() ?? 0) - now()
-    if (ahead <= CLOCK_LEEWAY_SECONDS || monotonic() - clocksSettledAt < SETTLE_CLOCKS_EVERY_MS) return
+    if (ahead <= CLOCK_LEEWAY_SECONDS || monotonic() - clocksSettledAt < SETTLE_CLOCKS_EVERY_MS) return undefined
     clocksSettledAt = monotonic()
-    await follower?.refresh()
+    return follower
   }
   let clocksSettledAt = Number.NEGATIVE_INFINITY
 
@@ -290,23 +292,23 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   const remembered = new Map<string, Remembered>()
 
-  async function readToken(token: string): Promise<Remembered> {
-    const digest = sha256Base64url(token)
+  /** Seen before, and its key is known at once; otherwise it is read anew. */
+  function recall(digest: string): Remembered | undefined {
     const known = remembered.get(digest)
-    if (known) {
-      const current = await findKey(known.kid)
-      if (current.jwk.x === known.keyX) {
-        remembered.delete(digest)
-        remembered.set(digest, known) // most recently used last
-        const times = checkTimes(known.claims, {
-          now: time(),
-          leeway: CLOCK_LEEWAY_SECONDS,
-          maxLifetime: maxLifetimeSeconds,
-        })
-        if (!times.ok) throw tokenFault(times)
-        return known
-      }
-    }
+    const current = known && jwks.known(known.kid, 'token')
+    if (!known || !current?.ok || current.value.jwk.x !== known.keyX) return undefined
+    remembered.delete(digest)
+    remembered.set(digest, known) // most recently used last
+    const times = checkTimes(known.claims, {
+      now: time(),
+      leeway: CLOCK_LEEWAY_SECONDS,
+      maxLifetime: maxLifetimeSeconds,
+    })
+    if (!times.ok) throw tokenFault(times)
+    return known
+  }
+
+  async function readToken(token: string, digest: string): Promise<Remembered> {
     const parsed = parseJws(token)
     if (!parsed.ok) throw tokenFault(parsed)
     const header = checkHeader(parsed.value.header, ACCESS_TOKEN_HEADER)
@@ -321,7 +323,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const hops = hopsOf(claims.value, kid)
     if (!hops) throw badToken('bad_claim', 'hops and act differ')
     // Callers are handed these very objects.
-    const fresh: Remembered = { claims: freeze(claims.value), kid, keyX: verifyKey.jwk.x, hops }
+    const frozen = freeze(claims.value)
+    const caller = callerOf(frozen) as Authenticated
+    evidence.set(caller, { token, hops })
+    const fresh: Remembered = { claims: frozen, kid, keyX: verifyKey.jwk.x, hops, caller }
     remembered.set(digest, fresh)
     if (remembered.size > MAX_REMEMBERED_TOKENS) remembered.delete(remembered.keys().next().value!)
     return fresh
@@ -329,7 +334,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   async function findKey(kid: string) {
     try {
-      const found = await jwks.find(kid, 'token')
+      const found = jwks.known(kid, 'token') ?? (await jwks.find(kid, 'token'))
       if (found.ok) return found.value
       throw badToken(found.fault, `the key of the token is refused: ${found.fault}`)
     } catch (error) {
@@ -341,7 +346,14 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   // Its binding
 
-  async function checkBinding(request: VerifyRequest, { scheme, token }: Presented, { cnf }: AccessTokenClaims) {
+  const proofKeys = createProofKeys()
+
+  async function checkBinding(
+    request: VerifyRequest,
+    scheme: Presented['scheme'],
+    digest: string,
+    cnf: AccessTokenClaims['cnf'],
+  ) {
     if (!cnf) {
       if (!options.acceptBearer) throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
       if (scheme !== 'Bearer') throw badToken('cnf_mismatch', 'the token is bound to no key')
@@ -349,7 +361,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     }
     if ('jkt' in cnf) {
       if (scheme !== 'DPoP') throw badToken('binding_downgrade', 'the token is bound to a DPoP key')
-      return checkProof(request, token, cnf.jkt)
+      return checkProof(request, digest, cnf.jkt)
     }
     if (scheme !== 'Bearer') throw badToken('cnf_mismatch', 'the token is bound to a client certificate') // RFC 8705 §3
     const certificate = request.clientCertificate ?? (await options.clientCertificate?.(request))
@@ -359,23 +371,25 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (!isCurrent(certificate, now())) throw badToken('peer_invalid', 'the client certificate is not valid now')
   }
 
-  async function checkProof(request: VerifyRequest, token: string, jkt: string): Promise<void> {
+  async function checkProof(request: VerifyRequest, accessTokenHash: string, jkt: string): Promise<void> {
     const header = headerValue(request.headers, 'dpop')
     if (header === undefined) throw badProof('proof_required', 'the DPoP header is missing')
-    const proof = await readDpopProofAnywhere(header, {
+    const expected = {
       method: request.method,
       url: asClientsSee(request.url),
       now: time(),
       maxAgeSeconds: proofMaxAgeSeconds,
-      accessToken: token,
-    })
+      accessTokenHash,
+    }
+    const proof = await readDpopProofAnywhere(header, expected, proofKeys)
     if (!proof.ok) throw badProof(proof.fault, proof.detail ?? `the DPoP proof is refused: ${proof.fault}`)
     if (proof.value.jkt !== jkt) throw badToken('cnf_mismatch', 'the proof is made with another key')
     const { jti, iat } = proof.value
     // What was spent before this process started is not known to it.
     if (!options.replayGuard && iat < startedAt) throw badProof('proof_replayed', 'the proof is older than this server')
     const until = iat + proofMaxAgeSeconds + CLOCK_LEEWAY_SECONDS
-    const spent = await replays.spend(jkt, jti, until)
+    const spending = replays.spend(jkt, jti, until)
+    const spent = typeof spending === 'string' ? spending : await spending
     if (spent === 'replayed') throw badProof('proof_replayed', 'the proof was used before')
     if (spent === 'full') throw unavailable('replay_guard_unavailable', 'too many proofs at once')
   }
@@ -388,8 +402,17 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   // Its revocation
 
-  async function checkRevocation(hops: readonly CheckedHop[], boundSeconds: number): Promise<void> {
-    if (!follower) return
+  /** Undefined where it is settled at once, as it mostly is. */
+  function checkRevocation(hops: readonly CheckedHop[], boundSeconds: number): Promise<void> | undefined {
+    const verdict = follower?.verdict(hops, boundSeconds)
+    return !follower || verdict?.kind === 'live' ? undefined : settleRevocation(follower, hops, boundSeconds)
+  }
+
+  async function settleRevocation(
+    follower: Follower,
+    hops: readonly CheckedHop[],
+    boundSeconds: number,
+  ): Promise<void> {
     let verdict = follower.verdict(hops, boundSeconds)
     if (verdict.kind === 'behind') {
       await follower.reached(newest(hops))
@@ -463,18 +486,20 @@ export function createVerifier(options: VerifierOptions): Verifier {
   /** Only what this verifier made itself counts as authenticated. */
   const evidence = new WeakMap<object, Evidence>()
 
-  async function authenticateBy(presented: Presented, check: (claims: AccessTokenClaims) => Promise<void>) {
-    await settleClocks()
-    const { claims, hops } = await readToken(presented.token)
+  async function authenticateBy(
+    token: string,
+    check: (claims: AccessTokenClaims, digest: string) => Promise<void> | undefined,
+  ) {
+    await unsettledClocks()?.refresh()
+    const digest = sha256Base64url(token)
+    const { claims, hops, caller } = recall(digest) ?? (await readToken(token, digest))
     if (!follower && claims.exp - claims.iat > MAX_UNFOLLOWED_LIFETIME_SECONDS)
       throw badToken(
         'feed_required',
         `this tool does not follow revocations (its verifier has no key), and accepts tokens of ${MAX_UNFOLLOWED_LIFETIME_SECONDS} s at most`,
       )
-    await check(claims)
+    await check(claims, digest)
     await checkRevocation(hops, loosest)
-    const caller = callerOf(claims) as Authenticated
-    evidence.set(caller, { token: presented.token, hops })
     return caller
   }
 
@@ -483,7 +508,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (presented === 'token_required') throw badToken(presented, 'an access token is required')
     if (presented === 'bad_auth_scheme')
       throw badToken(presented, 'one Authorization header with the scheme DPoP or Bearer and one token is required')
-    return authenticateBy(presented, (claims) => checkBinding(request, presented, claims))
+    const { scheme, token } = presented
+    return authenticateBy(token, ({ cnf }, digest) => checkBinding(request, scheme, digest, cnf))
   }
 
   async function authorize(caller: Authenticated, call: Call): Promise<VerifiedCall> {
@@ -511,9 +537,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       return authorize(await authenticate(request), call)
     },
     authenticateToken: (token) =>
-      authenticateBy({ scheme: 'Bearer', token }, async (claims) => {
-        if (claims.cnf)
-          throw badToken('binding_downgrade', 'the token is bound to a key, and no proof can be seen here')
+      authenticateBy(token, ({ cnf }) => {
+        if (cnf) throw badToken('binding_downgrade', 'the token is bound to a key, and no proof can be seen here')
         if (!options.acceptBearer)
           throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
       }),
