@@ -22,7 +22,6 @@ export const manifestOf = (more: Partial<Manifest> = {}): Manifest => ({
   v: 1,
   agent: 'research',
   version: '1.0.0',
-  created_at: 1_790_000_000,
   image: imageOf('research:1.0.0'),
   model: 'anthropic/claude-sonnet-4-5',
   prompts: [{ name: 'prompts/system.md', digest: sha256('You answer questions about tickets.') }],
@@ -33,6 +32,8 @@ export const manifestOf = (more: Partial<Manifest> = {}): Manifest => ({
 })
 
 export const idOf = (manifest: Manifest): string => releaseId(manifestText(manifest))
+
+export const SIGNED_AT = 1_790_000_000
 
 export interface Signer extends KeyPair {
   readonly kid: string
@@ -50,7 +51,7 @@ export const signRelease = (
   manifest: Manifest,
   signer: Signer,
   { header = {}, payload = manifestText(manifest) }: { readonly header?: object; readonly payload?: string } = {},
-): string => signJws({ typ: 'errand-release+jwt', kid: signer.kid, ...header }, payload, signer.privateKey)
+): string => signJws({ typ: 'errand-release+jwt', kid: signer.kid, iat: SIGNED_AT, ...header }, payload, signer.privateKey)
 
 /** The lines to add to an agent's file. */
 export const releaseSection = (more = ''): string => `release:\n  keys_file: releases/ci.pub.jwk\n${more}`

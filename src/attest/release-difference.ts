@@ -46,7 +46,7 @@ function byteOf(was: string, is: string, at: number): number {
   return Buffer.byteLength(was.slice(0, at)) + shared
 }
 
-/** All parts that differ, in a fixed order; when it was made is no part of what it is made of. */
+/** All parts that differ, in a fixed order. */
 export function diffManifests(was: Manifest, is: Manifest): readonly Difference[] {
   const found: Difference[] = []
   for (const part of ['agent', 'version', 'image', 'model', 'policy_version'] as const)

@@ -31,7 +31,6 @@ const manifestSchema = z.strictObject({
   v: z.literal(1),
   agent: z.string().regex(/^[a-z][a-z0-9_.-]{0,63}$/, { error: 'not a client_id' }),
   version: name,
-  created_at: z.int().min(0),
   image: digest.optional(),
   model: name.optional(),
   policy_version: name.optional(),

@@ -1,4 +1,5 @@
 /** A signed release manifest: compact JWS (RFC 7515) over the canonical text, by a release signer of that agent. */
+import { readNumericDate } from '@errand/verifier/claims-check.ts'
 import { readCompactJws, checkHeader, type HeaderRule } from '@errand/verifier/jws.ts'
 import { checkSignature, importVerifyKey } from '@errand/verifier/signature.ts'
 import type { JWK } from 'jose'
@@ -11,7 +12,15 @@ const HEADER: HeaderRule = { typ: [TYP.release], algs: ALGS, kid: 'required' }
 export const MAX_SIGNED_BYTES = Math.ceil((MANIFEST_BOUNDS.bytes * 4) / 3) + 4096
 
 export type SignedRelease =
-  | { readonly ok: true; readonly manifest: Manifest; readonly id: string; readonly signer: string }
+  | {
+      readonly ok: true
+      readonly manifest: Manifest
+      readonly id: string
+      /** `kid` of the signer. */
+      readonly signer: string
+      /** Unix seconds. In the header: what is signed again a year later is the same release. */
+      readonly signedAt: number
+    }
   | { readonly ok: false; readonly why: string }
 
 /** `signersOf` names the release signers of an agent; undefined where there is no such agent. */
@@ -24,6 +33,8 @@ export function readSignedRelease(
   if (!jws.ok) return no(`it is no compact JWS (${jws.fault})`)
   const header = checkHeader(jws.value.header, HEADER)
   if (!header.ok) return no(`its header is not that of a signed release (${header.fault})`)
+  const signedAt = readNumericDate(jws.value.header['iat'])
+  if (!signedAt.ok) return no('its header does not say when it was signed (iat)')
   // Whose keys may have signed it is in the manifest: read, and not yet believed.
   const read = readManifest(jws.value.payloadBytes)
   if (!read.ok) return no(`the manifest cannot be read: ${read.why}`)
@@ -35,5 +46,7 @@ export function readSignedRelease(
   const key = importVerifyKey(jwk, { algs: ALGS })
   if (!key.ok) return no(`the key ${header.value.kid} is not fit for use`)
   const good = checkSignature(jws.value, key.value)
-  return good.ok ? { ok: true, manifest, id, signer: jwk.kid! } : no(`the signature does not hold (${good.fault})`)
+  return good.ok
+    ? { ok: true, manifest, id, signer: header.value.kid!, signedAt: signedAt.value }
+    : no(`the signature does not hold (${good.fault})`)
 }

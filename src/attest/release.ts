@@ -2,7 +2,7 @@
  * Which registered release an agent runs, how sure that is, and how long it stays so: what the agent states is its
  * word, what its platform says of the image is evidence, and evidence counts for less as it grows older.
  */
-import type { Tier } from '@errand/verifier/claims.ts'
+import { CLOCK_LEEWAY_SECONDS, type Tier } from '@errand/verifier/claims.ts'
 import type { Reason } from '../oauth/refusal.ts'
 import { DIGEST, type Manifest } from './release-manifest.ts'
 
@@ -12,6 +12,8 @@ export interface Release {
   readonly manifest: Manifest
   /** `kid` of the release signer. */
   readonly signer: string
+  /** Unix seconds. */
+  readonly signedAt: number
   /** Who built the image, where a provenance that is registered for the agent says so. */
   readonly builder?: string
   /** Where it was read, for messages. */
@@ -22,7 +24,7 @@ export interface Release {
 export interface ReleaseRule {
   /** Without a registered release it gets no token. */
   readonly required: boolean
-  /** A manifest older than this measures nothing any more. */
+  /** What was signed longer ago measures nothing any more. */
   readonly maxAgeSeconds?: number
   /** By id. */
   readonly registered: ReadonlyMap<string, Release>
@@ -108,9 +110,11 @@ function agedTier(
   let aged: string | undefined
   if (tier === 'measured') {
     const maxAge = rule?.maxAgeSeconds
-    if (maxAge !== undefined && release !== undefined && now - release.manifest.created_at > maxAge) {
+    const signed = release === undefined ? 0 : now - release.signedAt
+    // A date in the future would make it young for ever.
+    if (maxAge !== undefined && (signed > maxAge || signed < -CLOCK_LEEWAY_SECONDS)) {
       tier = 'platform'
-      aged = `the manifest of its release is older than ${maxAge} s`
+      aged = `its release was not signed within the last ${maxAge} s`
     } else if (olderThan(ages?.measuredSeconds)) {
       tier = 'platform'
       aged = `evidence older than ${ages!.measuredSeconds} s counts as platform`

@@ -68,11 +68,12 @@ export async function readReleases(sources: ReleaseSources): Promise<ReadonlyMap
       problems.push({ file, code: 'release_rejected', message: read.why })
       continue
     }
-    const { manifest, id, signer } = read
+    const { ok: _, ...release } = read
+    const { manifest, id } = release
     const own = registered.get(manifest.agent)!
     const other = own.get(id)
     if (other) problems.push({ file, code: 'duplicate', message: `the release ${id} already stands in ${other.file}` })
-    else own.set(id, { id, manifest, signer, file })
+    else own.set(id, { ...release, file })
   }
 
   const rules = new Map<string, ReleaseRule>()

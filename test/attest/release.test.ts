@@ -6,7 +6,7 @@ import { changedSince, diffManifests, firstDifference } from '../../src/attest/r
 import { type Manifest, manifestText, namesComponent, readManifest, sha256 } from '../../src/attest/release-manifest.ts'
 import { readSignedRelease } from '../../src/attest/release-signature.ts'
 import { type Measuring, measure, readImageDigest, type Release } from '../../src/attest/release.ts'
-import { idOf, imageOf, manifestOf, newSigner, READ_TICKET, signRelease, toolOf } from '../releases.ts'
+import { idOf, imageOf, manifestOf, newSigner, READ_TICKET, SIGNED_AT, signRelease, toolOf } from '../releases.ts'
 
 const NOW = 1_800_000_000
 
@@ -105,10 +105,11 @@ describe('a signed release', () => {
       manifest,
       id: idOf(manifest),
       signer: 'ci-1',
+      signedAt: SIGNED_AT,
     })
     const { privateKey, publicKey } = generateKeyPairSync('ed25519')
     const part = (value: string) => Buffer.from(value).toString('base64url')
-    const input = `${part(JSON.stringify({ alg: 'EdDSA', typ: 'errand-release+jwt', kid: 'e' }))}.${part(manifestText(manifest))}`
+    const input = `${part(JSON.stringify({ alg: 'EdDSA', typ: 'errand-release+jwt', kid: 'e', iat: 1 }))}.${part(manifestText(manifest))}`
     const jws = `${input}.${sign(null, Buffer.from(input), privateKey).toString('base64url')}`
     expect(readSignedRelease(jws, () => [{ ...publicKey.export({ format: 'jwk' }), kid: 'e' }])).toMatchObject({
       ok: true,
@@ -152,6 +153,11 @@ describe('a signed release', () => {
       'no key id',
       signRelease(manifest, signer, { header: { kid: undefined } }),
       'its header is not that of a signed release (unknown_kid)',
+    ],
+    [
+      'no time of signing',
+      signRelease(manifest, signer, { header: { iat: undefined } }),
+      'its header does not say when it was signed (iat)',
     ],
     [
       'a payload that is not canonical',
@@ -198,10 +204,9 @@ describe('a difference', () => {
     )
   })
 
-  it('of two manifests names every part, and not when they were made', () => {
+  it('of two manifests names every part', () => {
     const was = manifestOf({ skills: [{ name: 'refunds', version: '1.0.0', digest: imageOf('r1') }] })
     const is = manifestOf({
-      created_at: was.created_at + 9,
       image: imageOf('research:1.0.1'),
       model: undefined,
       policy_version: '2026-11',
@@ -235,7 +240,7 @@ describe('a difference', () => {
       { part: 'component pkg:npm/zod', change: 'added', is: '4.0.0' },
       { part: 'component pkg:pypi/litellm', change: 'removed', was: '1.82.8' },
     ])
-    expect(diffManifests(was, { ...was, created_at: 1 })).toEqual([])
+    expect(diffManifests(was, { ...was })).toEqual([])
   })
 
   it('F15 between a release and what an agent sees is told in a sentence', () => {
@@ -277,9 +282,14 @@ describe('a difference', () => {
 
 describe('how sure a release is', () => {
   const registered = (...manifests: readonly Manifest[]): ReadonlyMap<string, Release> =>
-    new Map(manifests.map((manifest) => [idOf(manifest), { id: idOf(manifest), manifest, signer: 'ci-1', file: 'f' }]))
-  const first = manifestOf({ created_at: NOW - 1000 })
-  const second = manifestOf({ created_at: NOW - 10, version: '2', image: imageOf('two') })
+    new Map(
+      manifests.map((manifest) => [
+        idOf(manifest),
+        { id: idOf(manifest), manifest, signer: 'ci-1', signedAt: NOW - 1000, file: 'f' },
+      ]),
+    )
+  const first = manifestOf()
+  const second = manifestOf({ version: '2', image: imageOf('two') })
   const ask = (more: Partial<Measuring> = {}) =>
     measure({
       rule: { required: false, registered: registered(first, second) },
@@ -322,7 +332,7 @@ describe('how sure a release is', () => {
   })
 
   it('is none of two releases that share an image, until the agent says which', () => {
-    const twin = manifestOf({ created_at: NOW, model: 'anthropic/claude-opus-4-5' })
+    const twin = manifestOf({ model: 'anthropic/claude-opus-4-5' })
     const rule = { required: false, registered: registered(first, twin) }
     expect(ask({ rule, ...image(first.image) })).toEqual({ ok: true, fresh: 'platform', tier: 'platform' })
     expect(ask({ rule, stated: [undefined, idOf(twin)], ...image(first.image) })).toMatchObject({
@@ -350,14 +360,13 @@ describe('how sure a release is', () => {
     expect(ask({ ages, tier: 'key', issuedAt: undefined })).toEqual({ ok: true, fresh: 'key', tier: 'key' })
   })
 
-  it('F6 is measured by no manifest that is older than allowed', () => {
-    const rule = { required: false, maxAgeSeconds: 999, registered: registered(first, second) }
-    expect(ask({ rule, ...image(first.image) })).toMatchObject({
-      tier: 'platform',
-      fresh: 'measured',
-      release: idOf(first),
-    })
-    expect(ask({ rule, ...image(second.image) })).toMatchObject({ tier: 'measured' })
+  it('F6 is measured by nothing that was signed longer ago than allowed, or is dated ahead', () => {
+    const rule = { required: false, maxAgeSeconds: 1000, registered: registered(first, second) }
+    const at = (now: number) => ask({ rule, now, issuedAt: now, ...image(first.image) })
+    expect(at(NOW)).toMatchObject({ tier: 'measured' })
+    expect(at(NOW + 1)).toMatchObject({ tier: 'platform', fresh: 'measured', release: idOf(first) })
+    expect(at(NOW - 1030)).toMatchObject({ tier: 'measured' })
+    expect(at(NOW - 1031)).toMatchObject({ tier: 'platform' })
   })
 
   it('reads the claim in which a platform names the image, by the path that is configured', () => {
