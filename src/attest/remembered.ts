@@ -2,19 +2,43 @@
 import { createHash } from 'node:crypto'
 
 export interface Remembered<T> {
-  get(digest: string): T | undefined
-  put(digest: string, value: T): void
+  get(key: string): T | undefined
+  put(key: string, value: T): void
+  drop(key: string): void
+  clear(): void
 }
 
-/** The oldest go first; a wrong guess costs one verification, never a wrong answer. */
+/**
+ * What was not asked for the longest goes first, half of it at a time: asking costs one look-up, and nothing is moved
+ * about. A wrong guess costs one verification, never a wrong answer.
+ */
 export function createRemembered<T>(max: number): Remembered<T> {
-  const known = new Map<string, T>()
+  const half = Math.max(1, Math.floor(max / 2))
+  let recent = new Map<string, T>()
+  let older = new Map<string, T>()
+  const put = (key: string, value: T): void => {
+    if (recent.size >= half && !recent.has(key)) {
+      older = recent
+      recent = new Map()
+    }
+    recent.set(key, value)
+  }
   return {
-    get: (digest) => known.get(digest),
-    put: (digest, value) => {
-      known.delete(digest)
-      known.set(digest, value)
-      if (known.size > max) known.delete(known.keys().next().value!)
+    get: (key) => {
+      const value = recent.get(key)
+      if (value !== undefined) return value
+      const before = older.get(key)
+      if (before !== undefined) put(key, before)
+      return before
+    },
+    put,
+    drop: (key) => {
+      recent.delete(key)
+      older.delete(key)
+    },
+    clear: () => {
+      recent = new Map()
+      older = new Map()
     },
   }
 }

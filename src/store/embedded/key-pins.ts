@@ -1,26 +1,68 @@
 /** Which proof key evidence belongs to, and which registration a SPIFFE id belongs to, in the embedded database. */
 import type { KeyPins, PrincipalBindings } from '../../attest/key-pins.ts'
+import { createRemembered } from '../../attest/remembered.ts'
 import type { EmbeddedDatabase } from './database.ts'
+import type { Journal } from './journal.ts'
 
 const KEPT_LONGER_SECONDS = 60
+const MAX_REMEMBERED = 20_000
+const PINS_PER_SWEEP = 64
 
-export function createKeyPins(deps: { db: EmbeddedDatabase; forgetBefore: () => number }): KeyPins {
-  const { db, forgetBefore } = deps
+export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; forgetBefore: () => number }): KeyPins {
+  const { db, journal, forgetBefore } = deps
   const find = db.prepare('SELECT thumbprint FROM key_pins WHERE evidence = ?')
   const insert = db.prepare('INSERT INTO key_pins VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
   const sweep = db.prepare(
-    'DELETE FROM key_pins WHERE evidence IN (SELECT evidence FROM key_pins WHERE expires_at < ? ORDER BY expires_at LIMIT 16)',
+    `DELETE FROM key_pins WHERE evidence IN (SELECT evidence FROM key_pins WHERE expires_at < ? ORDER BY expires_at LIMIT ${PINS_PER_SWEEP * 2})`,
   )
+  /** Evidence is presented many times and pinned once. */
+  const known = createRemembered<string>(MAX_REMEMBERED)
+  /** On the way into the journal: whoever comes with it meanwhile waits for the same write. */
+  const pinning = new Map<string, { readonly thumbprint: string; readonly done: Promise<void> }>()
+  /** Not yet in the database. */
+  const journaled = new Map<string, string>()
+  let untilSweep = PINS_PER_SWEEP
+  journal.carries('pin', {
+    carry: ([, evidence, thumbprint, expiresAt]) => {
+      if (untilSweep-- <= 0) {
+        untilSweep = PINS_PER_SWEEP
+        sweep.run([forgetBefore() - KEPT_LONGER_SECONDS])
+      }
+      insert.run([evidence, String(thumbprint), Number(expiresAt)])
+    },
+    carried: ([, evidence]) => journaled.delete(evidence),
+  })
+
+  function pinned(evidenceId: string): string | undefined {
+    const remembered = known.get(evidenceId) ?? journaled.get(evidenceId)
+    if (remembered !== undefined) return remembered
+    const row = find.one([evidenceId])
+    return row && String(row['thumbprint'])
+  }
+
   return {
     pin: async (evidenceId, thumbprint, expiresAt) => {
-      // Evidence is presented many times and pinned once; what is read outside a write has been committed.
-      const pinned = find.one([evidenceId])
-      if (pinned) return String(pinned['thumbprint'])
-      return db.write(() => {
-        sweep.run([forgetBefore() - KEPT_LONGER_SECONDS])
-        insert.run([evidenceId, thumbprint, Math.ceil(expiresAt)])
-        return String(find.one([evidenceId])?.['thumbprint'])
-      })
+      db.assertOpen()
+      const under = pinning.get(evidenceId)
+      if (under) {
+        await under.done
+        return under.thumbprint
+      }
+      const before = pinned(evidenceId)
+      if (before !== undefined) {
+        known.put(evidenceId, before)
+        return before
+      }
+      const done = journal.append(['pin', evidenceId, thumbprint, Math.ceil(expiresAt)])
+      pinning.set(evidenceId, { thumbprint, done })
+      try {
+        await done
+        journaled.set(evidenceId, thumbprint)
+        known.put(evidenceId, thumbprint)
+      } finally {
+        pinning.delete(evidenceId)
+      }
+      return thumbprint
     },
   }
 }
@@ -35,15 +77,33 @@ export function createPrincipalBindings(deps: { db: EmbeddedDatabase }): Princip
     const row = find.one([spiffeId])
     return row?.['client_id'] === clientId ? Number(row['since']) : undefined
   }
+  /** As many as there are agents. */
+  const remembered = new Map<string, { readonly clientId: string; readonly since: number }>()
+  const asked = (spiffeId: string, clientId: string): number | undefined => {
+    const since = known(spiffeId, clientId)
+    if (since !== undefined) remembered.set(spiffeId, { clientId, since })
+    return since
+  }
   return {
-    since: async (spiffeId, clientId, now) =>
-      known(spiffeId, clientId) ??
-      db.write(() => {
+    since: async (spiffeId, clientId, now) => {
+      db.assertOpen()
+      const one = remembered.get(spiffeId)
+      if (one?.clientId === clientId) return one.since
+      // Forgotten before it moves: what is remembered is what the database has.
+      remembered.delete(spiffeId)
+      return asked(spiffeId, clientId) ?? move(spiffeId, clientId, now)
+    },
+  }
+  function move(spiffeId: string, clientId: string, now: number): Promise<number> {
+    return db.write(
+      () => {
         const already = known(spiffeId, clientId)
         if (already !== undefined) return already
         const since = find.one([spiffeId]) ? now : 0
         bind.run([spiffeId, clientId, since])
         return since
-      }),
+      },
+      { committed: (since) => remembered.set(spiffeId, { clientId, since }) },
+    )
   }
 }

@@ -1,19 +1,29 @@
-/** The task tree in the embedded database: one row per task, one per remembered operation, none per token. */
-import { type Task, type TaskState, stateAt } from '../../tasks/task.ts'
+/**
+ * The task tree in the embedded database: one row per task, one per remembered operation, none per token. Tasks that
+ * are worked on are held in memory as the database has them, and what their tokens cost is journaled: this process
+ * alone has the folder.
+ */
+import { createRemembered } from '../../attest/remembered.ts'
+import { type Spent, type Task, type TaskState, stateAt } from '../../tasks/task.ts'
 import type { Reservation, ReservationAnswer, TaskStore } from '../../tasks/task-store.ts'
 import { checkAmount, exhaustedBudget } from '../reservation.ts'
 import type { EmbeddedDatabase, Row, Value } from './database.ts'
+import type { Journal } from './journal.ts'
 
-export function createTaskStore(deps: { db: EmbeddedDatabase }): TaskStore {
-  const { db } = deps
+/** About 2 KB each. */
+const MAX_HELD = 10_000
+
+export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }): TaskStore {
+  const { db, journal } = deps
   const find = db.prepare('SELECT * FROM tasks WHERE id = ?')
   const insert = db.prepare(`INSERT INTO tasks VALUES (${Array(17).fill('?').join(', ')})`)
   const children = db.prepare('SELECT id, state FROM tasks WHERE parent = ? ORDER BY created_at, id')
   const tree = db.prepare('SELECT * FROM tasks WHERE root = ? ORDER BY depth, created_at, id')
   const finish = db.prepare('UPDATE tasks SET state = ?, ended_reason = ?, ended_at = ? WHERE id = ?')
   const beat = db.prepare('UPDATE tasks SET heartbeat_by = ? + heartbeat_seconds WHERE id = ?')
+  // Budgets only ever fill: carried over twice, or behind a later one, an entry changes nothing.
   const spend = db.prepare(
-    'UPDATE tasks SET calls = calls + ?, exchanges = exchanges + ?, cost = cost + ? WHERE id = ?',
+    'UPDATE tasks SET calls = max(calls, ?), exchanges = max(exchanges, ?), cost = max(cost, ?) WHERE id = ?',
   )
   const remember = db.prepare('INSERT INTO reservations VALUES (?, ?, ?, ?, ?)')
   const remembered = db.prepare('SELECT calls, exchanges, cost FROM reservations WHERE task = ? AND operation_id = ?')
@@ -28,15 +38,51 @@ export function createTaskStore(deps: { db: EmbeddedDatabase }): TaskStore {
   )
   const forget = db.prepare("DELETE FROM tasks WHERE state NOT IN ('active', 'suspended') AND deadline < ?")
 
+  /** As the database has them, with what was spent since. */
+  const held = createRemembered<Task>(MAX_HELD)
+  const forgetHeld = (ids: readonly string[]): void => {
+    for (const id of ids) held.drop(id)
+  }
+  /** What was spent and is in the journal, or on its way there, and not yet in the database. */
+  const journaled = new Map<string, Spent>()
+  journal.carries('spend', {
+    carry: ([, id, calls, exchanges, cost]) => spend.run([Number(calls), Number(exchanges), Number(cost), id]),
+    carried: ([, id, calls, exchanges, cost]) => {
+      const spent = journaled.get(id)
+      if (spent?.calls === calls && spent?.exchanges === exchanges && spent?.cost === cost) journaled.delete(id)
+    },
+  })
+
+  function read(row: Row): Task {
+    const task = toTask(row)
+    const spent = journaled.get(task.id)
+    return spent === undefined ? task : { ...task, spent: most(task.spent, spent) }
+  }
+
+  function get(id: string): Task | undefined {
+    const known = held.get(id)
+    if (known) return known
+    const row = find.one([id])
+    if (!row) return undefined
+    const task = read(row)
+    held.put(id, task)
+    return task
+  }
+
   /** The task and its ancestors, itself first; undefined where one of them is not there. */
-  function line(id: string): readonly Task[] | undefined {
+  function line(id: string, one: (id: string) => Task | undefined = fromDatabase): readonly Task[] | undefined {
     const tasks: Task[] = []
     for (let next: string | undefined = id; next !== undefined; next = tasks.at(-1)?.parent) {
-      const row = find.one([next])
-      if (!row) return undefined
-      tasks.push(toTask(row))
+      const task = one(next)
+      if (!task) return undefined
+      tasks.push(task)
     }
     return tasks
+  }
+  /** Within a transaction: what steps before have written is seen, and nothing is held that may yet be undone. */
+  const fromDatabase = (id: string): Task | undefined => {
+    const row = find.one([id])
+    return row && read(row)
   }
 
   function open(task: Task, now: number): 'opened' | 'parent_not_active' | 'exists' {
@@ -67,12 +113,12 @@ export function createTaskStore(deps: { db: EmbeddedDatabase }): TaskStore {
     return ended
   }
 
-  function reserve(id: string, amount: Reservation, now: number): ReservationAnswer {
-    if (amount.operationId !== undefined) {
-      const first = remembered.one([id, amount.operationId])
-      if (first) return { outcome: 'reserved', spent: toSpent(first) }
-    }
-    const tasks = line(id)
+  /** Why nothing can be reserved. */
+  function refusal(
+    tasks: readonly Task[] | undefined,
+    amount: Reservation,
+    now: number,
+  ): Exclude<ReservationAnswer, { outcome: 'reserved' }> | undefined {
     if (!tasks) return { outcome: 'not_active', state: 'unknown' }
     for (const task of tasks) {
       const state = stateAt(task, now)
@@ -82,26 +128,49 @@ export function createTaskStore(deps: { db: EmbeddedDatabase }): TaskStore {
       const budget = exhaustedBudget(task, amount)
       if (budget) return { outcome: 'exhausted', of: task.id, budget }
     }
-    for (const task of tasks) spend.run([amount.calls, amount.exchanges, amount.cost, task.id])
-    const { spent } = tasks[0]!
-    const after = {
-      calls: spent.calls + amount.calls,
-      exchanges: spent.exchanges + amount.exchanges,
-      cost: spent.cost + amount.cost,
+    return undefined
+  }
+
+  /** With an operation id: the row that makes the retry free, and the amounts, in one transaction. */
+  function reserveOnce(id: string, operationId: string, amount: Reservation, now: number): ReservationAnswer {
+    const first = remembered.one([id, operationId])
+    if (first) return { outcome: 'reserved', spent: toSpent(first) }
+    const tasks = line(id)
+    const no = refusal(tasks, amount, now)
+    if (no) return no
+    for (const { id: each, spent } of tasks!) {
+      const { calls, exchanges, cost } = plus(spent, amount)
+      spend.run([calls, exchanges, cost, each])
     }
-    if (amount.operationId !== undefined) {
-      remember.run([id, amount.operationId, after.calls, after.exchanges, after.cost])
-    }
+    const after = plus(tasks![0]!.spent, amount)
+    remember.run([id, operationId, after.calls, after.exchanges, after.cost])
     return { outcome: 'reserved', spent: after }
+  }
+
+  /** Without: in memory at once, and durable when it resolves. */
+  async function reserveNow(id: string, amount: Reservation, now: number): Promise<ReservationAnswer> {
+    const tasks = line(id, get)
+    const no = refusal(tasks, amount, now)
+    if (no) return no
+    const writes = tasks!.map((task) => {
+      const spent = plus(task.spent, amount)
+      held.put(task.id, { ...task, spent })
+      journaled.set(task.id, spent)
+      return journal.append(['spend', task.id, spent.calls, spent.exchanges, spent.cost])
+    })
+    // Where it could not be written it stays spent: what is on disk is not known, and a budget is never overspent.
+    if (writes.length === 1) await writes[0]
+    else await Promise.all(writes)
+    return { outcome: 'reserved', spent: plus(tasks![0]!.spent, amount) }
   }
 
   return {
     open: (task, now) => db.write(() => open(task, now)),
     get: async (id) => {
-      const row = find.one([id])
-      return row && toTask(row)
+      db.assertOpen()
+      return get(id)
     },
-    tree: async (root) => tree.all([root]).map(toTask),
+    tree: async (root) => tree.all([root]).map(read),
     list: async (filter) => {
       const wanted: [string, Value | undefined][] = [
         ['agent', filter.agent],
@@ -114,19 +183,29 @@ export function createTaskStore(deps: { db: EmbeddedDatabase }): TaskStore {
       return db
         .prepare(`SELECT * FROM tasks ${where} ORDER BY created_at DESC, id DESC LIMIT ?`)
         .all([...given.map(([, value]) => value), filter.limit])
-        .map(toTask)
+        .map(read)
     },
-    end: (id, state, reason, at) => db.write(() => end(id, state, reason, at)),
+    end: (id, state, reason, at) => db.write(() => end(id, state, reason, at), { committed: forgetHeld }),
     beat: (id, now) =>
-      db.write(() => {
-        const row = find.one([id])
-        if (!row || stateAt(toTask(row), now) !== 'active') return false
-        beat.run([now, id])
-        return true
-      }),
+      db.write(
+        () => {
+          const row = find.one([id])
+          if (!row || stateAt(toTask(row), now) !== 'active') return false
+          beat.run([now, id])
+          return true
+        },
+        { committed: () => held.drop(id) },
+      ),
     reserve: async (id, amount, now) => {
       checkAmount(amount)
-      return db.write(() => reserve(id, amount, now))
+      const { operationId } = amount
+      if (operationId === undefined) {
+        db.assertOpen()
+        return reserveNow(id, amount, now)
+      }
+      // Its ancestors are charged too, and are as the database has them from then on.
+      const committed = () => forgetHeld((line(id) ?? []).map((task) => task.id))
+      return db.write(() => reserveOnce(id, operationId, amount, now), { committed })
     },
     due: async (now, limit) => {
       const rows = [...dueByDeadline.all([now, limit]), ...dueByHeartbeat.all([now, limit])]
@@ -137,9 +216,22 @@ export function createTaskStore(deps: { db: EmbeddedDatabase }): TaskStore {
         forgetReservations.run([before])
         forget.run([before])
       })
+      held.clear()
     },
   }
 }
+
+const plus = (spent: Spent, { calls, exchanges, cost }: Reservation): Spent => ({
+  calls: spent.calls + calls,
+  exchanges: spent.exchanges + exchanges,
+  cost: spent.cost + cost,
+})
+
+const most = (a: Spent, b: Spent): Spent => ({
+  calls: Math.max(a.calls, b.calls),
+  exchanges: Math.max(a.exchanges, b.exchanges),
+  cost: Math.max(a.cost, b.cost),
+})
 
 const isLive = (row: Row): boolean => row['state'] === 'active' || row['state'] === 'suspended'
 

@@ -1,0 +1,212 @@
+/**
+ * A journal beside the database, for small writes that every request makes. One sync serves all that arrived while the
+ * one before it was under way, and no request waits for the database, nor the process for the disk. What was written
+ * is carried over into the database a part at a time; then the file goes. Entries are such that carrying one over
+ * twice changes nothing.
+ *
+ * A file is lines of CRC-32, space, JSON. After a failed write nothing more is appended to it: what could stand there
+ * half is the end of a file.
+ */
+import { readdirSync, readFileSync, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { type Reason, Unavailable } from '../../oauth/refusal.ts'
+import { type LogFiles, realLogFiles } from '../files/log-files.ts'
+import { writeFully } from '../files/segments.ts'
+import type { EmbeddedDatabase } from './database.ts'
+
+/** What it is, what it is about, and the rest. A later entry of one kind about one thing stands for the earlier ones. */
+export type Entry = readonly [kind: string, about: string, ...rest: (string | number)[]]
+
+export interface Carrier {
+  /** Writes an entry into the database; runs in a transaction, and perhaps twice. */
+  readonly carry: (entry: Entry) => void
+  /** The database has it for good. */
+  readonly carried?: (entry: Entry) => void
+}
+
+export interface Journal {
+  /** Who carries entries of this kind over. */
+  carries(kind: string, carrier: Carrier): void
+  /** Resolves when it is on disk; throws `Unavailable` where it cannot be. */
+  append(entry: Entry, reason?: Reason): Promise<void>
+  /** Carries over what an earlier run left; before the first append, when all carriers are known. */
+  recover(): Promise<void>
+  /** Finishes what is queued and carries everything over. */
+  close(): Promise<void>
+}
+
+const NAME = /^errand\.journal\.\d{1,15}$/
+/** A file as large or as old as this is carried over while the next one is written. */
+const ROTATE_BYTES = 1 << 20
+const ROTATE_MS = 2_000
+/** Carried over in one transaction, so that requests do not wait long for it. */
+const PART = 100
+const BETWEEN_PARTS_MS = 5
+const RETRY_MS = 1_000
+
+interface Waiting {
+  readonly entry: Entry
+  readonly line: string
+  readonly reason: Reason
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+interface File {
+  readonly path: string
+  readonly fd: number
+  readonly begunAt: number
+  readonly entries: Map<string, Entry>
+  size: number
+}
+
+function lineOf(entry: Entry): string {
+  const json = JSON.stringify(entry)
+  return `${crc32(json).toString(16)} ${json}\n`
+}
+
+/** A file ends where a line does not hold together: nobody was told of what stood there. */
+function readEntries(path: string): Entry[] {
+  const entries: Entry[] = []
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    const space = line.indexOf(' ')
+    const json = line.slice(space + 1)
+    if (space < 0 || crc32(json).toString(16) !== line.slice(0, space)) break
+    entries.push(JSON.parse(json) as Entry)
+  }
+  return entries
+}
+
+export function createJournal(deps: {
+  readonly dataDir: string
+  readonly db: Pick<EmbeddedDatabase, 'write'>
+  readonly files?: LogFiles
+}): Journal {
+  const { dataDir, db, files = realLogFiles() } = deps
+  const carriers = new Map<string, Carrier>()
+  let number = 0
+  let file: File | undefined
+  let queue: Waiting[] = []
+  let pumping: Promise<void> | undefined
+  let carrying: Promise<void> | undefined
+  let closed = false
+
+  async function begin(): Promise<File> {
+    number += 1
+    const path = join(dataDir, `errand.journal.${number}`)
+    const fd = await files.open(path, 'create')
+    await files.syncFolder(dataDir)
+    return { path, fd, size: 0, begunAt: performance.now(), entries: new Map() }
+  }
+
+  async function carryPart(entries: readonly Entry[]): Promise<void> {
+    await db.write(
+      () => {
+        for (const entry of entries) carriers.get(entry[0])?.carry(entry)
+      },
+      {
+        committed: () => {
+          for (const entry of entries) carriers.get(entry[0])?.carried?.(entry)
+        },
+      },
+    )
+  }
+
+  async function carryOver({ entries, fd, path }: File): Promise<void> {
+    const left = [...entries.values()]
+    while (left.length > 0) {
+      const part = left.slice(-PART)
+      try {
+        await carryPart(part)
+        left.length -= part.length
+        if (!closed && left.length > 0) await pause(BETWEEN_PARTS_MS)
+      } catch {
+        // The database is away. The file stays, at the latest until the next start.
+        if (closed) return
+        await pause(RETRY_MS)
+      }
+    }
+    await files.close(fd)
+    await files.remove(path).catch(() => undefined)
+  }
+
+  /** Nothing is appended to it any more. One at a time: while the database is behind, the next file grows. */
+  function retire(old: File): void {
+    const turn = (carrying ?? Promise.resolve()).then(() => carryOver(old))
+    const done: Promise<void> = turn
+      .catch(() => undefined)
+      .finally(() => {
+        if (carrying === done) carrying = undefined
+      })
+    carrying = done
+  }
+
+  async function commit(batch: readonly Waiting[]): Promise<void> {
+    const before = file
+    try {
+      file ??= await begin()
+      const { fd, size } = file
+      const bytes = Buffer.from(batch.map(({ line }) => line).join(''), 'utf8')
+      await writeFully(files, fd, bytes, size)
+      await files.sync(fd)
+      file.size = size + bytes.length
+    } catch (cause) {
+      // Never synced again: the kernel may have dropped what it could not write, and say nothing of it the next time.
+      if (file) retire(file)
+      file = undefined
+      for (const { reject, reason } of batch)
+        reject(new Unavailable(reason, 'the embedded store cannot write its journal', { cause }))
+      return
+    }
+    const { entries, size, begunAt } = file
+    for (const { entry, resolve } of batch) {
+      entries.set(`${entry[0]} ${entry[1]}`, entry)
+      resolve()
+    }
+    if (before && !carrying && (size >= ROTATE_BYTES || performance.now() - begunAt >= ROTATE_MS)) {
+      retire(file)
+      file = undefined
+    }
+  }
+
+  async function pump(): Promise<void> {
+    while (queue.length > 0) {
+      const batch = queue
+      queue = []
+      await commit(batch)
+    }
+    pumping = undefined
+  }
+
+  return {
+    carries: (kind, carrier) => {
+      carriers.set(kind, carrier)
+    },
+    append: (entry, reason = 'store_unavailable') =>
+      new Promise((resolve, reject) => {
+        if (closed) return reject(new Unavailable(reason, 'the store is closed'))
+        queue.push({ entry, line: lineOf(entry), reason, resolve, reject })
+        // A turn later, so that what is appended together is written together.
+        pumping ??= Promise.resolve().then(pump)
+      }),
+    recover: async () => {
+      const paths = readdirSync(dataDir)
+        .filter((name) => NAME.test(name))
+        .map((name) => join(dataDir, name))
+      for (const path of paths) {
+        await carryPart(readEntries(path))
+        unlinkSync(path)
+      }
+    },
+    close: async () => {
+      closed = true
+      await pumping
+      if (file) retire(file)
+      file = undefined
+      await carrying
+    },
+  }
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
