@@ -1,4 +1,5 @@
 /** What every verb is given, and the ways a verb ends. */
+import type { Readable, Writable } from 'node:stream'
 import type { Fetch } from '@errand/verifier/http.ts'
 import type pc from 'picocolors'
 
@@ -20,6 +21,13 @@ export interface Cli {
   readonly command: string
   /** `20.20.2` */
   readonly nodeVersion: string
+  /** Where a person can be asked; absent where nobody sits. */
+  readonly terminal?: Terminal
+}
+
+export interface Terminal {
+  readonly input: Readable
+  readonly output: Writable
 }
 
 export const EXIT = { ok: 0, refused: 1, usage: 2, unreachable: 3, interrupted: 130 } as const

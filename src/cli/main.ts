@@ -18,6 +18,7 @@ type Entry = Group | readonly [description: string, load: () => Promise<Verb>]
 
 // Loaded when used: `errand token get` does not wait for the service's modules.
 const VERBS: { readonly [name: string]: Entry } = {
+  init: ['make a configuration of your own', async () => (await import('./init.ts')).init],
   serve: ['start the service', async () => (await import('./serve.ts')).serve],
   token: {
     description: 'Tokens: get one, look into one, verify one.',
@@ -216,6 +217,9 @@ export async function main(argv: readonly string[]): Promise<Exit> {
     colors: pc.createColors(!plain && process.stdout.isTTY === true && process.stderr.isTTY === true),
     command: inClone(process.cwd()) ? 'npx errand' : 'errand',
     nodeVersion: process.versions.node,
+    ...(process.stdin.isTTY && process.stdout.isTTY
+      ? { terminal: { input: process.stdin, output: process.stdout } }
+      : {}),
   })
 }
 

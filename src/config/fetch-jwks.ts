@@ -25,6 +25,8 @@ export interface Fetched {
   readonly text: string
   /** From Cache-Control, where it says. */
   readonly maxAgeSeconds?: number
+  /** From Date, where it says. Unix seconds. */
+  readonly time?: number
 }
 export type FetchJwks = (uri: string) => Promise<Fetched>
 
@@ -165,9 +167,11 @@ export const createFetchJwks =
             const maxAge = /(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])/.exec(
               response.headers['cache-control'] ?? '',
             )?.[1]
+            const time = Date.parse(response.headers.date ?? '') / 1000
             done({
               text: Buffer.concat(chunks).toString('utf8'),
               ...(maxAge === undefined ? {} : { maxAgeSeconds: Number(maxAge) }),
+              ...(Number.isNaN(time) ? {} : { time }),
             })
           })
         },

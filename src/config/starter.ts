@@ -1,0 +1,324 @@
+/** From a few answers to the files of a first configuration: what `errand init` writes. Touches nothing. */
+import { EFFECTS, type Effect } from '@errand/verifier/claims.ts'
+import { Document, isScalar } from 'yaml'
+import { z } from 'zod'
+import { STAGES, type Stage } from '../attest/registration.ts'
+import { CLIENT_ID, OPERATION_NAME, TOOL_NAME } from '../policy/identifier.ts'
+import { stageAllows } from '../policy/stage.ts'
+import { didYouMean } from '../policy/suggest.ts'
+import type { ImportedOperation } from './import-operations.ts'
+import type { KeyAlgorithm } from './jwks.ts'
+import { renderConfigSchemas } from './json-schemas.ts'
+
+const name = (pattern: RegExp, what: string) =>
+  z
+    .string()
+    .regex(pattern, { error: `is no ${what}: lower-case letters, digits, "_" and "-", beginning with a letter` })
+const text = z.string().min(1).max(2048)
+
+/** The kinds of evidence that a first configuration can be made for with what a person has at hand. */
+export const STARTER_EVIDENCE = ['private_key_jwt', 'jwt_svid', 'x509_svid'] as const
+
+const operation = z.union([
+  z.enum(EFFECTS),
+  z.strictObject({
+    effect: z.enum(EFFECTS),
+    description: z.string().max(120).optional(),
+    routes: z.array(z.string()).max(20).default([]),
+    mcp_tools: z.array(z.string()).max(20).default([]),
+  }),
+])
+
+/** The answers, also as a file: what every question of `errand init` asks. */
+const answersSchema = z.strictObject({
+  url: text.default('http://127.0.0.1:4460'),
+  mode: z.enum(['development', 'production']).optional(),
+  idp: z
+    .strictObject({
+      issuer: text,
+      name: name(TOOL_NAME, 'issuer name').default('company'),
+      audience: text.optional(),
+      groups_claim: text.default('groups'),
+      /** A copy of its keys, where they cannot be fetched over the public internet. */
+      jwks_file: text.optional(),
+    })
+    .optional(),
+  group: text.optional(),
+  trust_domain: z
+    .string()
+    .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'is no trust domain: lower-case, without scheme' })
+    .optional(),
+  spiffe_bundle: text.optional(),
+  agents: z
+    .array(
+      z.strictObject({
+        client_id: name(CLIENT_ID, 'client_id'),
+        display_name: z.string().min(1).max(120).optional(),
+        stage: z.enum(STAGES).default('read'),
+        evidence: z.array(z.enum(STARTER_EVIDENCE)).min(1).default(['private_key_jwt']),
+      }),
+    )
+    .min(1)
+    .max(100),
+  tools: z
+    .array(
+      z.strictObject({
+        name: name(TOOL_NAME, 'tool name'),
+        audience: text,
+        operations: z.record(name(OPERATION_NAME, 'operation name'), operation).optional(),
+        openapi: text.optional(),
+        mcp_tools: text.optional(),
+      }),
+    )
+    .min(1)
+    .max(100),
+})
+export type Answers = z.output<typeof answersSchema>
+
+/** What is wrong with an answer, and where it stands: `agents.0.stage`. */
+interface AnswerProblem {
+  readonly path: readonly PropertyKey[]
+  readonly message: string
+}
+
+export function readAnswers(
+  value: unknown,
+):
+  | { readonly ok: true; readonly value: Answers }
+  | { readonly ok: false; readonly problems: readonly AnswerProblem[] } {
+  const parsed = answersSchema.safeParse(value)
+  if (parsed.success) return { ok: true, value: parsed.data }
+  return {
+    ok: false,
+    problems: parsed.error.issues.flatMap((issue): AnswerProblem[] => {
+      const { path } = issue
+      if (issue.code === 'unrecognized_keys')
+        return issue.keys.map((key) => ({ path: [...path, key], message: 'is no answer that is known here' }))
+      if (issue.code === 'invalid_key') return [{ path, message: issue.issues[0]?.message ?? 'is no name' }]
+      if (issue.code === 'invalid_union') return [{ path, message: `is no effect: one of ${EFFECTS.join(', ')}` }]
+      if (issue.code === 'invalid_value') {
+        const values = issue.values.map(String)
+        const given = path.reduce<unknown>((at, step) => (at as Record<PropertyKey, unknown>)[step], value)
+        const { suggestion } = didYouMean(String(given), values)
+        return [
+          { path, message: `is none of ${values.join(', ')}${suggestion === undefined ? '' : `; ${suggestion}`}` },
+        ]
+      }
+      if (issue.code === 'invalid_type') return [{ path, message: 'is missing, or is not of the right kind' }]
+      return [{ path, message: issue.message }]
+    }),
+  }
+}
+
+/** What the answers come to, with everything fetched and read that they name. */
+export interface Starter {
+  readonly issuer: string
+  readonly mode: 'development' | 'production'
+  readonly users:
+    | { readonly kind: 'development' }
+    | {
+        readonly kind: 'idp'
+        readonly name: string
+        readonly issuer: string
+        readonly audience: string
+        readonly groupsClaim: string
+        readonly algorithms: readonly KeyAlgorithm[]
+        readonly keys: { readonly jwks_uri: string } | { readonly jwks_file: string }
+      }
+  /** Whose members may use the tools; `*` is every user. */
+  readonly group: string
+  readonly trustDomain: string
+  /** By path inside the keys folder, where agents attest by SPIFFE. */
+  readonly bundleFile?: string
+  readonly agents: Answers['agents']
+  readonly tools: readonly {
+    readonly name: string
+    readonly audience: string
+    readonly operations: ReadonlyMap<string, ImportedOperation>
+  }[]
+}
+
+const DEVELOPMENT_PORT = 4460
+
+/** Path inside the folder → text. */
+export function starterFiles(starter: Starter): ReadonlyMap<string, string> {
+  const files = new Map<string, string>(renderConfigSchemas())
+  files.set('config/errand.yaml', errandFile(starter))
+  const { users, agents, tools } = starter
+  const issuer = users.kind === 'idp' ? users.name : 'dev'
+  files.set(`config/issuers/${issuer}.yaml`, issuerFile(starter))
+  if (starter.bundleFile !== undefined)
+    files.set(
+      'config/issuers/workloads.yaml',
+      yaml('issuer', 'Whose SVIDs speak for agents.', {
+        kind: 'workload',
+        trust_domain: starter.trustDomain,
+        bundle_file: starter.bundleFile,
+      }),
+    )
+  for (const tool of tools) files.set(`config/tools/${tool.name}.yaml`, toolFile(tool))
+  for (const agent of agents) files.set(`config/agents/${agent.client_id}.yaml`, agentFile(agent, starter))
+  files.set('config/policies/base.cedar', policies(agents.map(({ stage }) => stage)))
+  return files
+}
+
+function errandFile({ issuer, mode }: Starter): string {
+  const port = mode === 'development' ? Number(new URL(issuer).port || DEVELOPMENT_PORT) : DEVELOPMENT_PORT
+  const about =
+    mode === 'development'
+      ? 'development admits loopback addresses over http; every token says so, and verifiers refuse it in production.'
+      : `A proxy on this machine ends TLS for ${issuer} and passes requests on to the port below. Without one, give\n` +
+        'listen.tls (cert_file and key_file, by path inside the keys folder) and an address that others reach.'
+  return yaml('errand', about, {
+    issuer,
+    mode,
+    listen: {
+      host: '127.0.0.1',
+      port,
+      ...(mode === 'production' ? { trusted_proxies: ['127.0.0.1', '::1'] } : {}),
+    },
+    store: { kind: 'embedded' },
+    administrators: [{ client_id: 'admin', keys_file: 'admin.pub.jwk' }],
+  })
+}
+
+function issuerFile(starter: Starter): string {
+  const { users, group, issuer } = starter
+  const rights = { [group]: rightsOf(starter) }
+  if (users.kind === 'development')
+    return yaml(
+      'issuer',
+      'Stands for your identity provider until it is registered here: the key is made on first start, and\n' +
+        '`errand token get --user` signs for the users below. Refused in production.',
+      {
+        kind: 'user',
+        name: 'dev',
+        issuer: `${issuer}/dev-issuer`,
+        development: true,
+        jwks_file: 'users/dev-issuer.jwks.json',
+        algorithms: ['ES256'],
+        audiences: [issuer],
+        groups_claim: 'groups',
+        development_users: { alice: { groups: group === '*' ? [] : [group] }, bob: { groups: [] } },
+        rights,
+      },
+    )
+  return yaml(
+    'issuer',
+    'Your identity provider. `rights` is what members of a group may do at most; an agent working for them never\n' +
+      'holds more. "*" is every user; other groups are those that its tokens name.',
+    {
+      kind: 'user',
+      name: users.name,
+      issuer: users.issuer,
+      ...users.keys,
+      algorithms: users.algorithms,
+      audiences: [users.audience],
+      token_types: ['id_token', 'access_token'],
+      groups_claim: users.groupsClaim,
+      rights,
+    },
+  )
+}
+
+/** Every user reads; who may change things is named by group. */
+function rightsOf({ group, tools }: Starter): readonly string[] {
+  return tools.flatMap(({ name: tool, operations }) =>
+    group === '*'
+      ? [...operations].flatMap(([operation, { effect }]) => (effect === 'read' ? [`${tool}:${operation}`] : []))
+      : operations.size === 0
+        ? []
+        : [`${tool}:*`],
+  )
+}
+
+function toolFile({ name: tool, audience, operations }: Starter['tools'][number]): string {
+  const document = new Document({
+    name: tool,
+    audience,
+    keys_file: `tools/${tool}.pub.jwk`,
+    operations: Object.fromEntries(
+      [...operations].map(([operation, { effect, description, routes, mcpTools }]) => [
+        operation,
+        {
+          effect,
+          ...(description === undefined ? {} : { description }),
+          ...(routes.length === 0 ? {} : { routes }),
+          ...(mcpTools.length === 0 ? {} : { mcp_tools: mcpTools }),
+        },
+      ]),
+    ),
+  })
+  for (const [operation, { guess }] of operations) {
+    const effect = document.getIn(['operations', operation, 'effect'], true)
+    if (guess !== undefined && isScalar(effect)) effect.comment = ` ${guess}`
+  }
+  return render(
+    'tool',
+    `Each operation has one effect, which says how bad a mistake would be:\n${EFFECTS.join(' < ')}.`,
+    document,
+  )
+}
+
+function agentFile(agent: Answers['agents'][number], { trustDomain, tools }: Starter): string {
+  const byKey = agent.evidence.includes('private_key_jwt')
+  return yaml(
+    'agent',
+    'The ceiling is what it may do at most; the stage caps the effects, whatever the ceiling says.',
+    {
+      client_id: agent.client_id,
+      spiffe_id: `spiffe://${trustDomain}/agents/${agent.client_id}`,
+      ...(agent.display_name === undefined ? {} : { display_name: agent.display_name }),
+      evidence: agent.evidence,
+      ...(byKey ? { keys_file: `agents/${agent.client_id}.pub.jwk` } : {}),
+      stage: agent.stage,
+      // Named one by one: an operation that the tool gets later is not granted by that.
+      ceiling: tools.flatMap(({ name: tool, operations }) =>
+        [...operations].flatMap(([operation, { effect }]) =>
+          stageAllows(agent.stage, effect) ? [`${tool}:${operation}`] : [],
+        ),
+      ),
+    },
+  )
+}
+
+const PERMITS: readonly { readonly effect: Effect; readonly reason: string; readonly ttlSeconds?: number }[] = [
+  { effect: 'read', reason: 'agents may read what the user they work for may read' },
+  { effect: 'reversible_write', reason: 'agents may make changes that can be taken back, for a user', ttlSeconds: 120 },
+  { effect: 'irreversible_write', reason: 'agents may do what cannot be undone, for a user', ttlSeconds: 60 },
+  { effect: 'external_communication', reason: 'agents may speak to the outside, for a user', ttlSeconds: 60 },
+]
+
+function policies(stages: readonly Stage[]): string {
+  const permits = PERMITS.filter(
+    ({ effect }) => stageAllows('reversible_write', effect) || stages.some((stage) => stageAllows(stage, effect)),
+  )
+  const undoable = permits.some(({ effect }) => effect === 'irreversible_write')
+  return [
+    '// What agents may do when a user asks. The user’s rights, the agent’s ceiling and its stage bound it already; policies\n' +
+      '// say under which circumstances. Nothing is permitted that no policy permits, and a forbid always wins.',
+    ...permits.map(
+      ({ effect, reason, ttlSeconds }) =>
+        `@id("${effect}_for_users")\n@reason("${reason}")\n${ttlSeconds === undefined ? '' : `@ttl_seconds("${ttlSeconds}")\n`}` +
+        `permit (\n  principal,\n  action in Action::"effect:${effect}",\n  resource\n)\nunless { context.autonomous };`,
+    ),
+    ...(undoable
+      ? [
+          '@id("no_irreversible_in_production_by_key")\n' +
+            '@reason("in production, what cannot be undone needs an agent that its platform attests, not one that holds a key")\n' +
+            'forbid (\n  principal,\n  action in Action::"effect:irreversible_write",\n  resource\n)\n' +
+            'when { context.environment == "production" && context.tier == "key" };',
+        ]
+      : []),
+  ]
+    .join('\n\n')
+    .concat('\n')
+}
+
+const yaml = (schema: string, about: string, value: object): string => render(schema, about, new Document(value))
+
+function render(schema: string, about: string, document: Document): string {
+  const up = schema === 'errand' ? '.' : '..'
+  const comments = [`yaml-language-server: $schema=${up}/schemas/${schema}.json`, ...about.split('\n')]
+  return `${comments.map((line) => `# ${line}`).join('\n')}\n${document.toString({ lineWidth: 120, flowCollectionPadding: false })}`
+}
