@@ -1,9 +1,10 @@
-/** Writes what is made from the code: configuration schemas, API description, references, table of security cases. --check only looks. */
+/** Writes what is made from the code: configuration schemas, API description, references, pages of refusals, table of security cases. --check only looks. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { renderConfigSchemas } from '../src/config/json-schemas.ts'
 import { renderPolicySchemaOf } from '../src/config/policy-schema.ts'
 import { ROUTES } from '../src/http/app.ts'
+import { renderRefusalPages } from '../src/http/refusal-pages.ts'
 import { filesUnder, ROOT } from './files.ts'
 import { describeApi } from './openapi.ts'
 import { renderReferences } from './references.ts'
@@ -22,13 +23,16 @@ const covered = coveredCases()
 const wanted = new Map([
   ...renderConfigSchemas(),
   ...(await renderReferences(ROUTES)),
+  ...renderRefusalPages(),
   ['config/policies/schema.cedarschema', await renderPolicySchemaOf(join(ROOT, 'config'))],
   ['docs/openapi.json', `${JSON.stringify(describeApi(ROUTES, version), undefined, 2)}\n`],
   ['docs/security-cases.md', renderSecurityCases(covered)],
 ])
 
 const stale = [...wanted].filter(([path, text]) => readOr(path) !== text).map(([path]) => path)
-const leftOver = filesUnder('config/schemas', '.json').filter((path) => !wanted.has(path))
+const leftOver = [...filesUnder('config/schemas', '.json'), ...filesUnder('docs/refusals', '.md')].filter(
+  (path) => !wanted.has(path),
+)
 const unknown = unknownCases(covered).map(({ id, file, title }) => `${file}: there is no case ${id} (${title})`)
 
 if (process.argv.includes('--check')) {

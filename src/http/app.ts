@@ -13,6 +13,7 @@ import type { HttpDeps } from './deps.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { explanationRoute } from './explanations.ts'
 import { introspectRoute, revokeRoute } from './introspection.ts'
+import { refusalPageRoutes } from './refusal-pages.ts'
 import { refusalResponse } from './refusal-response.ts'
 import { refused } from './refused.ts'
 import { revocationRoutes } from './revocations.ts'
@@ -30,6 +31,7 @@ export const ROUTES: readonly Route[] = [
   explanationRoute,
   evaluationRoute,
   evaluationsRoute,
+  ...refusalPageRoutes,
   ...revocationRoutes,
   ...adminRoutes,
   tenantsRoute,

@@ -15,6 +15,8 @@ const DECLARED: Record<string, string> = {
   'GET /health': 'public',
   'GET /ready': 'public',
   'GET /metrics': 'public',
+  'GET /docs/refusals': 'public',
+  'GET /docs/refusals/:reason': 'public',
   'GET /revocations': 'public',
   'GET /revocations/now': 'public',
   'GET /revocations/stream': 'public',

@@ -11,8 +11,14 @@ const WAIT: Step = {
 
 export type ToolCode = Exclude<RefusalCode, Reason>
 
-export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
+interface ToolWords extends Words {
+  /** Status and error of the tool's answer. */
+  readonly answer: string
+}
+
+export const AT_TOOLS: Readonly<Record<ToolCode, ToolWords>> = {
   token_required: {
+    answer: '401 `invalid_token`',
     ...RENEW,
     says: 'an access token is required',
     means: 'The request has no Authorization header.',
@@ -23,6 +29,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: 'the first call of an MCP client',
   },
   bearer_not_accepted: {
+    answer: '401 `invalid_token`',
     ...RENEW,
     says: 'this tool wants tokens that are bound to a key',
     means: 'The token has no `cnf`: it is a bearer token.',
@@ -33,6 +40,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: 'a token that was got without a proof',
   },
   feed_required: {
+    answer: '401 `invalid_token`',
     ...RENEW,
     says: 'this tool takes tokens of a minute at most',
     means: "The tool's verifier has no key and cannot follow revocations, and this token lives longer than 60 seconds.",
@@ -43,6 +51,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: 'a verifier started without its key',
   },
   ancestor_revoked: {
+    answer: '401 `invalid_token`',
     action: 'ask_parent',
     next: 'ask the agent whose token stands behind this one for another hand-over',
     says: 'a token that this one descends from was revoked',
@@ -53,6 +62,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: "a sub-agent's call a second after the task above it was cut",
   },
   revocation_state_stale: {
+    answer: '503 `temporarily_unavailable`',
     ...WAIT,
     says: 'what is known here of revocations is too old',
     means:
@@ -63,6 +73,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: 'the network between tool and service is cut',
   },
   keys_unavailable: {
+    answer: '503 `temporarily_unavailable`',
     ...WAIT,
     says: 'the keys of the token service are not to be had',
     means: 'The token names a key that the tool does not have, and the service could not be asked.',
@@ -72,6 +83,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: 'a tool that starts while the service is down',
   },
   service_unavailable: {
+    answer: '503 `temporarily_unavailable`',
     ...WAIT,
     says: 'the token service could not be asked',
     means:
@@ -82,6 +94,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: 'a refund while the service restarts',
   },
   insufficient_scope: {
+    answer: '403 `insufficient_scope`',
     action: 'renew',
     next: 'get a token whose scope includes the operation that WWW-Authenticate names',
     says: 'the operation is not granted, or not with these arguments',
@@ -94,6 +107,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: 'a refund of 700 with a token that is good up to 500',
   },
   operation_unknown: {
+    answer: '403 `insufficient_scope`',
     action: 'fix_request',
     next: 'call a route or MCP tool that the tool declares',
     says: 'this route is no operation of the tool',
@@ -104,6 +118,7 @@ export const AT_TOOLS: Readonly<Record<ToolCode, Words>> = {
     example: '`POST /tickets/7/escalate`, which nobody declared',
   },
   bad_arguments: {
+    answer: '400 `invalid_request`',
     action: 'fix_request',
     next: 'send arguments that can be read in one way only',
     says: 'the arguments cannot be read in one way only',
