@@ -295,7 +295,7 @@ export async function run({ port, requests }: Load, options: RunOptions = {}): P
       rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
       const head = rest.indexOf('\r\n\r\n')
       if (head < 0) return
-      const text = rest.latin1Slice(0, head)
+      const text = rest.toString('latin1', 0, head)
       const length = Number(/\r\ncontent-length: (\d+)/i.exec(text)?.[1] ?? Number.NaN)
       if (Number.isNaN(length)) return broke(new Error(`an answer without a length: ${text}`))
       if (rest.length < head + 4 + length) return
@@ -304,7 +304,7 @@ export async function run({ port, requests }: Load, options: RunOptions = {}): P
       answered += 1
       if (!text.startsWith('HTTP/1.1 200 ')) {
         failed += 1
-        firstFailure ??= rest.latin1Slice(0, head + 4 + length)
+        firstFailure ??= rest.toString('latin1', 0, head + 4 + length)
       }
       rest = rest.subarray(head + 4 + length)
       if (answered === requests.length) finish()

@@ -1,13 +1,16 @@
 /**
  * DPoP at our own endpoints (RFC 9449): `check` needs no store and spends nothing, `spend` uses a checked proof up.
- * A nonce is a place in time that only we can name (§8): a window and a MAC over it and the client it was given to.
+ * A nonce is a place in time that only we can name (§8), and belongs to the client it was given to.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
 import { readDpopProof } from '@errand/verifier/dpop.ts'
+import type { PublicJwk } from '@errand/verifier/signature.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import { createProofMemory } from './proof-memory.ts'
 import { digestOf } from './remembered.ts'
 import type { ReplayGuard } from './replay-guard.ts'
+import { createWindowed, type Windowed } from './windowed.ts'
 
 export interface DpopDeps {
   readonly now: () => number
@@ -17,7 +20,18 @@ export interface DpopDeps {
   readonly nonceLifetimeSeconds: number
   readonly proofLifetimeSeconds: number
   readonly requireNonce: boolean
+  /** Attestation challenges, which may stand where a nonce does. */
+  readonly challenges?: Windowed
   readonly replayGuard: ReplayGuard
+  /**
+   * Where one process alone hears proofs: its nonces name this run of it and go by its own clock, and what was used
+   * with them is remembered in memory. With a nonce of an earlier run a proof is stale.
+   */
+  readonly run?: {
+    readonly id: string
+    /** Seconds that never go back. */
+    readonly now: () => number
+  }
 }
 
 export interface DpopRequest {
@@ -32,13 +46,18 @@ export interface DpopRequest {
   readonly clientHint?: string
   /** `api` at the JSON endpoints; the token endpoint's answers by default. */
   readonly slot?: 'dpop' | 'api'
+  /** Whether the proof stands for that of a client attestation too, and may carry its challenge as the nonce. */
+  readonly challengeAsNonce?: boolean | undefined
 }
 
 export interface CheckedProof {
   /** RFC 7638 thumbprint of the proof's key. */
   readonly jkt: string
+  readonly jwk: PublicJwk
   readonly oneUse: { readonly id: string; readonly expiresAt: number }
   readonly slot: 'dpop' | 'api'
+  /** Whether its nonce is still good, where that is all that keeps it from being used again after it was forgotten. */
+  readonly lasts?: () => boolean
 }
 
 export interface Dpop {
@@ -50,18 +69,17 @@ export interface Dpop {
 }
 
 export function createDpop(deps: DpopDeps): Dpop {
-  const nonceOf = (window: number, client: string): string => {
-    const mac = createHmac('sha256', deps.nonceKey).update(`errand dpop nonce|${window}|${client}`).digest()
-    return `${window.toString(36)}.${mac.subarray(0, 16).toString('base64url')}`
-  }
-  const windowNow = (): number => Math.floor(deps.now() / deps.nonceLifetimeSeconds)
-  const isOurs = (nonce: string, client: string): boolean => {
-    const window = windowNow()
-    return [window, window - 1].some((each) => sameText(nonce, nonceOf(each, client)))
-  }
+  const { run } = deps
+  const nonces = createWindowed({
+    now: run?.now ?? deps.now,
+    key: run ? createHmac('sha256', deps.nonceKey).update(`run ${run.id}`).digest() : deps.nonceKey,
+    lifetimeSeconds: deps.nonceLifetimeSeconds,
+    purpose: 'errand dpop nonce',
+  })
+  const memory = run && createProofMemory({ window: () => Math.floor(run.now() / deps.nonceLifetimeSeconds) })
 
   return {
-    check: ({ header, method, url, accessToken, clientHint = '', slot = 'dpop' }) => {
+    check: ({ header, method, url, accessToken, clientHint = '', slot = 'dpop', challengeAsNonce = false }) => {
       const proof = readDpopProof(header, {
         method,
         url,
@@ -70,27 +88,33 @@ export function createDpop(deps: DpopDeps): Dpop {
         ...(accessToken === undefined ? {} : { accessToken }),
       })
       if (!proof.ok) return refuse(proof.fault, slot, proof.detail === undefined ? {} : { detail: proof.detail })
-      const { jkt, jti, iat, nonce } = proof.value
+      const { jkt, jwk, jti, iat, nonce } = proof.value
       if (nonce === undefined && deps.requireNonce) return refuse('nonce_missing', slot)
-      if (nonce !== undefined && !isOurs(nonce, clientHint)) return refuse('nonce_stale', slot)
+      // draft-ietf-oauth-attestation-based-client-auth §7.3: a challenge belongs to no client.
+      const ours = nonce !== undefined && nonces.isOurs(nonce, clientHint)
+      const isChallenge = (each: string) => challengeAsNonce && deps.challenges?.isOurs(each) === true
+      if (nonce !== undefined && !ours && !isChallenge(nonce)) return refuse('nonce_stale', slot)
       return ok({
         jkt,
+        jwk,
         slot,
+        ...(memory && ours ? { lasts: () => nonces.isOurs(nonce, clientHint) } : {}),
         oneUse: {
-          id: `proof:${digestOf([jkt, jti])}`,
+          // A thumbprint has one length, so no two pairs share a text.
+          id: memory && ours ? `${jkt}${jti}` : `proof:${digestOf([jkt, jti])}`,
           // For as long as it could be accepted, also by a replica whose clock is behind.
           expiresAt: iat + deps.proofLifetimeSeconds + CLOCK_LEEWAY_SECONDS,
         },
       })
     },
-    spend: async ({ oneUse, slot }) =>
-      (await deps.replayGuard.spend(oneUse.id, oneUse.expiresAt)) ? ok(true) : refuse('proof_replayed', slot),
-    freshNonce: (clientHint = '') => nonceOf(windowNow(), clientHint),
+    spend: async ({ oneUse, slot, lasts }) => {
+      if (lasts && memory) {
+        // Looked at again: forgotten with its window, a proof must not be used by whoever was kept waiting for long.
+        if (!lasts()) return refuse('nonce_stale', slot)
+        return memory.spend(oneUse.id) ? ok(true) : refuse('proof_replayed', slot)
+      }
+      return (await deps.replayGuard.spend(oneUse.id, oneUse.expiresAt)) ? ok(true) : refuse('proof_replayed', slot)
+    },
+    freshNonce: (clientHint = '') => nonces.fresh(clientHint),
   }
-}
-
-function sameText(a: string, b: string): boolean {
-  const left = Buffer.from(a)
-  const right = Buffer.from(b)
-  return left.length === right.length && timingSafeEqual(left, right)
 }

@@ -200,3 +200,40 @@ it('E5 the client is known by what its request says before anybody believes it',
   expect(hint({ assertion: 'no token', clientId: 'payments' })).toBe('payments')
   expect(hint({})).toBeUndefined()
 })
+
+describe('where one process alone hears proofs', () => {
+  const of = (id: string, clock = { at: 1_000 }) => create({ run: { id, now: () => clock.at } })
+
+  it('E1 E5 a proof of one run is used once in it, without the store, and is stale in the next', async () => {
+    dpop = of('first')
+    const header = await proof()
+    const checked = check(header)
+    if (!checked.ok) throw new Error('not accepted')
+    expect(await dpop.spend(checked.value)).toEqual({ ok: true, value: true })
+    expect(reasonOf(await dpop.spend(checked.value))).toBe('proof_replayed')
+    expect(spent.size).toBe(0)
+    dpop = of('second')
+    expect(reasonOf(check(header))).toBe('nonce_stale')
+  })
+
+  it('E1 a proof that was kept waiting until its window was over is not used, and no wall clock brings it back', async () => {
+    const clock = { at: 1_000 }
+    dpop = of('first', clock)
+    const header = await proof()
+    const checked = check(header)
+    if (!checked.ok) throw new Error('not accepted')
+    clock.at += 121
+    expect(reasonOf(await dpop.spend(checked.value))).toBe('nonce_stale')
+    now -= 30
+    expect(reasonOf(check(header))).toBe('nonce_stale')
+  })
+
+  it('E1 a proof without a nonce is spent in the store, where nonces are not asked for', async () => {
+    dpop = create({ requireNonce: false, run: { id: 'first', now: () => 1_000 } })
+    const checked = check(await proof({ nonce: undefined }))
+    if (!checked.ok) throw new Error('not accepted')
+    await dpop.spend(checked.value)
+    expect(spent.size).toBe(1)
+    expect(reasonOf(await dpop.spend(checked.value))).toBe('proof_replayed')
+  })
+})
