@@ -48,6 +48,17 @@ const VERBS: { readonly [name: string]: Entry } = {
   revoke: ['end tokens and tasks, at once', async () => (await import('./revoke.ts')).revoke],
   readmit: ['end a ban', async () => (await import('./revoke.ts')).readmit],
   bans: ['bans in force', async () => (await import('./revoke.ts')).bans],
+  release: {
+    description: 'Releases: what an agent is made of, signed.',
+    verbs: {
+      create: ['make a manifest out of a folder', async () => (await import('./release.ts')).create],
+      sign: ['sign a manifest', async () => (await import('./release.ts')).sign],
+      verify: ['verify a signed release', async () => (await import('./release.ts')).verify],
+      diff: ['what differs between two', async () => (await import('./release.ts')).diff],
+      list: ['those that are registered', async () => (await import('./release.ts')).list],
+      keygen: ['make a key for signing releases', async () => (await import('./release.ts')).keygen],
+    },
+  },
   keys: {
     description: 'Keys: the service’s signing keys.',
     verbs: {
@@ -62,6 +73,15 @@ const VERBS: { readonly [name: string]: Entry } = {
       tail: ['the newest records', async () => (await import('./audit.ts')).tail],
       search: ['records by agent, subject, task, reason, …', async () => (await import('./audit.ts')).search],
       verify: ['check a log on disk', async () => (await import('./audit.ts')).verify],
+    },
+  },
+  tenant: {
+    description: 'Tenants: several issuers in one service, each with rooms of its own.',
+    verbs: {
+      create: ['make one', async () => (await import('./tenant.ts')).create],
+      list: ['the tenants of the service', async () => (await import('./tenant.ts')).list],
+      export: ['copy what one takes with it', async () => (await import('./tenant-end.ts')).exportTenant],
+      remove: ['remove one, its keys and its data', async () => (await import('./tenant-end.ts')).removeTenant],
     },
   },
   config: {
