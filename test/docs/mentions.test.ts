@@ -6,14 +6,14 @@ import { describe, expect, it } from 'vitest'
 import { ROUTES } from '../../src/http/app.ts'
 import { cliVerbs } from '../../tools/cli-reference.ts'
 import { configurationFiles } from '../../tools/configuration-reference.ts'
-import { ROOT } from '../../tools/files.ts'
+import { filesUnder, ROOT } from '../../tools/files.ts'
 import { routeName } from '../../tools/http-reference.ts'
 import { renderReferences } from '../../tools/references.ts'
 import { anchorsOf, linksOf, PAGES, textOf } from './pages.ts'
 
 const LINKED = [
   ...PAGES,
-  'examples/company/README.md',
+  ...filesUnder('examples', 'README.md'),
   'keys/README.md',
   'sdk/agent/README.md',
   'sdk/verifier/README.md',
