@@ -11,10 +11,7 @@ import { createPrivateKey } from 'node:crypto'
 import type { JWK } from 'jose'
 import pino from 'pino'
 import { jwkThumbprint } from '@errand/verifier/signature.ts'
-import { createDpop } from '../src/attest/dpop.ts'
 import type { AuditRecord, AuditSearch } from '../src/audit/log.ts'
-import { loadRootKey } from '../src/keys/root-key.ts'
-import { createSealer } from '../src/keys/seal.ts'
 import { type OpenService, openService } from '../src/main.ts'
 import { ASSERTION_TYPE, GRANT, TOKEN_TYPE } from '../src/oauth/words.ts'
 
@@ -168,19 +165,9 @@ export async function openHouse(options: HouseOptions = {}) {
     )
   }
 
-  /** What clients learnt from challenges; their requests use what is fresh, as a replica with the same key would say. */
+  /** What clients learnt from challenges; their requests use what is fresh. */
   const nonces = new Map<string, string>()
-  const rootKey = await loadRootKey(join(folder, 'keys/root.key'))
-  const { settings } = service.snapshot()
-  const replica = createDpop({
-    now,
-    nonceKey: createSealer(rootKey).derive('dpop-nonce', 32),
-    nonceLifetimeSeconds: settings.dpop.nonceLifetimeSeconds,
-    proofLifetimeSeconds: settings.dpop.proofLifetimeSeconds,
-    requireNonce: settings.dpop.requireNonce,
-    replayGuard: { spend: async () => false },
-  })
-  const nonceFor = (client: string): string => replica.freshNonce(client)
+  const nonceFor = (client: string): string => service.freshNonce(client)
   /** Asks as the client without a nonce and keeps what the challenge brings. */
   const learnNonce = async (client: string): Promise<string> => {
     const assertion = signJws({ typ: 'JWT', kid: 'none' }, { sub: client }, newKeyPair().privateKey)
