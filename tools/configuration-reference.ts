@@ -29,6 +29,7 @@ const FILES: Readonly<Record<SchemaName, string>> = {
   agent: 'config/agents/<client_id>.yaml',
   tool: 'config/tools/<name>.yaml',
   issuer: 'config/issuers/<name>.yaml',
+  release: 'release.yaml in the folder of an agent',
 }
 /** What a key of a free record stands for. */
 const NAMES: Readonly<Record<string, string>> = {

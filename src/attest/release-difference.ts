@@ -146,5 +146,6 @@ function changedTool({ digest, schema }: Manifest['tools'][number], value: Json)
   const seen = canonicalize(value)
   if (sha256(seen) === digest) return undefined
   const place = firstDifference(schema, seen)
-  return place && `changed at byte ${place.byte}: ${place.was} became ${place.is}`
+  // Told in error_description, which is ASCII (RFC 6749 §5.2).
+  return place && `changed at byte ${place.byte}: ${place.was} became ${place.is}`.replaceAll('…', '...')
 }

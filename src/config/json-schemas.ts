@@ -1,5 +1,6 @@
 /** The JSON Schemas in config/schemas/, made from the zod schemas: what an editor checks is what the service checks. */
 import { z } from 'zod'
+import { releaseFileSchema } from './release-file.ts'
 import { agentSchema, errandSchema, issuerSchema, toolSchema } from './schemas.ts'
 
 export const CONFIG_SCHEMAS = {
@@ -7,6 +8,7 @@ export const CONFIG_SCHEMAS = {
   agent: agentSchema,
   tool: toolSchema,
   issuer: issuerSchema,
+  release: releaseFileSchema,
 } as const
 export type SchemaName = keyof typeof CONFIG_SCHEMAS
 

@@ -270,7 +270,7 @@ describe('a difference', () => {
       ],
       [
         tools(['read_ticket', { ...READ_TICKET, name: 'read_tickets' }]),
-        'tool read_ticket changed at byte 156: …ct"},"name":"read_ticket"} became …ct"},"name":"read_tickets"}',
+        'tool read_ticket changed at byte 156: ...ct"},"name":"read_ticket"} became ...ct"},"name":"read_tickets"}',
       ],
       [{ prompts: new Map() }, 'prompt prompts/system.md is gone'],
       [{ prompts: new Map([['prompts/system.md', imageOf('x')]]) }, 'prompt prompts/system.md has another digest'],
