@@ -6,6 +6,8 @@ import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import pino, { type Logger } from 'pino'
 import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
 import { createDpop } from './attest/dpop.ts'
+import { platformClientId } from './attest/platform.ts'
+import { createWindowed } from './attest/windowed.ts'
 import { findDecision } from './audit/explain.ts'
 import { sourceBlock } from './audit/source.ts'
 import type { AuditLog, AuditReader, AuditRecord } from './audit/log.ts'
@@ -20,7 +22,9 @@ import type { HostSettings } from './config/tenants.ts'
 import { createProveAgent } from './exchange/authenticate.ts'
 import type { Directory } from './exchange/directory.ts'
 import { createExchange } from './exchange/exchange.ts'
+import { createJoin } from './exchange/join.ts'
 import { createOpenTask } from './exchange/open-task.ts'
+import { createProveWorkload } from './exchange/prove-workload.ts'
 import { createApp } from './http/app.ts'
 import { createLimits, rationed } from './http/limits.ts'
 import type { TenantStatus } from './http/deps.ts'
@@ -41,6 +45,7 @@ import { openAuditLog } from './store/files/audit-log.ts'
 import { hasData } from './store/history.ts'
 import { openStores, type Stores } from './store/open.ts'
 import { createPatientClock } from './store/patient-clock.ts'
+import { readWorkloadGrant } from './tokens/assertion.ts'
 import { createIntrospect } from './tokens/introspect.ts'
 import { createIssuer } from './tokens/issue.ts'
 import { type TenantRooms, type Tenants, openTenants } from './tenants.ts'
@@ -84,6 +89,8 @@ export interface OpenService extends Service {
   stop(): void
   /** What the timer does each second: ends tasks whose time is over. */
   sweep(): Promise<number>
+  /** As the answers to this client carry it. */
+  freshNonce(client: string): string
   /** A fault that belongs to no request, for the service log. */
   onFault(error: unknown, where: string): void
 }
@@ -401,13 +408,24 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   })
   closing.push(() => feed.close())
 
+  const challenges = createWindowed({
+    now,
+    key: sealer.derive('attestation-challenge', 32),
+    lifetimeSeconds: settings.dpop.nonceLifetimeSeconds,
+    purpose: 'errand attestation challenge',
+  })
   const dpop = createDpop({
+    challenges,
     now,
     nonceKey: sealer.derive('dpop-nonce', 32),
     nonceLifetimeSeconds: settings.dpop.nonceLifetimeSeconds,
     proofLifetimeSeconds: settings.dpop.proofLifetimeSeconds,
     requireNonce: settings.dpop.requireNonce,
     replayGuard: stores.replayGuard,
+    // A shared store is one that other processes hear proofs for.
+    ...(settings.store.kind === 'embedded'
+      ? { run: { id: randomBytes(12).toString('base64url'), now: () => monotonic() / 1000 } }
+      : {}),
   })
   const limits = createLimits({
     maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
@@ -424,9 +442,17 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       agents: {
         byClientId: (id) => holder.current().agents.byClientId(id),
         bySpiffeId: (id) => holder.current().agents.bySpiffeId(id),
+        byWorkload: (iss, payload) => holder.current().agents.byWorkload(iss, payload),
+        byAttestedSubject: (subject) => holder.current().agents.byAttestedSubject(subject),
       },
       trustDomains: (name) => holder.current().trustDomains.byName(name),
+      workloadIssuers: (iss) => holder.current().workloadIssuers.byIss(iss),
+      attesters: (name) => holder.current().attesters.byName(name),
+      challenges,
+      challengeRequired: settings.dpop.requireNonce,
+      proofLifetimeSeconds: settings.dpop.proofLifetimeSeconds,
       principalBindings: stores.principalBindings,
+      joining: stores.joining,
     }),
   )
   const authenticateMachine = rationed(
@@ -441,6 +467,13 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   )
   const { replayGuard, keyPins } = stores
   const proveAgent = createProveAgent({ attest, dpop, replayGuard, keyPins })
+  const proveWorkload = createProveWorkload({
+    now,
+    dpop,
+    readGrant: rationed(limits, perClient, ({ platform, sub }) => platformClientId(platform, sub), readWorkloadGrant),
+    platformAgents: stores.platformAgents,
+    audit,
+  })
 
   const ownKeys = {
     verifyKey: (kid: string) => {
@@ -461,6 +494,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     ...common,
     directory: () => holder.current(),
     proveAgent,
+    proveWorkload,
     grants: keyPins,
     issuer: createIssuer({ issuer, keys: ring }),
     keys: ring,
@@ -477,11 +511,21 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       attest,
       authenticateMachine,
       dpop,
+      challenges,
       replayGuard,
       keyPins,
       proveAgent,
       exchange,
       openTask: createOpenTask({ ...common, idempotency: stores.idempotency }),
+      join: createJoin({
+        now,
+        directory: () => holder.current(),
+        joining: stores.joining,
+        dpop,
+        revocations: stores.revocations,
+        audit,
+        newSecret: () => randomBytes(32),
+      }),
       tasks: stores.tasks,
       revoke,
       revocations: stores.revocations,
@@ -546,6 +590,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   return {
     app,
     sweep: () => revoke.sweep(),
+    freshNonce: (client: string) => dpop.freshNonce(client),
     url: base,
     ...(mtlsBase === undefined ? {} : { mtlsUrl: mtlsBase }),
     snapshot: () => holder.current(),

@@ -23,6 +23,8 @@ export interface AttestationResult {
   readonly certificateThumbprint?: string
   /** What the evidence names, where that is not the agent's SPIFFE id: a name that passes on begins a new life. */
   readonly principal?: string
+  /** Whether the DPoP proof may carry an attestation challenge as its nonce: it stands for the attestation's own proof. */
+  readonly challengeAsNonce?: boolean
   /** For standing evidence without a key in it: the digest under which the first proof key is pinned. */
   readonly standingId?: string
 }

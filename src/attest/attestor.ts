@@ -6,9 +6,12 @@ import type { ParsedJws } from '@errand/verifier/jws.ts'
 import type { JsonObject } from '@errand/verifier/strict-json.ts'
 import { ok, type Result, refuse, type Slot } from '../oauth/refusal.ts'
 import type { AttestationResult } from './attestation-result.ts'
+import type { HeldToken } from './held-token.ts'
 import type { AgentRegistration } from './registration.ts'
+import type { WorkloadMatch } from './workload-rules.ts'
+import type { Measurements } from './release.ts'
 
-export type EvidenceSlot = Extract<Slot, 'client' | 'actor_token' | 'api'>
+export type EvidenceSlot = Extract<Slot, 'client' | 'client_attestation' | 'actor_token' | 'api'>
 
 export interface Evidence {
   readonly slot: EvidenceSlot
@@ -16,20 +19,37 @@ export interface Evidence {
   readonly jws?: ParsedJws
   /** Evidence that is a certificate: DER, leaf first. */
   readonly chain?: readonly Uint8Array[]
+  /** Where the JWT came in a header field of its own. */
+  readonly held?: HeldToken
+  /** The client that the request names, where the evidence does not. */
+  readonly clientId?: string
 }
 
 /** What evidence proves: who made the request. Whether that agent may attest in this way is decided afterwards. */
-export type Proven = Omit<AttestationResult, 'kind' | 'tier' | 'spiffeId'>
+export interface Proven extends Omit<AttestationResult, 'kind' | 'tier' | 'spiffeId'> {
+  /** Where whoever vouches for it reaches another tier than its kind does by itself. */
+  readonly tier?: Tier
+  /** What the platform says of the code that runs, where it says so. */
+  readonly measurements?: Measurements
+  /** Id of the release that the agent says it is: its own word. */
+  readonly statedRelease?: string
+  /** What the request may call its client besides the `client_id`: the name that the evidence itself gives. */
+  readonly alsoCalled?: string
+}
 
 export interface Attestor {
   readonly kind: AttestationKind
   readonly tier: Tier
-  verify(evidence: Evidence): Result<Proven>
+  verify(evidence: Evidence): Result<Proven> | Promise<Result<Proven>>
 }
 
 export interface AgentLookup {
   byClientId(clientId: string): AgentRegistration | undefined
   bySpiffeId(spiffeId: string): AgentRegistration | undefined
+  /** Whose evidence a token of this workload issuer (its `iss`) with these claims is. */
+  byWorkload(issuer: string, payload: JsonObject): WorkloadMatch | undefined
+  /** Whom an attester knows under this subject, and which attester that must be. */
+  byAttestedSubject(subject: string): { readonly agent: AgentRegistration; readonly attester: string } | undefined
 }
 
 /** The life of a JWT, and the bound on it; `iat` may be absent (RFC 7519 §4.1.6), `exp` may not. */

@@ -26,9 +26,11 @@ export interface BundleSource {
   readonly name: string
   readonly file: string
   readonly pathRoot?: string
+  readonly imageDigestClaim?: readonly string[]
 }
 
-export function readBundle(content: string | Uint8Array, { name, file, pathRoot }: BundleSource): ReadBundle {
+export function readBundle(content: string | Uint8Array, source: BundleSource): ReadBundle {
+  const { name } = source
   const no = (problem: string) => ({ ok: false, problem }) as const
   if (!isTrustDomainName(name)) return no(`${name} is no trust domain name: lower-case letters, digits, ".", "-", "_"`)
   const json = parseStrictJson(content, { maxBytes: MAX_BUNDLE_BYTES })
@@ -38,27 +40,31 @@ export function readBundle(content: string | Uint8Array, { name, file, pathRoot 
   if (keys.length > MAX_KEYS) return no(`more than ${MAX_KEYS} keys`)
 
   const jwtKeys: JWK[] = []
+  const witKeys: JWK[] = []
   const x509Anchors: Uint8Array[] = []
   for (const [i, jwk] of keys.entries()) {
     if (!isJsonObject(jwk)) return no(`keys[${i}] is no JWK`)
-    if (jwk['use'] === 'jwt-svid') {
+    if (jwk['use'] === 'jwt-svid' || jwk['use'] === 'wit-svid') {
       const read = jwtKey(jwk)
       if (typeof read === 'string') return no(`keys[${i}]: ${read}`)
-      if (jwtKeys.some(({ kid }) => kid === read.kid)) return no(`keys[${i}]: kid ${read.kid} twice`)
-      jwtKeys.push(read)
+      // WIT-SVID §6.1: also across the two uses, so that a key never serves as the other kind's.
+      if ([...jwtKeys, ...witKeys].some(({ kid }) => kid === read.kid)) return no(`keys[${i}]: kid ${read.kid} twice`)
+      ;(jwk['use'] === 'jwt-svid' ? jwtKeys : witKeys).push(read)
     } else if (jwk['use'] === 'x509-svid') {
       const read = anchor(jwk)
       if (typeof read === 'string') return no(`keys[${i}]: ${read}`)
       x509Anchors.push(read.der)
     } // §4.2.2: unknown uses are ignored
   }
-  if (jwtKeys.length + x509Anchors.length === 0) return no('no key with "use" jwt-svid or x509-svid')
-  return { ok: true, value: { name, jwtKeys, x509Anchors, file, ...(pathRoot === undefined ? {} : { pathRoot }) } }
+  if (jwtKeys.length + witKeys.length + x509Anchors.length === 0) {
+    return no('no key with "use" jwt-svid, wit-svid or x509-svid')
+  }
+  return { ok: true, value: { ...source, jwtKeys, witKeys, x509Anchors } }
 }
 
 function jwtKey(jwk: JsonObject): JWK | string {
   const { kid } = jwk
-  if (typeof kid !== 'string' || kid === '') return 'a jwt-svid key needs a kid'
+  if (typeof kid !== 'string' || kid === '') return 'a key of a token needs a kid'
   // Bundles name no algorithm; for RSA the usual one is pinned, so that no header ever chooses.
   const alg = jwk['alg'] ?? (jwk['kty'] === 'RSA' ? 'RS256' : undefined)
   const candidate: JsonObject = { ...jwk, use: 'sig', ...(alg === undefined ? {} : { alg }) }

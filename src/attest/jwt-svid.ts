@@ -8,6 +8,7 @@ import type { JWK } from 'jose'
 import { ok, refuse } from '../oauth/refusal.ts'
 import { type AgentLookup, type Attestor, readLife } from './attestor.ts'
 import { JWT_SVID_ALGS } from './bundle.ts'
+import { readImageDigest } from './release.ts'
 import { createRemembered, digestOf } from './remembered.ts'
 import { readSpiffeId } from './spiffe-id.ts'
 import type { TrustDomain } from './trust-domain.ts'
@@ -56,8 +57,16 @@ export function createJwtSvid(deps: {
       if (jwk !== undefined) good.put(digest, jwk)
       const agent = deps.agents.bySpiffeId(id.value.id)
       if (agent === undefined) return refuse('unknown_client', slot)
+      const imageDigest = readImageDigest(jws.payload, trustDomain.imageDigestClaim ?? [])
+      if (imageDigest === false) return refuse('bad_claim', slot, { detail: 'the image digest is not sha256:<hex>' })
       // The signing input and not the text: another encoding of the signature is the same evidence.
-      return ok({ agent, ...life.value, standingId: `jwt-svid:${digestOf([jws.signingInput])}` })
+      return ok({
+        agent,
+        ...life.value,
+        alsoCalled: agent.spiffeId, // draft-ietf-oauth-spiffe-client-auth §3
+        standingId: `jwt-svid:${digestOf([jws.signingInput])}`,
+        ...(imageDigest === undefined ? {} : { measurements: { imageDigest } }),
+      })
     },
   }
 }

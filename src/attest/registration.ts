@@ -1,6 +1,9 @@
 /** What the configuration says of an agent: who it is, how it proves it, and what it may do at most. */
 import type { AttestationKind, Grant, Tier } from '@errand/verifier/claims.ts'
 import type { JWK } from 'jose'
+import type { EvidenceAges, ReleaseRule } from './release.ts'
+import type { WorkloadRule } from './workload-rules.ts'
+import type { OwnCertificate, TlsClientAuth } from './tls-client-auth.ts'
 
 /** The rooms that only carry keys take the type from here. */
 export type { JWK }
@@ -20,6 +23,13 @@ export interface AgentRegistration {
   readonly evidence: readonly AttestationKind[]
   /** Public keys for `private_key_jwt`: each ES256 or EdDSA, with `kid`. */
   readonly keys: readonly JWK[]
+  readonly tlsClientAuth?: TlsClientAuth
+  /** For `self_signed_tls_client_auth`: these certificates and no other. */
+  readonly ownCertificates?: readonly OwnCertificate[]
+  /** Workload tokens that are its evidence (`workload_oidc`). */
+  readonly workload?: readonly WorkloadRule[]
+  /** Attesters of its client attestations, and the subject under which each knows it. */
+  readonly attestedBy?: readonly { readonly attester: string; readonly subject: string }[]
   readonly stage: Stage
   /** What it may do at most, whoever asks. */
   readonly ceiling: readonly Grant[]
@@ -31,6 +41,14 @@ export interface AgentRegistration {
   readonly instanceSince?: number
   /** Lowest tier it must attest with. */
   readonly minimumTier?: Tier
+  /** What it may run, where its releases are registered. */
+  readonly release?: ReleaseRule
+  /** How old its evidence may grow before it counts for less. */
+  readonly evidenceAges?: EvidenceAges
+  /** JSON of the `request_details` of a task that it opens without any: its client cannot send them. */
+  readonly defaultTask?: string
+  /** Name of the platform that speaks for it, where no file of its own does. */
+  readonly platform?: string
   /** Where it came from, for messages: `config/agents/research.yaml`. */
   readonly file: string
 }

@@ -50,6 +50,7 @@ export function createX509Svid(deps: {
       if (agent === undefined) return refuse('unknown_client', slot)
       return ok({
         agent,
+        alsoCalled: agent.spiffeId, // draft-ietf-oauth-spiffe-client-auth §3
         // Valid through notAfter (RFC 5280 §4.1.2.5), so it stops counting one second later.
         expiresAt: svid.notAfter + 1,
         issuedAt: svid.issuedAt,

@@ -3,8 +3,12 @@ import { createHash } from 'node:crypto'
 import { readdir as readdirFromDisk, readFile as readFileFromDisk } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { type AttestationKind, EVIDENCE_TIERS } from '@errand/verifier/claims.ts'
+import { type AgentPlatform, platformPrincipal } from '../attest/platform.ts'
 import type { AgentRegistration, MachineClient } from '../attest/registration.ts'
+import type { AgentLookup } from '../attest/attestor.ts'
 import type { TrustDomain } from '../attest/trust-domain.ts'
+import type { Attester, WorkloadIssuer } from '../attest/workload-issuer.ts'
+import { ambiguousRules, createWorkloadRules } from '../attest/workload-rules.ts'
 import { type Cedar, createCedar } from '../policy/cedar.ts'
 import { createDecide } from '../policy/decide.ts'
 import { loadPolicies, type PolicyFile } from '../policy/load.ts'
@@ -20,7 +24,10 @@ import type { SchemaName } from './json-schemas.ts'
 import { createKeyFiles, type ReadFile } from './key-files.ts'
 import { readAgent } from './read-agent.ts'
 import { readTrustDomain, readUserIssuer } from './read-issuer.ts'
+import { checkPlatforms, platformOf, readPlatform } from './read-platform.ts'
+import type { AgentPlatformFile } from './schemas.ts'
 import { type Overrides, readAdministrators, readSettings } from './read-settings.ts'
+import { readAttester, readWorkloadEvidence, readWorkloadOidc } from './read-workloads.ts'
 import { readReleases } from './read-releases.ts'
 import { readTool } from './read-tool.ts'
 import { createReporter, type Reporter } from './reporter.ts'
@@ -28,10 +35,11 @@ import { type Shaped, shape } from './shape.ts'
 import type { Snapshot } from './snapshot.ts'
 import { strayProblems } from './stray.ts'
 import type { HostSettings } from './tenants.ts'
+import { type PostReview, postReview } from './token-review.ts'
 import { FILE_BOUNDS, readYaml, type YamlFile } from './yaml.ts'
 
 /** Kinds that a configured trust domain must stand behind. */
-const BY_SPIFFE: readonly AttestationKind[] = ['jwt_svid', 'x509_svid']
+const BY_SPIFFE: readonly AttestationKind[] = ['jwt_svid', 'x509_svid', 'wit_svid']
 
 export interface Loading {
   /** The folder config/. */
@@ -50,6 +58,8 @@ export interface Loading {
   /** Kept across reloads: what was parsed and fetched before need not be again. */
   readonly cedar?: Cedar
   readonly remoteKeys?: (mode: { readonly development: boolean }) => RemoteKeys
+  /** How a cluster is asked about its tokens. */
+  readonly postReview?: PostReview
 }
 
 export type LoadResult =
@@ -184,7 +194,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
 
   complete = unique(toolFiles, 'name', ({ name }) => name) && complete
   complete = unique(agentFiles, 'client_id', ({ client_id }) => client_id) && complete
-  complete = unique(issuerFiles, 'name', (issuer) => (issuer.kind === 'user' ? issuer.name : undefined)) && complete
+  complete = unique(issuerFiles, 'name', (issuer) => (issuer.kind === 'workload' ? undefined : issuer.name)) && complete
   for (const { value, report } of toolFiles) {
     // The actions of policies are operations and, as effect:<effect>, all that have one effect.
     if (value.name !== 'effect') continue
@@ -193,8 +203,21 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   }
   unique(toolFiles, 'audience', ({ audience }) => audience)
   unique(agentFiles, 'spiffe_id', ({ spiffe_id }) => spiffe_id)
-  unique(issuerFiles, 'issuer', (issuer) => (issuer.kind === 'user' ? issuer.issuer : undefined))
+  // Whether its tokens speak for users or for workloads must never hang on what one of them says of itself.
+  unique(issuerFiles, 'issuer', (issuer) =>
+    issuer.kind === 'user' || issuer.kind === 'workload_oidc' ? issuer.issuer : undefined,
+  )
   unique(issuerFiles, 'trust_domain', (issuer) => (issuer.kind === 'workload' ? issuer.trust_domain : undefined))
+
+  const isPlatform = (one: Read<'issuer'>): one is Read<'issuer'> & { value: AgentPlatformFile } =>
+    one.value.kind === 'agent_platform'
+  checkPlatforms(issuerFiles.filter(isPlatform), {
+    issuers: issuerFiles.flatMap(({ value }) =>
+      value.kind === 'user' || value.kind === 'workload_oidc' ? [value.issuer] : [],
+    ),
+    domains: issuerFiles.flatMap(({ value }) => (value.kind === 'workload' ? [value.trust_domain] : [])),
+    spiffeIds: agentFiles.map(({ value }) => value.spiffe_id),
+  })
 
   const tools: Tool[] = []
   for (const { yaml, value, report } of toolFiles)
@@ -225,10 +248,31 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const remoteKeys = (loading.remoteKeys ?? createDefaultRemoteKeys(now))({ development })
   const issuers: TrustedIssuer[] = []
   const trustDomains: TrustDomain[] = []
+  const workloadIssuers: WorkloadIssuer[] = []
+  const attesters: Attester[] = []
+  const platforms: AgentPlatform[] = []
   const claims: Record<string, ClaimType> = {}
   for (const { yaml, value, report } of issuerFiles) {
     if (value.kind === 'workload') {
       trustDomains.push(await readTrustDomain(value, yaml.file, { keyFiles, report }))
+      continue
+    }
+    if (value.kind === 'workload_oidc') {
+      const context = {
+        keyFiles,
+        remoteKeys,
+        development,
+        report,
+        issuer: settings?.issuer ?? '',
+        now,
+        readKeyFile: (file: string) => readFile(join(keysDir, file)),
+        postReview: loading.postReview ?? postReview,
+      }
+      workloadIssuers.push(await readWorkloadOidc(value, context))
+      continue
+    }
+    if (value.kind === 'attester') {
+      attesters.push(await readAttester(value, { keyFiles, remoteKeys, development, report }))
       continue
     }
     const context = {
@@ -239,11 +283,36 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       declared,
       report: complete ? report : quiet,
     }
-    issuers.push(await readUserIssuer(value, context))
+    if (value.kind === 'agent_platform') platforms.push(await readPlatform(value, yaml.file, context))
+    else issuers.push(await readUserIssuer(value, context))
     for (const [name, type] of Object.entries(value.claims)) {
       if (claims[name] !== undefined && claims[name] !== type)
         report(['claims', name], 'bad_value', `another issuer says that the claim ${name} is ${claims[name]}`)
       claims[name] = type
+    }
+  }
+
+  const issByName = new Map(workloadIssuers.map(({ name, issuer }) => [name, issuer]))
+  for (const [index, { value, report }] of agentFiles.entries()) {
+    const context = { issuers: issByName, attesters, report: complete ? report : quiet }
+    agents[index] = { ...agents[index]!, ...readWorkloadEvidence(value, context) }
+  }
+  if (complete) {
+    const reportOf = (agent: AgentRegistration) => agentFiles[agents.indexOf(agent)]!.report
+    for (const { agent, rule, other } of ambiguousRules(agents)) {
+      const message = `one token could be evidence of this agent and of ${other.clientId}`
+      reportOf(agent)(['workload', rule], 'duplicate', message, 'name a claim in both whose values differ')
+    }
+    const subjects = new Map<string, AgentRegistration>()
+    for (const agent of agents) {
+      for (const [index, { subject }] of (agent.attestedBy ?? []).entries()) {
+        const other = subjects.get(subject)
+        subjects.set(subject, other ?? agent)
+        // An attestation names no issuer: its subject alone says whose it is, and which attester must have signed it.
+        if (other === undefined) continue
+        const message = `the subject ${subject} is already taken by ${other.clientId}`
+        reportOf(agent)(['attested_by', index], 'duplicate', message)
+      }
     }
   }
 
@@ -270,7 +339,10 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
           didYouMean(domain, domains).suggestion,
         )
       }
-      if (value.minimum_tier === 'platform' && value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')) {
+      const raised = attesters.some(({ name, tier }) => {
+        return tier === 'platform' && value.attested_by.some((by) => by.attester === name)
+      })
+      if (value.minimum_tier === 'platform' && !raised && value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')) {
         report(['minimum_tier'], 'bad_value', 'none of its kinds of evidence reaches the tier platform')
       }
       const measurable = value.evidence.some((kind) => saysTheImage(kind, trustDomains, domain))
@@ -303,7 +375,12 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     }
   }
 
-  const vocabulary: Vocabulary = { agents: clientIds, tools, issuers: issuers.map(({ name }) => name), claims }
+  const vocabulary: Vocabulary = {
+    agents: [...clientIds, ...platforms.map(({ name }) => platformPrincipal(name))],
+    tools,
+    issuers: [...issuers, ...platforms].map(({ name }) => name),
+    claims,
+  }
   // Policies are judged against names; with a file unread, names would seem unknown that are not.
   const policies = complete ? loadPolicies(policyFiles, vocabulary, cedar) : undefined
   if (policies && !policies.ok) problems.push(...policies.problems)
@@ -336,10 +413,13 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     policyCount: policies.set.policies.size,
     snapshot: {
       settings: { ...settings, developmentShortcuts: shortcuts },
-      agents: { all: agents, byClientId: by(agents, 'clientId'), bySpiffeId: by(agents, 'spiffeId') },
+      agents: { all: agents, byClientId: by(agents, 'clientId'), bySpiffeId: by(agents, 'spiffeId'), ...evidenceIndex(agents) },
       tools: { all: tools, byName: by(tools, 'name'), byAudience: by(tools, 'audience') },
       issuers: { all: issuers, byIss: by(issuers, 'issuer') },
       trustDomains: { all: trustDomains, byName: by(trustDomains, 'name') },
+      workloadIssuers: { all: workloadIssuers, byIss: by(workloadIssuers, 'issuer') },
+      platforms: { all: platforms, of: platformOf(platforms) },
+      attesters: { all: attesters, byName: by(attesters, 'name') },
       machines: { all: machines, byClientId: by(machines, 'clientId') },
       decide: createDecide(policies.set),
       policyDigest: policies.set.digest,
@@ -381,6 +461,20 @@ function unique<V>(
     }
   }
   return !repeated
+}
+
+/** Whose evidence a token is that does not name its agent itself. */
+function evidenceIndex(agents: readonly AgentRegistration[]): Pick<AgentLookup, 'byWorkload' | 'byAttestedSubject'> {
+  const rules = createWorkloadRules(agents)
+  const subjects = new Map(
+    agents.flatMap((agent) =>
+      (agent.attestedBy ?? []).map(({ subject, attester }) => [subject, { agent, attester }] as const),
+    ),
+  )
+  return {
+    byWorkload: (issuer, payload) => rules.match(issuer, payload),
+    byAttestedSubject: (subject) => subjects.get(subject),
+  }
 }
 
 function by<K extends string, T extends { readonly [key in K]: string }>(

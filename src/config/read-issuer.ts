@@ -1,31 +1,23 @@
 /** issuers/*.yaml → TrustedIssuer of users, or TrustDomain of workloads. */
 import type { Grant } from '@errand/verifier/claims.ts'
 import { normalGrants } from '@errand/verifier/grants.ts'
-import type { JWK } from '../attest/registration.ts'
 import { readBundle } from '../attest/bundle.ts'
 import type { TrustDomain } from '../attest/trust-domain.ts'
-import { Unavailable } from '../oauth/refusal.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
 import { urlProblem } from './addresses.ts'
-import type { RemoteKeys } from './fetch-jwks.ts'
 import type { Declared } from './declared-arguments.ts'
-import type { KeyFiles } from './key-files.ts'
-import type { Reporter } from './reporter.ts'
+import { type KeysContext, readIssuerKeys } from './issuer-keys.ts'
 import { readRights } from './rights.ts'
 import type { UserIssuerFile, WorkloadIssuerFile } from './schemas.ts'
 
-interface Context {
-  readonly keyFiles: KeyFiles
-  readonly remoteKeys: RemoteKeys
-  readonly development: boolean
+interface Context extends KeysContext {
   readonly tools: ReadonlyMap<string, Tool>
   readonly declared: Declared
-  readonly report: Reporter
 }
 
 export async function readUserIssuer(source: UserIssuerFile, context: Context): Promise<TrustedIssuer> {
-  const { keyFiles, remoteKeys, development, tools, declared, report } = context
+  const { development, tools, declared, report } = context
   const issuerFault = urlProblem(source.issuer, { development })
   if (issuerFault !== undefined) report(['issuer'], 'url_forbidden', `the issuer ${source.issuer} ${issuerFault}`)
   if (source.development && !development)
@@ -33,29 +25,7 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
   if (source.development_users !== undefined && !source.development)
     report(['development_users'], 'dev_material', 'development_users need development: true')
 
-  let keys = async (_kid: string): Promise<JWK | undefined> => {
-    throw new Unavailable('jwks_rejected', `issuer ${source.name} has no keys`)
-  }
-  if ((source.jwks_file === undefined) === (source.jwks_uri === undefined)) {
-    report(
-      ['kind'],
-      source.jwks_file === undefined ? 'missing_key' : 'bad_value',
-      'exactly one of jwks_file and jwks_uri names the keys',
-    )
-  } else if (source.jwks_file !== undefined) {
-    const read = await keyFiles.jwks(source.jwks_file, source.algorithms)
-    if (read.ok) {
-      const byKid = new Map(read.value.map((key) => [key.kid, key]))
-      keys = async (kid) => byKid.get(kid)
-    } else {
-      report(['jwks_file'], read.code, read.message, read.suggestion)
-    }
-  } else {
-    const fault = urlProblem(source.jwks_uri!, { development })
-    if (fault === undefined) keys = remoteKeys.of(source.jwks_uri!, source.algorithms)
-    else report(['jwks_uri'], 'url_forbidden', `jwks_uri ${source.jwks_uri} ${fault}`)
-  }
-
+  const keys = await readIssuerKeys(source, context)
   const byGroup = new Map<string, readonly Grant[]>()
   for (const [group, entries] of Object.entries(source.rights)) {
     byGroup.set(group, readRights(entries, ['rights', group], { tools, declared, report }))
@@ -74,7 +44,7 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
   return {
     name: source.name,
     issuer: source.issuer,
-    keys: (kid) => keys(kid),
+    keys,
     algorithms: source.algorithms,
     audiences: source.audiences,
     tokenTypes: source.token_types,
@@ -83,6 +53,14 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
     mayDelegate: source.may_delegate,
     disabledSubjects: new Set(source.disabled_subjects),
     maxTokenLifetimeSeconds: source.max_token_lifetime_seconds,
+    ...(source.id_jag === undefined
+      ? {}
+      : {
+          idJag: {
+            maxLifetimeSeconds: source.id_jag.max_lifetime_seconds,
+            ...(source.id_jag.tenant === undefined ? {} : { tenant: source.id_jag.tenant }),
+          },
+        }),
     development: source.development,
     rights({ groups }) {
       // `*` is ours: a token that says it is in a group of that name gains nothing by it.
@@ -97,8 +75,11 @@ export async function readTrustDomain(
   file: string,
   { keyFiles, report }: Pick<Context, 'keyFiles' | 'report'>,
 ): Promise<TrustDomain> {
-  const { trust_domain: name, bundle_file, path_root: pathRoot } = source
-  const root = pathRoot === undefined ? {} : { pathRoot }
+  const { trust_domain: name, bundle_file, path_root: pathRoot, image_digest_claim } = source
+  const root = {
+    ...(pathRoot === undefined ? {} : { pathRoot }),
+    ...(image_digest_claim === undefined ? {} : { imageDigestClaim: image_digest_claim }),
+  }
   const text = await keyFiles.text(bundle_file)
   if (!text.ok && !(text.code === 'file_missing' && keyFiles.allowMissing))
     report(['bundle_file'], text.code, text.message, text.suggestion)
@@ -107,5 +88,5 @@ export async function readTrustDomain(
     if (read.ok) return read.value
     report(['bundle_file'], 'bad_key', `${bundle_file}: ${read.problem}`)
   }
-  return { name, jwtKeys: [], x509Anchors: [], ...root, file }
+  return { name, jwtKeys: [], witKeys: [], x509Anchors: [], ...root, file }
 }

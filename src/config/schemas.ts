@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { STAGES } from '../attest/registration.ts'
 import { CLIENT_ID, OPERATION_NAME, TOOL_NAME } from '../policy/identifier.ts'
 import { CLAIM_TYPES } from '../policy/schema.ts'
+import { CLASSIFICATIONS, ENVIRONMENTS } from '../tasks/task.ts'
 import { TENANT_NAME } from './tenants.ts'
 
 const identifier = (pattern: RegExp, what: string) =>
@@ -58,6 +59,15 @@ const rights = list(
 )
 
 const url = z.string().min(1).max(2048)
+
+const defaultTask = section({
+  purpose: display.describe('What it does.'),
+  environment: z.enum(ENVIRONMENTS).describe('Where it does it.'),
+  data_classification: z.enum(CLASSIFICATIONS).describe('With what data at most.'),
+  deadline_seconds: limit(1, 604_800).optional().describe('Seconds until it ends; without it tasks.default_deadline_seconds.'),
+})
+  .optional()
+  .describe('Of tasks that its client opens without request_details, because it cannot send them.')
 const imageDigestClaim = z
   .array(z.string().min(1).max(128))
   .min(1)
@@ -195,6 +205,28 @@ export const errandSchema = section({
   }).prefault({}),
 })
 
+const claimValue = z.union([z.string().min(1).max(1024), z.int(), z.boolean()])
+const claimValues = z.union([claimValue, z.array(claimValue).min(1).max(64)])
+/** As the token has them: members of members are written inside them. */
+const claimRules = (depth: number): z.ZodType =>
+  z
+    .record(z.string().min(1).max(256), depth === 0 ? claimValues : z.union([claimValues, claimRules(depth - 1)]))
+    .refine((claims) => Object.keys(claims).length > 0, { error: 'names no claim' })
+const workloadRules = list(
+  section({
+    issuer: toolName.describe('Name of an issuer of kind workload_oidc.'),
+    claims: claimRules(3).describe(
+      'Claims and their exact values, or lists of which one must hold; claims inside claims as the token has them.',
+    ),
+  }),
+).describe('Workload tokens that are its evidence: any of them, with all claims named. For workload_oidc.')
+const attestedBy = list(
+  section({
+    attester: toolName.describe('Name of an issuer of kind attester.'),
+    subject: foreignName.optional().describe('`sub` of its attestations; without it the client_id.'),
+  }),
+).describe('Who attests it: for client_attestation.')
+
 export const agentSchema = section({
   client_id: clientId.describe('Its name here: in tokens, policies and on the command line.'),
   spiffe_id: z.string().min(1).max(2048).describe("The agent's own SPIFFE id, also when it attests by key."),
@@ -211,12 +243,15 @@ export const agentSchema = section({
   tls_client_auth_san_uri: certificateName.optional().describe('A URI of its certificate.'),
   tls_client_auth_san_ip: certificateName.optional().describe('An iPAddress of its certificate.'),
   tls_client_auth_san_email: certificateName.optional().describe('An rfc822Name of its certificate.'),
+  workload: workloadRules,
+  attested_by: attestedBy,
   self_signed_certificates_file: keysPath
     .optional()
     .describe('Its certificates (PEM) by path inside the keys folder: for self_signed_tls_client_auth.'),
   stage: z.enum(STAGES).describe('Its autonomy: a cap on effects.'),
   ceiling: rights.describe('What it may do at most, whoever asks.'),
   autonomous: z.boolean().default(false).describe('Whether it may open a task for itself.'),
+  default_task: defaultTask,
   delegates_to: list(clientId).describe('client_ids to which it may hand over.'),
   instance_since: limit(0, 4_102_444_800)
     .optional()
@@ -247,6 +282,18 @@ const staleness = Object.fromEntries(EFFECTS.map((effect) => [effect, limit(0, 1
   z.ZodOptional<z.ZodInt>
 >
 
+const claimName = z
+  .string()
+  .regex(/^[A-Za-z][A-Za-z0-9_:/.-]{0,127}$/, { error: 'not a claim name' })
+const foreignScopes = z
+  .record(
+    identifier(OPERATION_NAME, 'not an operation name'),
+    z.string().regex(/^[!#-[\]-~]{1,255}$/, { error: 'not a scope value' }),
+  )
+  .nullish()
+  .transform((value) => value ?? {})
+  .describe('Scope values there, by operation; without it `<tool>:<operation>`.')
+
 export const toolSchema = section({
   name: toolName.describe('First part of its scope values.'),
   display_name: display.optional().describe('For people; without it the name.'),
@@ -267,6 +314,35 @@ export const toolSchema = section({
     ),
   ...keyFields,
   agent: clientId.optional().describe('client_id, where the tool is a registered agent itself.'),
+  takes: z
+    .discriminatedUnion('kind', [
+      section({
+        kind: z.literal('id_jag').describe('ID-JAGs, which another authorization server exchanges for its own tokens.'),
+        authorization_server: url.describe('Its issuer identifier: the exact string in `aud`.'),
+        clients: z
+          .record(clientId, z.string().regex(/^[!-~]{1,255}$/, { error: 'not a client_id of another server' }))
+          .describe('As which client each of our agents is known there, by our client_id; others get none.'),
+        scopes: foreignScopes,
+        act: z.boolean().default(false).describe('Whether ID-JAGs name the agent, and who acted before it, in `act`.'),
+        details: z
+          .boolean()
+          .default(false)
+          .describe('Whether it understands authorization_details of type tool, which can bound arguments.'),
+        lifetime_seconds: limit(1, 300).default(60).describe('Life of an ID-JAG.'),
+      }),
+      section({
+        kind: z.literal('txn_token').describe('Transaction tokens, within one trust domain.'),
+        trust_domain: z
+          .string()
+          .regex(/^[!-~]{1,255}$/, { error: 'not the name of a trust domain' })
+          .describe('The exact string in `aud`.'),
+        scopes: foreignScopes,
+        request_context: list(claimName).describe('Members of `request_context` that are passed on as `rctx`; others are refused.'),
+        lifetime_seconds: limit(1, 300).default(60).describe('Life of a transaction token.'),
+      }),
+    ])
+    .optional()
+    .describe('What it takes instead of our access tokens.'),
   operations: z
     .record(
       identifier(OPERATION_NAME, 'not an operation name'),
@@ -294,6 +370,11 @@ export const toolSchema = section({
     .describe('What can be done with it, by name. What is not here is denied.'),
 })
 
+const tenantClaim = z
+  .string()
+  .min(1)
+  .max(255)
+  .describe('Which of its tenants is ours, where it serves several.')
 const userIssuer = section({
   kind: z.literal('user').describe('Its tokens speak for users.'),
   name: toolName.describe('Our name for it: the part of `sub` before the bar.'),
@@ -332,6 +413,12 @@ const userIssuer = section({
     .transform((value) => value ?? {})
     .describe('Further claims that policies may read, with their types.'),
   may_delegate: z.boolean().default(false).describe('Whether `act` in its tokens is believed.'),
+  id_jag: section({
+    max_lifetime_seconds: limit(1, 3600).default(300).describe('ID-JAGs with a longer life are refused.'),
+    tenant: tenantClaim.optional(),
+  })
+    .optional()
+    .describe('Whether it may vouch for its users in ID-JAGs (jwt-bearer grant).'),
   disabled_subjects: list(foreignName).describe('Its users, by `sub`, for whom nothing is done.'),
   max_token_lifetime_seconds: limit(1, 604_800).default(86_400).describe('Tokens with a longer life are refused.'),
   development: z.boolean().default(false).describe('Made on first start; refused in production.'),
@@ -370,11 +457,97 @@ const workloadIssuer = section({
   image_digest_claim: imageDigestClaim,
 })
 
-export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIssuer])
+const algorithms = z
+  .array(z.enum(['ES256', 'EdDSA', 'RS256', 'PS256', 'ES384']))
+  .min(1)
+  .max(5)
+  .describe('Signature algorithms accepted; each key has one.')
+const jwks = {
+  jwks_file: keysPath.optional().describe('Its keys by path inside the keys folder; this or jwks_uri.'),
+  jwks_uri: url
+    .optional()
+    .describe('Its keys, fetched over https: never from private addresses, never redirected, 256 KB in 2 s at most.'),
+}
+
+const workloadOidc = section({
+  kind: z.literal('workload_oidc').describe('Its tokens speak for workloads: a cluster, a CI system, a cloud.'),
+  name: toolName.describe('Our name for it, in registrations.'),
+  issuer: url.describe('Compared as an exact string with `iss`.'),
+  ...jwks,
+  algorithms,
+  audiences: z
+    .array(z.string().min(1).max(2048))
+    .min(1)
+    .max(16)
+    .optional()
+    .describe('A token has one of these as its sole `aud`; without it, our own issuer identifier.'),
+  max_token_lifetime_seconds: limit(60, 90_000).default(3600).describe('Tokens with a longer life are refused.'),
+  token_review: section({
+    api_server: url.describe('Base URL of the Kubernetes API server, https; a private address is no fault here.'),
+    ca_file: keysPath.describe('Authorities (PEM) of its certificate, by path inside the keys folder; no others count.'),
+    token_file: keysPath.describe('Token with which we ask, by path inside the keys folder; read anew each time.'),
+    cache_seconds: limit(0, 60).default(10).describe('How long an answer counts.'),
+  })
+    .optional()
+    .describe('Asks the cluster about each token (TokenReview): a deleted pod ends its tokens at once.'),
+})
+
+const attester = section({
+  kind: z.literal('attester').describe('It attests clients by their keys (client attestation).'),
+  name: toolName.describe('Our name for it, in registrations.'),
+  issuer: url.optional().describe('Compared with `iss`, where an attestation has one.'),
+  ...jwks,
+  algorithms,
+  max_lifetime_seconds: limit(60, 2_592_000).default(86_400).describe('Attestations with a longer life are refused.'),
+  max_age_seconds: limit(1, 2_592_000).optional().describe('Older attestations must be renewed, whenever they expire.'),
+  tier: z
+    .enum(['key', 'platform'])
+    .default('key')
+    .describe('What its word is worth: that a key was seen, or the platform on which the key lives.'),
+})
+
+const agentPlatform = section({
+  kind: z.literal('agent_platform').describe('Its grants speak for agents that it hosts, and that nobody registers here.'),
+  name: toolName.describe('Our name for it: policies say Agent::"platform:<name>", its agents are platform:<name>:….'),
+  issuer: url.describe('Compared as an exact string with `iss`.'),
+  ...jwks,
+  algorithms,
+  tenant: section({
+    claim: claimName.default('tenant').describe('Claim that tells the platforms of this issuer apart.'),
+    value: tenantClaim,
+  })
+    .optional()
+    .describe('For an issuer that several platforms share.'),
+  trust_domain: z
+    .string()
+    .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'not a trust domain: lower-case, without scheme' })
+    .describe('In which its agents have their SPIFFE ids; nobody else may have it here.'),
+  max_assertion_lifetime_seconds: limit(1, 3600).default(300).describe('Grants with a longer life are refused.'),
+  max_agents: limit(1, 1_000_000).default(100).describe('How many of its agents may be known here at once.'),
+  forget_after_days: limit(1, 3650).default(30).describe('Agents that did not come for so long count no more.'),
+  disabled_agents: list(foreignName).describe('Its agents, by `sub`, for whom nothing is done.'),
+  groups_claim: claimName.default('groups').describe('Claim with a list of group names, for policies.'),
+  claims: z
+    .record(
+      z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, { error: 'not a claim name that policies can read' }),
+      z.enum(CLAIM_TYPES),
+    )
+    .nullish()
+    .transform((value) => value ?? {})
+    .describe('Further claims that policies may read, with their types.'),
+  stage: z.enum(STAGES).describe('Autonomy of each of its agents: a cap on effects.'),
+  ceiling: rights.describe('What each of its agents may do at most.'),
+  default_task: defaultTask,
+})
+
+export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIssuer, workloadOidc, attester, agentPlatform])
 
 export type ErrandFile = z.output<typeof errandSchema>
 export type AgentFile = z.output<typeof agentSchema>
 export type ToolFile = z.output<typeof toolSchema>
 export type UserIssuerFile = z.output<typeof userIssuer>
 export type WorkloadIssuerFile = z.output<typeof workloadIssuer>
+export type WorkloadOidcFile = z.output<typeof workloadOidc>
+export type AttesterFile = z.output<typeof attester>
+export type AgentPlatformFile = z.output<typeof agentPlatform>
 export type Rights = z.output<typeof rights>

@@ -4,13 +4,15 @@
  */
 import type { Confirmation } from '@errand/verifier/claims.ts'
 import type { Attest } from '../attest/attest.ts'
-import { pinProofKey, spendEvidence } from '../attest/attest.ts'
+import { checkPossession, pinProofKey, spendEvidence } from '../attest/attest.ts'
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { Dpop } from '../attest/dpop.ts'
+import type { HeldToken } from '../attest/held-token.ts'
 import type { KeyPins } from '../attest/key-pins.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { GRANT, TOKEN_TYPE } from '../oauth/words.ts'
+import type { WorkloadGrant } from '../tokens/assertion.ts'
 import type { Directory } from './directory.ts'
 import type { TokenRequest } from './token-request.ts'
 
@@ -20,6 +22,8 @@ export interface Wire {
   /** Absolute URL of this endpoint as the configuration knows it, never as a header claims it. */
   readonly url: string
   readonly dpop?: string
+  /** Evidence in a header field of its own. */
+  readonly held?: HeldToken
   /** DER, leaf first, where the request came over mTLS. */
   readonly certificate?: readonly Uint8Array[]
   readonly idempotencyKey?: string
@@ -33,6 +37,8 @@ export interface ProvenAgent {
   readonly attested: AttestationResult
   /** The key that the token will be bound to; absent where no proof was shown. */
   readonly confirmation?: Confirmation
+  /** What its platform says of it, where that is what it proves itself by. */
+  readonly workload?: WorkloadGrant
 }
 
 export type ProveAgent = (directory: Directory, request: TokenRequest, wire: Wire) => Promise<Result<ProvenAgent>>
@@ -58,13 +64,13 @@ export function createProveAgent(deps: AuthenticateDeps): ProveAgent {
             method: wire.method,
             url: wire.url,
             clientHint: attested.agent.clientId,
+            challengeAsNonce: attested.challengeAsNonce ?? client?.challengeAsNonce,
           })
     if (proof && !proof.ok) return proof
-    // Standing evidence is worth nothing without a fresh proof of the key it belongs to.
     const certificate = attested.certificateThumbprint
-    if (!proof && !certificate && !attested.oneUse) return refuse('proof_required', 'dpop')
-    if (proof && attested.keyThumbprint !== undefined && !certificate && attested.keyThumbprint !== proof.value.jkt) {
-      return refuse('key_switch', 'dpop')
+    for (const evidence of client ? [attested, client] : [attested]) {
+      const possessed = checkPossession(evidence, proof?.value.jkt, 'dpop')
+      if (!possessed.ok) return possessed
     }
 
     const spent = await spendEvidence(attested, deps.replayGuard, slot)
@@ -78,6 +84,8 @@ export function createProveAgent(deps: AuthenticateDeps): ProveAgent {
       if (!fresh.ok) return fresh
       const pinned = await pinProofKey(attested, proof.value.jkt, deps.keyPins, slot)
       if (!pinned.ok) return pinned
+      const alsoPinned = client ? await pinProofKey(client, proof.value.jkt, deps.keyPins, 'client') : pinned
+      if (!alsoPinned.ok) return alsoPinned
     }
     const confirmation: Confirmation | undefined = proof
       ? { jkt: proof.value.jkt }
@@ -100,8 +108,12 @@ async function presentedEvidence(
   request: TokenRequest,
   wire: Wire,
 ): Promise<Result<Presented>> {
-  const { clientAssertion, clientAssertionType, clientId, actorToken, actorTokenType } = request
-  const asClient = clientAssertion !== undefined || clientAssertionType !== undefined || wire.certificate !== undefined
+  const { clientAssertion, clientAssertionType, clientId, actorToken, actorTokenType, release } = request
+  const asClient =
+    clientAssertion !== undefined ||
+    clientAssertionType !== undefined ||
+    wire.held !== undefined ||
+    wire.certificate !== undefined
   if (!asClient && actorToken === undefined) {
     // A subject token without an agent would be impersonation by omission; nothing at all is no authentication.
     return request.grantType === GRANT.exchange && request.subjectToken !== undefined
@@ -118,6 +130,8 @@ async function presentedEvidence(
         slot: 'client',
         ...(clientAssertion === undefined ? {} : { assertion: { type: clientAssertionType!, token: clientAssertion } }),
         ...(clientId === undefined ? {} : { clientId }),
+        ...(release === undefined ? {} : { release }),
+        ...(wire.held ? { held: wire.held } : {}),
         ...(wire.certificate && clientAssertion === undefined ? { certificate: wire.certificate } : {}),
       })
     : undefined
@@ -129,6 +143,7 @@ async function presentedEvidence(
     slot: 'actor_token',
     assertion: { token: actorToken },
     ...(clientId === undefined ? {} : { clientId }),
+    ...(release === undefined ? {} : { release }),
   })
   if (!actor.ok) return actor
   if (client && client.value.agent.clientId !== actor.value.agent.clientId) {

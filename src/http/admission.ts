@@ -26,6 +26,8 @@ const TIMES: Readonly<Record<Share, number>> = {
 }
 const KINDS: readonly Caller['kind'][] = ['agent', 'tool', 'admin']
 const FEED: readonly string[] = ['/revocations', '/revocations/now', '/revocations/stream']
+/** Evidence in header fields of its own, which only agents have. */
+const HELD: readonly string[] = ['oauth-client-attestation', 'workload-identity-token']
 const CREDENTIALS = /^ClientAssertion (\S+)$/i
 
 /** Seconds to wait where nothing that may be in its body could let the request in; 0 where it is to be read. */
@@ -73,14 +75,16 @@ const hearsCredentials = (share: Share): boolean => share === 'strangers' || sha
 function claimedKind(deps: HttpDeps, c: Context): Caller['kind'] | undefined {
   const assertion = CREDENTIALS.exec(c.req.header('authorization') ?? '')?.[1]
   if (assertion !== undefined) return kindOf(deps, assertion)
-  return c.env.certificate?.() === undefined ? undefined : 'agent'
+  const held = HELD.some((name) => c.req.header(name) !== undefined)
+  return held || c.env.certificate?.() !== undefined ? 'agent' : undefined
 }
 
 function claimedInForm(deps: HttpDeps, c: Context): Caller['kind'] | undefined {
   const form = formOf(c)
   if (!form.ok) return undefined
   const assertion = form.value.get('client_assertion')?.[0] ?? form.value.get('actor_token')?.[0]
-  return assertion === undefined ? undefined : kindOf(deps, assertion)
+  if (assertion !== undefined) return kindOf(deps, assertion)
+  return form.value.get('assertion')?.[0] === undefined ? undefined : 'agent'
 }
 
 /** Only a registered machine has a share as one; everybody else is an agent at best. */

@@ -1,5 +1,6 @@
 /** All endpoints behind one gate: what comes in is bounded, named, authenticated as its route says, and answered once. */
 import { Hono } from 'hono'
+import type { HeldToken } from '../attest/held-token.ts'
 import { sourceBlock } from '../audit/source.ts'
 import type { Wire } from '../exchange/authenticate.ts'
 import { ok, refuse, type Refusal, Unavailable } from '../oauth/refusal.ts'
@@ -8,11 +9,13 @@ import { evaluationRoute, evaluationsRoute } from './access.ts'
 import { adminRoutes } from './admin.ts'
 import { admit, charge, hopeless, isKnown } from './admission.ts'
 import { readBody } from './body.ts'
+import { challengeRoute } from './challenge.ts'
 import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { explanationRoute } from './explanations.ts'
 import { introspectRoute, revokeRoute } from './introspection.ts'
+import { joinRoutes } from './join.ts'
 import { refusalPageRoutes } from './refusal-pages.ts'
 import { refusalResponse } from './refusal-response.ts'
 import { refused } from './refused.ts'
@@ -25,6 +28,7 @@ import { tokenRoute } from './token.ts'
 export const ROUTES: readonly Route[] = [
   ...discoveryRoutes,
   tokenRoute,
+  challengeRoute,
   introspectRoute,
   revokeRoute,
   ...taskRoutes,
@@ -34,6 +38,7 @@ export const ROUTES: readonly Route[] = [
   ...refusalPageRoutes,
   ...revocationRoutes,
   ...adminRoutes,
+  ...joinRoutes,
   tenantsRoute,
 ]
 
@@ -42,6 +47,7 @@ const PLAIN_PATH = /^(\/[A-Za-z0-9._-]+)+$/
 /** Whoever watches the process must hear of it when it is overloaded. */
 const PROBES: readonly string[] = ['/health', '/ready']
 
+const ATTESTATION = 'oauth-client-attestation'
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{8,255}$/
 /** What is counted by name; a client may send any word as its method. */
 const METHODS: readonly string[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
@@ -77,6 +83,8 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
       }
     }
     c.header('X-Request-Id', correlation)
+    // draft-ietf-oauth-attestation-based-client-auth §6.2: with any answer, so that the next proof needs no journey.
+    if (c.req.header(ATTESTATION) !== undefined) c.header('OAuth-Client-Attestation-Challenge', deps.challenges.fresh())
     const ms = performance.now() - started
     const reason = c.get('reason')
     const route = ROUTES.some((each) => each.path === c.req.routePath) ? c.req.routePath : 'none'
@@ -194,15 +202,30 @@ function wireOf(base: string, c: Call['c']): Wire {
   const dpop = c.req.header('dpop')
   const key = c.req.header('idempotency-key')
   const certificate = c.env.certificate?.()
+  const url = `${base}${pathIn(c.req.url)}`
   return {
     method: c.req.method,
-    url: `${base}${pathIn(c.req.url)}`,
+    url,
     ...(dpop === undefined ? {} : { dpop }),
+    ...heldIn(c, url),
     ...(certificate === undefined ? {} : { certificate }),
     ...(key === undefined ? {} : { idempotencyKey: key }),
     correlation: c.get('correlation'),
     source: c.get('source'),
   }
+}
+
+/** Client attestations come with all their own headers, workload identity tokens with theirs; never both. */
+function heldIn(c: Call['c'], url: string): { readonly held?: HeldToken } {
+  const attestation = c.req.header(ATTESTATION)
+  if (attestation !== undefined) {
+    const proof = c.req.header(`${ATTESTATION}-pop`)
+    return { held: { field: 'attestation', token: attestation, url, ...(proof === undefined ? {} : { proof }) } }
+  }
+  const workload = c.req.header('workload-identity-token')
+  if (workload === undefined) return {}
+  const proof = c.req.header('workload-proof-token')
+  return { held: { field: 'workload', token: workload, url, ...(proof === undefined ? {} : { proof }) } }
 }
 
 /** Two headers of one name arrive joined by a comma, and no credential of ours holds one. */

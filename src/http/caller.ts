@@ -1,5 +1,5 @@
 /** Who is calling an endpoint of our own: an agent, a tool or an administrator, each by what it can prove. */
-import { pinProofKey, spendEvidence } from '../attest/attest.ts'
+import { checkPossession, pinProofKey, spendEvidence } from '../attest/attest.ts'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
 import { isKnown } from './admission.ts'
 import { claimedName } from './claimed-name.ts'
@@ -13,11 +13,11 @@ export interface Presented {
 export const nameOf = (caller: Caller): string =>
   caller.kind === 'agent' ? caller.proven.attested.agent.clientId : caller.client.clientId
 
-/** `Authorization: ClientAssertion <jwt>`, exactly one, or a client certificate with `Client-Id`. */
+/** `Authorization: ClientAssertion <jwt>`, exactly one, evidence in a header of its own, or a client certificate with `Client-Id`. */
 export function presentedInHeaders({ c, wire }: Call): Result<Presented> {
   const authorization = c.req.header('authorization')
   if (authorization === undefined) {
-    if (!wire.certificate) return refuse('client_auth_required', 'api')
+    if (!wire.certificate && !wire.held) return refuse('client_auth_required', 'api')
     const clientId = c.req.header('client-id')
     return ok(clientId === undefined ? {} : { clientId })
   }
@@ -33,7 +33,7 @@ export function presentedInForm(form: ReadonlyMap<string, readonly string[]>, { 
   const type = form.get('client_assertion_type')?.[0]
   const clientId = form.get('client_id')?.[0]
   if ((token === undefined) !== (type === undefined)) return refuse('client_auth_required', 'client')
-  if (token === undefined && !wire.certificate) return refuse('client_auth_required', 'client')
+  if (token === undefined && !wire.certificate && !wire.held) return refuse('client_auth_required', 'client')
   return ok({
     ...(token === undefined ? {} : { assertion: { type: type!, token } }),
     ...(clientId === undefined ? {} : { clientId }),
@@ -54,6 +54,7 @@ export async function callerOf(
   const claimed = claimedName(deps, {
     ...(presented.clientId === undefined ? {} : { clientId: presented.clientId }),
     ...(presented.assertion ? { assertion: presented.assertion.token } : {}),
+    ...(wire.held ? { held: wire.held.token } : {}),
   })
   if (presented.assertion && deps.snapshot().machines.byClientId(claimed)) {
     const proven = await deps.authenticateMachine({ slot, ...presented })
@@ -80,13 +81,15 @@ export async function callerOf(
     slot,
     ...(presented.assertion ? { assertion: presented.assertion } : {}),
     ...(presented.clientId === undefined ? {} : { clientId: presented.clientId }),
+    ...(wire.held ? { held: wire.held } : {}),
     ...(wire.certificate && !presented.assertion ? { certificate: wire.certificate } : {}),
   })
   if (!attested.ok) return attested
-  const { agent, oneUse, certificateThumbprint } = attested.value
-  const proof = wire.dpop === undefined ? undefined : checkProof(call, agent.clientId)
+  const { agent, certificateThumbprint, challengeAsNonce } = attested.value
+  const proof = wire.dpop === undefined ? undefined : checkProof(call, agent.clientId, challengeAsNonce)
   if (proof && !proof.ok) return proof
-  if (!proof && !oneUse && !certificateThumbprint) return refuse('proof_required', slot === 'api' ? 'api' : 'dpop')
+  const possessed = checkPossession(attested.value, proof?.value.jkt, slot === 'api' ? 'api' : 'dpop')
+  if (!possessed.ok) return possessed
   const spent = await spendEvidence(attested.value, deps.replayGuard, slot)
   if (!spent.ok) return spent
   if (proof) {
@@ -139,5 +142,5 @@ async function provenOrUnknown(call: Call): Promise<Result<Caller> | undefined> 
 }
 
 /** RFC 9449 §7.1: at a protected resource a bad proof is a 401. */
-const checkProof = ({ deps, wire }: Call, clientHint: string) =>
-  deps.dpop.check({ header: wire.dpop!, method: wire.method, url: wire.url, clientHint, slot: 'api' })
+const checkProof = ({ deps, wire }: Call, clientHint: string, challengeAsNonce = false) =>
+  deps.dpop.check({ header: wire.dpop!, method: wire.method, url: wire.url, clientHint, challengeAsNonce, slot: 'api' })

@@ -3,12 +3,14 @@ import type { Attest, AuthenticateMachine } from '../attest/attest.ts'
 import type { Dpop } from '../attest/dpop.ts'
 import type { KeyPins } from '../attest/key-pins.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
+import type { Windowed } from '../attest/windowed.ts'
 import type { AuditLog, AuditReader } from '../audit/log.ts'
 import type { ReloadFailure } from '../config/holder.ts'
 import type { Snapshot } from '../config/snapshot.ts'
 import type { Quota } from '../config/tenants.ts'
 import type { ProveAgent } from '../exchange/authenticate.ts'
 import type { Exchange } from '../exchange/exchange.ts'
+import type { Join } from '../exchange/join.ts'
 import type { OpenTask } from '../exchange/open-task.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
 import type { Unavailable } from '../oauth/refusal.ts'
@@ -42,11 +44,14 @@ export interface HttpDeps {
   readonly attest: Attest
   readonly authenticateMachine: AuthenticateMachine
   readonly dpop: Dpop
+  /** What proofs of client attestations carry. */
+  readonly challenges: Windowed
   readonly replayGuard: ReplayGuard
   readonly keyPins: KeyPins
   readonly proveAgent: ProveAgent
   readonly exchange: Exchange
   readonly openTask: OpenTask
+  readonly join: Join
   readonly tasks: TaskStore
   readonly revoke: Revoke
   readonly revocations: RevocationLog

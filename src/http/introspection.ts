@@ -50,6 +50,7 @@ async function asked(
   hint = claimedName(deps, {
     ...(presented.value.clientId === undefined ? {} : { clientId: presented.value.clientId }),
     ...(presented.value.assertion ? { assertion: presented.value.assertion.token } : {}),
+    ...(wire.held ? { held: wire.held.token } : {}),
   })
   const caller = await callerOf(call, presented.value, ['agent', 'tool', 'admin'], 'client')
   if (caller.ok || caller.refusal.proven) isKnown(c)

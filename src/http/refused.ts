@@ -32,11 +32,12 @@ export async function refused(
 }
 
 /** Whom the header claims to be: the nonce in the challenge is bound to that name. */
-function hintOf({ c, deps }: Call): string {
+function hintOf({ c, deps, wire }: Call): string {
   const assertion = c.req.header('authorization')?.split(' ')[1]
   const clientId = c.req.header('client-id')
   return claimedName(deps, {
     ...(clientId === undefined ? {} : { clientId }),
     ...(assertion === undefined ? {} : { assertion }),
+    ...(wire.held ? { held: wire.held.token } : {}),
   })
 }

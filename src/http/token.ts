@@ -18,7 +18,10 @@ export const tokenRoute: Route = {
   tag: 'OAuth',
   summary: 'Exchange task context for a scoped token (RFC 8693), or open an autonomous task (client_credentials)',
   form: z.object({
-    grant_type: z.string().describe('urn:ietf:params:oauth:grant-type:token-exchange, or client_credentials'),
+    grant_type: z.string().describe(
+        'urn:ietf:params:oauth:grant-type:token-exchange, client_credentials, or urn:ietf:params:oauth:grant-type:jwt-bearer',
+      ),
+    assertion: text('With jwt-bearer: an ID-JAG, or the grant of an agent platform (RFC 7523)'),
     subject_token: text("The user's token, a hand-over token, or an own token"),
     subject_token_type: text('RFC 8693 §3'),
     actor_token: text("The agent's evidence, where it does not authenticate as client"),
@@ -31,6 +34,8 @@ export const tokenRoute: Route = {
     task_id: text('An existing task'),
     request_details: text('JSON: opens a task'),
     delegate_to: text('client_id of the agent to whom a hand-over token is made out'),
+    release: text('Id of the registered release that the agent is'),
+    measurements: text('JSON: what the agent sees of itself, compared with its release: model, tools, prompts'),
     dry_run: text('true: the full decision and what would be issued; nothing is changed'),
     client_id: text('Needed with mTLS'),
     client_assertion: text('private_key_jwt or JWT-SVID'),
@@ -56,9 +61,12 @@ export const tokenRoute: Route = {
     const request = readTokenRequest(form.value)
     if (!request.ok) return refused(request.refusal)
     const evidence = request.value.clientAssertion ?? request.value.actorToken
+    const grant = evidence === undefined ? request.value.assertion : undefined
     hint.clientHint = claimedName(deps, {
       ...(request.value.clientId === undefined ? {} : { clientId: request.value.clientId }),
       ...(evidence === undefined ? {} : { assertion: evidence }),
+      ...(grant === undefined ? {} : { grant }),
+      ...(wire.held ? { held: wire.held.token } : {}),
     })
 
     // Dropped in silence, it would leave a client believing that a retry changes nothing.

@@ -12,6 +12,7 @@ export type Slot =
   | 'assertion' // an authorization grant that is a JWT (RFC 7523 §2.1)
   | 'dpop' // the DPoP header at /token
   | 'api' // a proof or assertion at our own JSON endpoints
+  | 'enrolment' // a join token, where an agent registers its key
   | 'request' // parameters and bodies
   | 'authorization_details' // what was asked for in that parameter (RFC 9396 §5)
 
@@ -250,11 +251,14 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
           return { status: 400, error: 'invalid_dpop_proof' } // RFC 9449 §5
         case 'api':
           return { status: 401, error: 'invalid_token' } // RFC 6750 §3.1
+        case 'enrolment':
+          return { status: 403, error: 'access_denied' }
         case 'authorization_details':
           return { status: 400, error: 'invalid_authorization_details' }
       }
       break
     case 'ir':
+      if (slot === 'enrolment') return { status: 403, error: 'access_denied' }
       return { status: 400, error: slot === 'assertion' ? 'invalid_grant' : 'invalid_request' } // RFC 7523 §3.1
     case 'ic':
       return { status: 401, error: 'invalid_client' }

@@ -38,7 +38,7 @@ describe('a SPIFFE bundle', () => {
   })
 
   it('may hold keys of uses that nobody here knows, which are ignored', () => {
-    const result = read({ keys: [...keys, { kty: 'EC', use: 'wit-svid' }, { kty: 'XX' }] })
+    const result = read({ keys: [...keys, { kty: 'EC', use: 'cbor-svid' }, { kty: 'XX' }] })
     expect(result.ok && result.value.jwtKeys.length + result.value.x509Anchors.length).toBe(2)
   })
 

@@ -190,7 +190,11 @@ it('E5 the client is known by what its request says before anybody believes it',
   const token = await assertion(key, 'research')
   const id = 'spiffe://company.example/agents/research'
   const svid = await assertion(key, id)
-  const agents = { bySpiffeId: (spiffeId: string) => (spiffeId === id ? agent('research') : undefined) }
+  const agents = {
+    bySpiffeId: (spiffeId: string) => (spiffeId === id ? agent('research') : undefined),
+    byWorkload: () => undefined,
+    byAttestedSubject: () => undefined,
+  }
   const hint = (claimed: Parameters<typeof clientHint>[0]) => clientHint(claimed, agents)
   expect(hint({ assertion: token })).toBe('research')
   expect(hint({ assertion: token, clientId: 'payments' })).toBe('research')

@@ -1,11 +1,14 @@
 /** A small world for attestation: one trust domain, a few registered agents, a clock that stands still. */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { type JWK, SignJWT } from 'jose'
 import { createAttest, createAuthenticateMachine } from '../../src/attest/attest.ts'
 import type { KeyPins, PrincipalBindings } from '../../src/attest/key-pins.ts'
 import type { AgentRegistration, MachineClient } from '../../src/attest/registration.ts'
 import type { ReplayGuard } from '../../src/attest/replay-guard.ts'
 import type { TrustDomain } from '../../src/attest/trust-domain.ts'
+import { createWindowed, type Windowed } from '../../src/attest/windowed.ts'
+import type { Attester, WorkloadIssuer } from '../../src/attest/workload-issuer.ts'
+import { createWorkloadRules } from '../../src/attest/workload-rules.ts'
 import { createTestTrustDomain, NOW, type TestTrustDomain } from './pki.ts'
 
 export const ISSUER = 'https://errand.example'
@@ -66,6 +69,10 @@ export interface AttestHouse {
   readonly key: SigningKey
   readonly agents: Map<string, AgentRegistration>
   readonly trustDomains: Map<string, TrustDomain>
+  /** By `iss`. */
+  readonly workloadIssuers: Map<string, WorkloadIssuer>
+  readonly attesters: Map<string, Attester>
+  readonly challenges: Windowed
   readonly attest: ReturnType<typeof createAttest>
   readonly authenticateMachine: ReturnType<typeof createAuthenticateMachine>
   readonly replayGuard: ReplayGuard
@@ -80,6 +87,14 @@ export async function createAttestHouse(machines: readonly MachineClient[] = [])
     ['payments', agent('payments')],
   ])
   const trustDomains = new Map([[domain.name, domain.trustDomain]])
+  const workloadIssuers = new Map<string, WorkloadIssuer>()
+  const attesters = new Map<string, Attester>()
+  const challenges = createWindowed({
+    now: () => house.now,
+    key: randomBytes(32),
+    lifetimeSeconds: 60,
+    purpose: 'test',
+  })
   const spent = new Set<string>()
   const pins = new Map<string, string>()
   const bindings = new Map<string, { clientId: string; since: number }>()
@@ -98,6 +113,9 @@ export async function createAttestHouse(machines: readonly MachineClient[] = [])
     key,
     agents,
     trustDomains,
+    workloadIssuers,
+    attesters,
+    challenges,
     replayGuard: { spend: async (id: string) => !spent.has(id) && Boolean(spent.add(id)) },
     keyPins: {
       pin: async (id: string, thumbprint: string) => {
@@ -115,9 +133,23 @@ export async function createAttestHouse(machines: readonly MachineClient[] = [])
       agents: {
         byClientId: (clientId) => agents.get(clientId),
         bySpiffeId: (spiffeId) => [...agents.values()].find((each) => each.spiffeId === spiffeId),
+        byWorkload: (issuer, payload) => createWorkloadRules([...agents.values()]).match(issuer, payload),
+        byAttestedSubject: (subject) => {
+          for (const each of agents.values()) {
+            const named = each.attestedBy?.find((by) => by.subject === subject)
+            if (named) return { agent: each, attester: named.attester }
+          }
+          return undefined
+        },
       },
+      workloadIssuers: (iss) => workloadIssuers.get(iss),
+      attesters: (name) => attesters.get(name),
+      challenges,
+      challengeRequired: true,
+      proofLifetimeSeconds: 60,
       trustDomains: (name) => trustDomains.get(name),
       principalBindings,
+      joining: { key: async () => undefined },
     }),
     authenticateMachine: createAuthenticateMachine({
       now,

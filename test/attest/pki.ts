@@ -136,7 +136,7 @@ export async function createTestTrustDomain(name: string): Promise<TestTrustDoma
     name,
     root,
     intermediate,
-    trustDomain: { name, jwtKeys: [jwtKey], x509Anchors: [root.der], file: `issuers/${name}.yaml` },
+    trustDomain: { name, jwtKeys: [jwtKey], witKeys: [], x509Anchors: [root.der], file: `issuers/${name}.yaml` },
     bundle: async () => ({
       keys: [
         { ...publicJwk, kid: 'jwt-1', use: 'jwt-svid' },

@@ -74,8 +74,12 @@ export const EVIDENCE_TIERS = {
   join_token: 'key',
   tls_client_auth: 'key',
   self_signed_tls_client_auth: 'key',
+  client_attestation: 'key',
   jwt_svid: 'platform',
+  workload_grant: 'platform',
   x509_svid: 'platform',
+  wit_svid: 'platform',
+  workload_oidc: 'platform',
 } as const satisfies Readonly<Record<string, Tier>>
 export type AttestationKind = keyof typeof EVIDENCE_TIERS
 export const ATTESTATION_KINDS = Object.keys(EVIDENCE_TIERS) as readonly AttestationKind[]
