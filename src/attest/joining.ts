@@ -10,6 +10,11 @@ export interface JoinOffer {
   readonly by: string
 }
 
+export interface KnownOffer extends JoinOffer {
+  /** The key that spent it. */
+  readonly usedBy?: string
+}
+
 /** A key that an agent made itself and registered with a join token. */
 export interface JoinedKey {
   readonly clientId: string
@@ -29,7 +34,7 @@ export interface Joining {
   /** Remembers a token by its digest. Durable before it resolves. */
   offer(digest: string, offer: JoinOffer): Promise<void>
   /** Undefined for a token that never was, or that is forgotten since it expired. */
-  find(digest: string): Promise<JoinOffer | undefined>
+  find(digest: string): Promise<KnownOffer | undefined>
   /**
    * Spends the token and registers the key, in one step: of simultaneous calls, also from several processes, one key is
    * registered. Durable before it resolves. `now` in Unix seconds.

@@ -8,6 +8,7 @@ export const EVENT_TYPES = [
   'token.introspected',
   'token.inspected_refused', // introspection or revocation by somebody it is not for
   'task.opened',
+  'agent.admitted', // of a platform, seen for the first time
   'task.ended',
   'task.heartbeat',
   'task.reserved',
@@ -15,6 +16,8 @@ export const EVENT_TYPES = [
   'revocation.added',
   'revocation.readmitted',
   'decision.evaluated', // AuthZEN and dry_run
+  'agent.joining', // intent: an agent registers a key of its own with a join token
+  'agent.join_refused',
   'key.moved',
   'config.loaded',
   'config.rejected',

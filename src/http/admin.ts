@@ -5,6 +5,7 @@ import { reachOf } from '../exchange/reach.ts'
 import { refuse } from '../oauth/refusal.ts'
 import { toAuthorizationDetails } from '@errand/verifier/grants.ts'
 import { jsonOf } from './body.ts'
+import { joinedKeyView } from './join.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { detailSchema, errorAnswers } from './schemas.ts'
@@ -64,12 +65,14 @@ const agentRoute: Route = {
   tag: 'Administration',
   summary: 'One agent; an agent may look at itself',
   answers: { 200: { description: 'The agent', schema: agentSchema }, ...problems },
-  handle(call) {
+  async handle(call) {
     const { caller, c } = call
     const id = c.req.param('id') ?? ''
     const own = caller?.kind === 'agent' && caller.proven.attested.agent.clientId === id
     const view = caller?.kind === 'admin' || own ? agentView(call, id) : undefined
-    return view ? Response.json(view) : refused(call, refuse('not_found', 'request', { proven: true }).refusal)
+    if (!view) return refused(call, refuse('not_found', 'request', { proven: true }).refusal)
+    const joined = await call.deps.join.keysOf(id)
+    return Response.json({ ...view, ...(joined.length === 0 ? {} : { joined_keys: joined.map(joinedKeyView) }) })
   },
 }
 

@@ -46,6 +46,7 @@ export function describeJoining(name: string, open: OpenWorld): void {
       const { stores, other } = await before.reopen()
       expect(await stores.joining.redeem(digest, key(agent, 'mine'), now)).toBe('again')
       expect(await other.joining.redeem(digest, key(agent, 'theirs'), now)).toBe('spent')
+      expect(await other.joining.find(digest)).toMatchObject({ clientId: agent, usedBy: 'mine' })
       expect(await other.joining.remove(agent, 'mine')).toBe(true)
       expect(await stores.joining.remove(agent, 'mine')).toBe(false)
       expect(await stores.joining.key(agent, 'mine')).toBeUndefined()

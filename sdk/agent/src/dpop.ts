@@ -1,6 +1,6 @@
 /** Proofs of possession (RFC 9449): a key that never leaves memory, and the nonces that servers asked for. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
-import { sha256, signingKey } from './jws.ts'
+import { type SigningKey, sha256, signingKey } from './jws.ts'
 
 export interface Dpop {
   /** Thumbprint of the key, the `cnf.jkt` of tokens bound to it. */
@@ -14,8 +14,14 @@ export interface Dpop {
 // An agent talks to a handful of origins; more would be a loop over addresses somebody else chose.
 const MAX_ORIGINS = 256
 
-export function createDpop({ now }: { readonly now: () => number }): Dpop {
-  const key = signingKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey)
+export function createDpop({
+  now,
+  key = signingKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey),
+}: {
+  readonly now: () => number
+  /** The key to prove; a new one by default. */
+  readonly key?: SigningKey
+}): Dpop {
   const nonces = new Map<string, string>()
   return {
     thumbprint: key.thumbprint,

@@ -17,9 +17,9 @@ interface Credential {
   readonly clientId?: string
 }
 
-/** Made by `privateKeyJwt`, `jwtSvid` or `x509Svid`; shows nothing of what it holds. */
+/** Made by `privateKeyJwt` and the functions beside it; shows nothing of what it holds. */
 export interface Evidence {
-  readonly kind: 'private_key_jwt' | 'jwt_svid' | 'x509_svid'
+  readonly kind: 'private_key_jwt' | 'jwt_svid' | 'x509_svid' | 'join_token' | 'tls_client_auth'
   /** Fresh for each request: what is one-use is made anew. */
   present(context: { readonly issuer: string; readonly now: number }): Promise<Credential>
   /** Present where the evidence is a client certificate. */
@@ -28,7 +28,7 @@ export interface Evidence {
   readonly mtlsEndpoint?: string
 }
 
-const provided = async <T>(value: Provided<T>): Promise<T> =>
+export const provided = async <T>(value: Provided<T>): Promise<T> =>
   typeof value === 'function' ? (value as () => T | Promise<T>)() : value
 
 const ASSERTION_LIFETIME_SECONDS = 60
@@ -119,22 +119,51 @@ export function jwtSvid(options: { readonly svid: Provided<string> }): Evidence 
  * })
  * ```
  */
-export function x509Svid(options: {
+export function x509Svid(options: CertificateOptions): Evidence {
+  return overMtls('x509_svid', options)
+}
+
+/**
+ * A client certificate of RFC 8705, over mTLS: what the agent's registration names, by `tls_client_auth` (a subject or
+ * alternative name under an authority) or by `self_signed_tls_client_auth` (this very certificate). Tier `key`.
+ *
+ * @example
+ * ```ts
+ * import { readFileSync } from 'node:fs'
+ * import { createAgent, tlsClientAuth } from '@errand/agent'
+ *
+ * const agent = createAgent({
+ *   issuer: 'https://errand.example.com',
+ *   evidence: tlsClientAuth({
+ *     clientId: 'research',
+ *     cert: readFileSync('client.pem', 'utf8'),
+ *     key: readFileSync('client.key', 'utf8'),
+ *   }),
+ * })
+ * ```
+ */
+export function tlsClientAuth(options: CertificateOptions): Evidence {
+  return overMtls('tls_client_auth', options)
+}
+
+export interface CertificateOptions {
   readonly clientId: string
-  /** PEM: the SVID, then its intermediates. */
+  /** PEM: the certificate, then its intermediates. */
   readonly cert: Provided<string>
   readonly key: Provided<string>
   /** PEM of the authorities that the service's certificate must come from; the system's where absent. */
   readonly ca?: string
   /** Base URL of the mTLS listener, where the metadata cannot name it. */
   readonly mtlsEndpoint?: string
-}): Evidence {
+}
+
+function overMtls(kind: 'x509_svid' | 'tls_client_auth', options: CertificateOptions): Evidence {
   const { clientId, ca, mtlsEndpoint } = options
   if (mtlsEndpoint !== undefined && secureUrl(mtlsEndpoint)?.protocol !== 'https:') {
     throw badArgument('mtlsEndpoint must be an https URL')
   }
-  return opaque('Evidence', () => ({ kind: 'x509_svid', clientId }), {
-    kind: 'x509_svid' as const,
+  return opaque('Evidence', () => ({ kind, clientId }), {
+    kind,
     ...(mtlsEndpoint === undefined ? {} : { mtlsEndpoint }),
     transport: mtlsTransport(async () => ({
       cert: await provided(options.cert),

@@ -9,7 +9,16 @@ export {
   type TaskRequest,
 } from './agent.ts'
 export { ErrandError, type ErrandErrorFields } from './errors.ts'
-export { type Evidence, jwtSvid, type Provided, privateKeyJwt, x509Svid } from './evidence.ts'
+export {
+  type CertificateOptions,
+  type Evidence,
+  jwtSvid,
+  type Provided,
+  privateKeyJwt,
+  tlsClientAuth,
+  x509Svid,
+} from './evidence.ts'
+export { type JoinOptions, joinByToken } from './join.ts'
 export type { PrivateJwk } from './jws.ts'
 export type { Ask, Task, TaskView } from './task.ts'
 export type { TaskToken, TokenRequest, ToolAuthorization } from './token.ts'

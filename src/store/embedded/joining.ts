@@ -24,8 +24,14 @@ export function createJoining(deps: { db: EmbeddedDatabase; forgetBefore: () => 
       }),
     find: async (digest) => {
       const row = find.one([digest])
+      const usedBy = row?.['used_by'] ?? undefined
       return (
-        row && { clientId: String(row['client_id']), expiresAt: Number(row['expires_at']), by: String(row['made_by']) }
+        row && {
+          clientId: String(row['client_id']),
+          expiresAt: Number(row['expires_at']),
+          by: String(row['made_by']),
+          ...(usedBy === undefined ? {} : { usedBy: String(usedBy) }),
+        }
       )
     },
     redeem: (digest, key, now) =>

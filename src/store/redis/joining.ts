@@ -1,8 +1,10 @@
 /** Join tokens by their digests, and the keys that came with them, in Redis. */
 import type { JoinedKey, Joining, JoinOffer, Redeemed } from '../../attest/joining.ts'
-import { type RedisClient, script, short, unexpected } from './client.ts'
+import { type RedisClient, script, unexpected } from './client.ts'
 
 const KEPT_LONGER_SECONDS = 3600
+/** A kid in here is a thumbprint; what strangers look for may be anything. */
+const MAX_KID = 43
 
 const OFFER = script(`
 local old = redis.call('ZRANGE', K .. 'join:expiry', '-inf', '(' .. arg(4), 'BYSCORE', 'LIMIT', 0, 16)
@@ -18,8 +20,8 @@ return {'offered'}
 
 const FIND = script(`
 local offer = redis.call('HGET', K .. 'join:offers', arg(1))
-if offer then return {'found', offer} end
-return {'none'}
+if not offer then return {'none'} end
+return {'found', offer, redis.call('HGET', K .. 'join:used', arg(1)) or ''}
 `)
 
 // One script is one step: of simultaneous calls one finds the token unused.
@@ -78,16 +80,10 @@ export function createJoining(deps: { redis: RedisClient; forgetBefore: () => nu
       const reply = await redis.run(FIND, [digest])
       if (reply[0] === 'none') return undefined
       if (reply[0] !== 'found' || reply[1] === undefined) throw unexpected(reply)
-      return JSON.parse(reply[1]) as JoinOffer
+      return { ...(JSON.parse(reply[1]) as JoinOffer), ...(reply[2] ? { usedBy: reply[2] } : {}) }
     },
     redeem: async (digest, key, now) => {
-      const reply = await redis.run(REDEEM, [
-        digest,
-        short(key.kid),
-        key.clientId,
-        JSON.stringify(key),
-        Math.floor(now),
-      ])
+      const reply = await redis.run(REDEEM, [digest, key.kid, key.clientId, JSON.stringify(key), Math.floor(now)])
       if (!REDEEMED.includes(reply[0])) throw unexpected(reply)
       return reply[0] as Redeemed
     },
@@ -98,11 +94,13 @@ export function createJoining(deps: { redis: RedisClient; forgetBefore: () => nu
       return keys.sort((a, b) => a.joinedAt - b.joinedAt || (a.kid < b.kid ? -1 : 1))
     },
     key: async (clientId, kid) => {
-      const reply = await redis.run(KEY, [clientId, short(kid)])
+      if (kid.length > MAX_KID) return undefined
+      const reply = await redis.run(KEY, [clientId, kid])
       if (reply[0] === 'none') return undefined
       if (reply[0] !== 'found' || reply[1] === undefined) throw unexpected(reply)
       return JSON.parse(reply[1]) as JoinedKey
     },
-    remove: async (clientId, kid) => (await redis.run(REMOVE, [clientId, short(kid)]))[0] === 'removed',
+    remove: async (clientId, kid) =>
+      kid.length <= MAX_KID && (await redis.run(REMOVE, [clientId, kid]))[0] === 'removed',
   }
 }
