@@ -1,3 +1,4 @@
+import { hmacSha256By } from '@errand/verifier/crypto.ts'
 import { hmacSha256, sha256 } from '@errand/verifier/sha256.ts'
 import fc from 'fast-check'
 import { createHash, createHmac } from 'node:crypto'
@@ -49,6 +50,15 @@ describe('SHA-256 and HMAC without a library', () => {
       fc.property(bytes, bytes, (key, text) => {
         expect(hex(sha256(text))).toBe(createHash('sha256').update(text).digest('hex'))
         expect(hex(hmacSha256(key, text))).toBe(createHmac('sha256', key).update(text).digest('hex'))
+      }),
+    )
+  })
+
+  it('gives the same codes by a key that is prepared once', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), fc.array(fc.string({ unit: 'binary' })), (key, texts) => {
+        const code = hmacSha256By(key)
+        for (const text of texts) expect(hex(code(text))).toBe(createHmac('sha256', key).update(text).digest('hex'))
       }),
     )
   })

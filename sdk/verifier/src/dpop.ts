@@ -4,6 +4,7 @@ import { CLOCK_LEEWAY_SECONDS } from './claims.ts'
 import { readNumericDate } from './claims-check.ts'
 import { sha256Base64url } from './crypto.ts'
 import { checkHeader, type HeaderRule, type ParsedJws, parseJws } from './jws.ts'
+import { createRecent } from './recent.ts'
 import {
   checkSignature,
   checkSignatureAnywhere,
@@ -52,9 +53,9 @@ export interface ProofKeys {
   remember(key: ProofKey): void
 }
 
-/** The oldest go first; one that is forgotten is imported again. */
+/** One that is forgotten is imported again. */
 export function createProofKeys(max = MAX_PROOF_KEYS): ProofKeys {
-  const known = new Map<string, ProofKey>()
+  const known = createRecent<ProofKey>(max)
   return {
     find(jwk) {
       const { x } = jwk
@@ -63,9 +64,7 @@ export function createProofKeys(max = MAX_PROOF_KEYS): ProofKeys {
     },
     remember(key) {
       const { x } = key.key.jwk
-      if (x === undefined) return
-      known.set(x, key)
-      if (known.size > max) known.delete(known.keys().next().value!)
+      if (x !== undefined) known.put(x, key)
     },
   }
 }

@@ -4,7 +4,7 @@
  */
 import { compareEpochs, type Epoch } from './epoch.ts'
 import type { FeedEntry, FeedFrame, Statement } from './feed-frame.ts'
-import { type CheckedHop, MAX_SHAPES, type Shape, shapeText, valueDigest } from './shapes.ts'
+import { type CheckedHop, createValueDigest, MAX_SHAPES, type Shape, shapeText } from './shapes.ts'
 
 /** A run whose clock was not asked for so long may have drifted away from ours. */
 const ANCHOR_LIFE_MS = 120_000
@@ -13,6 +13,9 @@ const MAX_ANCHORS = 4
 const ANSWER_SECONDS = 5
 const MAX_RUNS = 16
 const MAX_PENDING_NONCES = 64
+const LIVE: Verdict = { kind: 'live' }
+/** Of a hop that lacks one of the shape's dimensions. */
+const NO_DIGEST = ''
 /** Entries outlive the tokens they match by so much, for clocks that differ. */
 const PRUNE_MARGIN_SECONDS = 120
 
@@ -87,11 +90,12 @@ interface Known {
 }
 
 export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): FeedState {
+  const valueDigest = createValueDigest(feedKey)
   const shapes = new Map<Shape, Map<string, Known>>()
   const runs = new Map<string, Run>()
   const pending = new Map<string, { readonly at: number; readonly epoch: Epoch | undefined }>()
   /** A token is verified many times; its digests are made once. */
-  const digests = new WeakMap<CheckedHop, Map<Shape, string | undefined>>()
+  const digests = new WeakMap<CheckedHop, Map<Shape, string>>()
   let reached: Epoch | undefined
   let heardOf: Epoch | undefined
   let forkedIn: number | undefined
@@ -188,19 +192,22 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
   }
 
   function deadHop(hops: readonly CheckedHop[]): number | undefined {
-    for (const [index, hop] of hops.entries()) {
+    if (shapes.size === 0) return undefined
+    for (let index = 0; index < hops.length; index++) {
+      const hop = hops[index]!
       let known = digests.get(hop)
       if (!known) {
         known = new Map()
         digests.set(hop, known)
       }
       for (const [shape, values] of shapes) {
-        if (!known.has(shape)) {
+        let digest = known.get(shape)
+        if (digest === undefined) {
           const text = shapeText(shape, hop.facts)
-          known.set(shape, text === undefined ? undefined : valueDigest(feedKey, shape, text))
+          digest = text === undefined ? NO_DIGEST : valueDigest(shape, text)
+          known.set(shape, digest)
         }
-        const digest = known.get(shape)
-        const entry = digest === undefined ? undefined : values.get(digest)
+        const entry = digest === NO_DIGEST ? undefined : values.get(digest)
         if (entry && (entry.absolute || compareEpochs(entry.epoch, hop.rev) > 0)) return index
       }
     }
@@ -285,9 +292,9 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
       // Certain whatever the age of the state: rejected once, rejected for ever.
       const hop = deadHop(hops)
       if (hop !== undefined) return { kind: 'dead', hop }
-      if (hops.some(({ rev }) => !reached || compareEpochs(rev, reached) > 0)) return { kind: 'behind' }
+      for (const { rev } of hops) if (!reached || compareEpochs(rev, reached) > 0) return { kind: 'behind' }
       const age = ageMs()
-      return age <= boundSeconds * 1000 ? { kind: 'live' } : { kind: 'stale', ageSeconds: age / 1000 }
+      return age <= boundSeconds * 1000 ? LIVE : { kind: 'stale', ageSeconds: age / 1000 }
     },
 
     ageSeconds: () => ageMs() / 1000,

@@ -4,9 +4,10 @@
  */
 import { encodeBase64url } from './base64url.ts'
 import type { AccessTokenClaims, Actor } from './claims.ts'
-import { hmacSha256 } from './crypto.ts'
+import { hmacSha256, hmacSha256By } from './crypto.ts'
 import { type Epoch, parseEpoch } from './epoch.ts'
 import { unpackHops, type WholeHop } from './hops.ts'
+import { createRecent } from './recent.ts'
 
 export const DIMENSIONS = [
   'agent',
@@ -55,7 +56,24 @@ export function shapeText(shape: Shape, facts: HopFacts): string | undefined {
 
 /** Truncated keyed hash under which a value travels in the feed: 16 bytes, base64url. */
 export const valueDigest = (key: Uint8Array, shape: Shape, text: string): string =>
-  encodeBase64url(hmacSha256(key, `${shape}\0${text}`).subarray(0, 16))
+  truncated(hmacSha256(key, `${shape}\0${text}`))
+
+/** The same for many values under one key. What many tokens say (their agent, their tool) is computed once. */
+export function createValueDigest(key: Uint8Array): (shape: Shape, text: string) => string {
+  const hmac = hmacSha256By(key)
+  const known = createRecent<string>(MAX_KNOWN_DIGESTS)
+  return (shape, text) => {
+    const value = `${shape}\0${text}`
+    const again = known.get(value)
+    if (again !== undefined) return again
+    const digest = truncated(hmac(value))
+    known.put(value, digest)
+    return digest
+  }
+}
+const MAX_KNOWN_DIGESTS = 4096
+
+const truncated = (code: Uint8Array): string => encodeBase64url(code.subarray(0, 16))
 
 /** What a hop says of an actor; one that is named otherwise than by a SPIFFE id has no trust domain. */
 export const actorFacts = (agent: string): Pick<HopFacts, 'agent' | 'domain'> =>

@@ -30,6 +30,7 @@ import { checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './htt
 import { createJwks } from './jwks.ts'
 import { checkHeader, parseJws } from './jws.ts'
 import { metadataUrl, type ResourceMetadata } from './metadata.ts'
+import { createRecent } from './recent.ts'
 import { createReplayGuard, type ReplayGuard } from './replay.ts'
 import {
   certificateThumbprint,
@@ -290,15 +291,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   // The token itself
 
-  const remembered = new Map<string, Remembered>()
+  const remembered = createRecent<Remembered>(MAX_REMEMBERED_TOKENS)
 
   /** Seen before, and its key is known at once; otherwise it is read anew. */
   function recall(digest: string): Remembered | undefined {
     const known = remembered.get(digest)
     const current = known && jwks.known(known.kid, 'token')
     if (!known || !current?.ok || current.value.jwk.x !== known.keyX) return undefined
-    remembered.delete(digest)
-    remembered.set(digest, known) // most recently used last
     const times = checkTimes(known.claims, {
       now: time(),
       leeway: CLOCK_LEEWAY_SECONDS,
@@ -327,8 +326,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const caller = callerOf(frozen) as Authenticated
     evidence.set(caller, { token, hops })
     const fresh: Remembered = { claims: frozen, kid, keyX: verifyKey.jwk.x, hops, caller }
-    remembered.set(digest, fresh)
-    if (remembered.size > MAX_REMEMBERED_TOKENS) remembered.delete(remembered.keys().next().value!)
+    remembered.put(digest, fresh)
     return fresh
   }
 
