@@ -51,6 +51,7 @@ export function decide(
         kind: attested.kind,
         tier: attested.tier,
         ...(attested.release === undefined ? {} : { release: attested.release }),
+        ...(attested.issuedAt === undefined ? {} : { issuedAt: attested.issuedAt }),
       },
       subject,
       task: { ...context, depth: chainLength(standing) },

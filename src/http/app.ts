@@ -19,6 +19,7 @@ import { joinRoutes } from './join.ts'
 import { refusalPageRoutes } from './refusal-pages.ts'
 import { refusalResponse } from './refusal-response.ts'
 import { refused } from './refused.ts'
+import { releasesRoute } from './releases.ts'
 import { revocationRoutes } from './revocations.ts'
 import type { Call, Env, Route } from './route.ts'
 import { taskRoutes } from './tasks.ts'
@@ -38,6 +39,7 @@ export const ROUTES: readonly Route[] = [
   ...refusalPageRoutes,
   ...revocationRoutes,
   ...adminRoutes,
+  releasesRoute,
   ...joinRoutes,
   tenantsRoute,
 ]

@@ -1,5 +1,7 @@
 /** Policies sliced per agent and tool: what is asked of Cedar is the few that can apply, and its answers are remembered. */
 import { createHash } from 'node:crypto'
+import type { Release } from '../attest/release.ts'
+import { promptDigest } from '../attest/release-manifest.ts'
 import type { Annotations } from './annotations.ts'
 import type { Cedar, CedarAnswer, CedarSlice, CedarValueJson, Expr, PolicyJson } from './cedar.ts'
 import { effectGroup, operationId } from './identifier.ts'
@@ -19,8 +21,11 @@ export interface PolicyQuestion {
   readonly tool: string
   readonly operation: string
   readonly effect: string
-  /** Everything but time. */
+  /** Everything but time and the release. */
   readonly context: Readonly<Record<string, CedarValueJson>>
+  readonly release?: Release
+  /** Unix seconds at which the evidence was issued, where it says so. */
+  readonly evidenceAt?: number
   /** Unix seconds. */
   readonly now: number
 }
@@ -34,6 +39,7 @@ export interface PolicySet {
 
 interface Slice extends CedarSlice {
   readonly time: ReadonlySet<TimeAttribute>
+  readonly readsRelease: boolean
 }
 type TimeAttribute = (typeof TIME_ATTRIBUTES)[number]
 
@@ -61,7 +67,8 @@ export function createPolicySet(policies: readonly LoadedPolicy[], cedar: Cedar)
     const slice = {
       digest: digestOf(chosen),
       policies: Object.fromEntries(chosen.map((policy) => [policy.annotations.id, policy.text])),
-      time: new Set(chosen.flatMap(({ json }) => [...timeRead(json)])),
+      time: new Set(chosen.flatMap(({ json }) => [...attributesRead(json, TIME_ATTRIBUTES)])),
+      readsRelease: chosen.some(({ json }) => attributesRead(json, ['release']).size > 0),
     }
     slices.set(key, slice)
     return slice
@@ -84,19 +91,22 @@ export function createPolicySet(policies: readonly LoadedPolicy[], cedar: Cedar)
   return {
     digest: digestOf(policies).slice(0, 12),
     policies: byId,
-    evaluate({ agent, tool, operation, effect, context, now }) {
+    evaluate({ agent, tool, operation, effect, context, now, evidenceAt, ...more }) {
       const slice = sliceOf(agent, tool)
       // No policy, no permit: default deny needs no engine.
       if (Object.keys(slice.policies).length === 0) return { allowed: false, determining: [], errors: [] }
-      const facts = { ...context, ...timeFacts(now, slice.time) }
+      const facts = { ...context, ...timeFacts(now, slice.time, evidenceAt) }
+      const release = slice.readsRelease ? more.release : undefined
       // The digest stands for the set and the text for the facts, so equal keys are equal questions.
-      return remembered(JSON.stringify([slice.digest, agent, tool, operation, effect, facts]), () =>
-        cedar.evaluate(slice, {
-          principal: { type: 'Agent', id: agent },
-          action: { type: 'Action', id: operationId(tool, operation), groups: [effectGroup(effect)] },
-          resource: { type: 'Tool', id: tool },
-          context: facts,
-        }),
+      return remembered(
+        JSON.stringify([slice.digest, agent, tool, operation, effect, facts, release && releaseKey(release)]),
+        () =>
+          cedar.evaluate(slice, {
+            principal: { type: 'Agent', id: agent },
+            action: { type: 'Action', id: operationId(tool, operation), groups: [effectGroup(effect)] },
+            resource: { type: 'Tool', id: tool },
+            context: release ? { ...facts, release: releaseFacts(release) } : facts,
+          }),
       )
     },
   }
@@ -121,9 +131,9 @@ export function* expressionsOf(json: PolicyJson): Generator<Expr> {
   }
 }
 
-/** Which attributes of time a policy reads; all of them where it uses the context as a whole. */
-function timeRead(json: PolicyJson): ReadonlySet<TimeAttribute> {
-  const read = new Set<TimeAttribute>()
+/** Which of `attributes` of the context a policy reads; all of them where it uses the context as a whole. */
+function attributesRead<A extends string>(json: PolicyJson, attributes: readonly A[]): ReadonlySet<A> {
+  const read = new Set<A>()
   let uses = 0
   let named = 0
   for (const node of expressionsOf(json)) {
@@ -132,9 +142,9 @@ function timeRead(json: PolicyJson): ReadonlySet<TimeAttribute> {
     if (!access || Array.isArray(access) || !isContext(access.left)) continue
     named++
     const attribute = Array.isArray(access.attr) ? access.attr[0] : access.attr
-    for (const time of TIME_ATTRIBUTES) if (attribute === time) read.add(time)
+    for (const one of attributes) if (attribute === one) read.add(one)
   }
-  return uses === named ? read : new Set(TIME_ATTRIBUTES)
+  return uses === named ? read : new Set(attributes)
 }
 
 // A record literal may have any member names, also those of the operators.
@@ -142,13 +152,40 @@ const isContext = (node: Expr | undefined): boolean =>
   typeof node === 'object' && node !== null && 'Var' in node && node.Var === 'context'
 
 /** In UTC, which has no seasons; a leap second is not counted by Unix time (SECURITY-CASES G9). */
-function timeFacts(now: number, wanted: ReadonlySet<TimeAttribute>): Record<string, CedarValueJson> {
+function timeFacts(
+  now: number,
+  wanted: ReadonlySet<TimeAttribute>,
+  evidenceAt: number | undefined,
+): Record<string, CedarValueJson> {
   if (wanted.size === 0) return {}
   const date = new Date(now * 1000)
   return {
     ...(wanted.has('now') ? { now: { __extn: { fn: 'datetime', arg: date.toISOString() } } } : {}),
     ...(wanted.has('hour_utc') ? { hour_utc: date.getUTCHours() } : {}),
     ...(wanted.has('weekday_utc') ? { weekday_utc: date.getUTCDay() || 7 } : {}),
+    // Its issuer's clock may be ahead of ours.
+    ...(wanted.has('evidence_age_seconds') && evidenceAt !== undefined
+      ? { evidence_age_seconds: Math.max(0, now - evidenceAt) }
+      : {}),
+  }
+}
+
+/** The id stands for all parts but the one that is not in the manifest. */
+const releaseKey = ({ id, builder }: Release): readonly (string | undefined)[] => [id, builder]
+
+function releaseFacts({ id, manifest, builder }: Release): Record<string, CedarValueJson> {
+  const { version, image, model, policy_version } = manifest
+  return {
+    id,
+    version,
+    ...(image === undefined ? {} : { image }),
+    ...(model === undefined ? {} : { model }),
+    ...(policy_version === undefined ? {} : { policy_version }),
+    prompt: promptDigest(manifest),
+    tools: manifest.tools.map(({ name }) => name),
+    skills: manifest.skills.map(({ name, version }) => (version === undefined ? name : `${name}@${version}`)),
+    components: manifest.components,
+    ...(builder === undefined ? {} : { builder }),
   }
 }
 

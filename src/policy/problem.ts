@@ -15,6 +15,7 @@ export type ProblemCode =
   | 'jwks_rejected'
   | 'bad_key'
   | 'file_missing'
+  | 'release_rejected'
   | 'too_large'
   | 'dev_material'
   | 'policy_rejected'

@@ -33,7 +33,7 @@ export const closedAttributes = (
 })
 
 /** Attributes that change with time: they enter the context only where a policy of the slice reads them. */
-export const TIME_ATTRIBUTES = ['now', 'hour_utc', 'weekday_utc'] as const
+export const TIME_ATTRIBUTES = ['now', 'hour_utc', 'weekday_utc', 'evidence_age_seconds'] as const
 
 const cedarType: Readonly<Record<ClaimType, string>> = {
   string: 'String',
@@ -69,12 +69,26 @@ export function renderPolicySchema({ agents, tools, claims }: Vocabulary): strin
     '  claims: Claims,',
     '};',
     '',
+    '// A registered release. Its parts are as sure as `tier` says: below measured they are the word of the agent.',
+    'type Release = {',
+    '  id: String,',
+    '  version: String,',
+    '  image?: String, // sha256:…',
+    '  model?: String,',
+    '  policy_version?: String,',
+    '  prompt: String, // one digest over all prompts',
+    '  tools: Set<String>, // names',
+    '  skills: Set<String>, // name@version, or name',
+    '  components: Set<String>, // package URLs: pkg:npm/hono@4.11.4',
+    '  builder?: String, // who built the image, where its provenance is verified',
+    '};',
+    '',
     'type Context = {',
     `  effect: String, // ${EFFECTS.join(' | ')}`,
     `  stage: String, // ${STAGES.join(' | ')}`,
     '  tier: String, // how the agent was attested: key | platform | measured',
     `  attestation: String, // ${ATTESTATION_KINDS.join(' | ')}`,
-    '  release?: String, // digest of the measured agent',
+    '  release?: Release, // where the agent said or the platform vouched for which one it is',
     '  environment: String, // production | staging | development',
     '  data_classification: String, // public | internal | confidential | restricted',
     '  autonomous: Bool, // the task has no user',
@@ -85,6 +99,7 @@ export function renderPolicySchema({ agents, tools, claims }: Vocabulary): strin
     '  now: datetime,',
     '  hour_utc: Long, // 0 to 23',
     '  weekday_utc: Long, // 1 is Monday, 7 is Sunday',
+    '  evidence_age_seconds?: Long, // where the evidence says when it was issued',
     '};',
     '',
     '// `action in Action::"effect:read"` is every operation with that effect.',
