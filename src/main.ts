@@ -18,7 +18,7 @@ import { type ConfigHolder, createConfigHolder } from './config/holder.ts'
 import { createConfigLoader } from './config/load.ts'
 import type { ServiceSettings } from './config/settings.ts'
 import type { Snapshot } from './config/snapshot.ts'
-import type { HostSettings } from './config/tenants.ts'
+import { type HostSettings, hostPartOf } from './config/tenants.ts'
 import { createProveAgent } from './exchange/authenticate.ts'
 import type { Directory } from './exchange/directory.ts'
 import { createExchange } from './exchange/exchange.ts'
@@ -265,11 +265,9 @@ function hostOf({ name, host }: NonNullable<ServeOptions['tenant']>): HostSettin
 async function openTenant(
   options: Omit<ServeOptions, 'print'>,
   name: string,
-  { listen, store, log, mode, issuer, bounds }: ServiceSettings,
+  settings: ServiceSettings,
 ): Promise<TenantRooms> {
-  const { maxHeaderBytes, requestTimeoutSeconds } = bounds
-  const host = { listen, store, log, mode, issuer, bounds: { maxHeaderBytes, requestTimeoutSeconds } }
-  const rooms = await openService({ ...options, tenant: { name, host } })
+  const rooms = await openService({ ...options, tenant: { name, host: hostPartOf(settings) } })
   return {
     ...rooms,
     issuer: rooms.snapshot().settings.issuer,

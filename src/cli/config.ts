@@ -2,8 +2,17 @@
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { loadConfig } from '../config/load.ts'
-import { formatProblem } from '../policy/problem.ts'
-import { EXIT } from './cli.ts'
+import type { ServiceSettings } from '../config/settings.ts'
+import {
+  hostPartOf,
+  issuerConflict,
+  placesOfTenant,
+  TENANTS_FOLDER,
+  type TenantPlaces,
+  tenantNames,
+} from '../config/tenants.ts'
+import { formatProblem, type Problem } from '../policy/problem.ts'
+import { type Cli, EXIT } from './cli.ts'
 import { adminClient, placesOf } from './places.ts'
 import { facts, json, safe, time } from './print.ts'
 import { object, text, texts } from './rows.ts'
@@ -25,7 +34,10 @@ export const check = verb({
       () => true,
       () => false,
     )
-    const loaded = await loadConfig({ dir, keysDir, now: cli.now, allowMissingKeys: !started })
+    const own = await loadConfig({ dir, keysDir, now: cli.now, allowMissingKeys: !started })
+    const tenants = own.ok ? await checkTenants(own.snapshot.settings, { configDir: dir, keysDir }, cli) : []
+    const broken = tenants.flatMap(({ problems }) => problems)
+    const loaded = own.ok && broken.length > 0 ? ({ ok: false, problems: broken } as const) : own
     const problems = loaded.ok ? [] : loaded.problems
     if (args.json) {
       cli.out(
@@ -44,6 +56,7 @@ export const check = verb({
         ['issuers', issuers.all.length],
         ['trust domains', trustDomains.all.length],
         ['policies', loaded.policyCount],
+        ['tenants', tenants.map(({ name }) => name).join(' ')],
         ['digest', digest],
       ]))
         cli.out(line)
@@ -54,6 +67,42 @@ export const check = verb({
     return loaded.ok ? EXIT.ok : EXIT.refused
   },
 })
+
+/** Each tenant's folder, as the service would open it beside the others. */
+async function checkTenants(
+  settings: ServiceSettings,
+  places: Pick<TenantPlaces, 'configDir' | 'keysDir'>,
+  cli: Cli,
+): Promise<readonly { readonly name: string; readonly problems: readonly Problem[] }[]> {
+  const found: { name: string; issuer: string; problems: readonly Problem[] }[] = []
+  for (const name of await tenantNames(places.configDir)) {
+    const own = placesOfTenant({ ...places, dataDir: '' }, name)
+    const started = await access(join(own.keysDir, 'root.key')).then(
+      () => true,
+      () => false,
+    )
+    const loaded = await loadConfig({
+      dir: own.configDir,
+      keysDir: own.keysDir,
+      now: cli.now,
+      allowMissingKeys: !started,
+      host: hostPartOf(settings),
+    })
+    const issuer = loaded.ok ? loaded.snapshot.settings.issuer : ''
+    const conflict = loaded.ok ? issuerConflict(issuer, settings.issuer, found) : undefined
+    const inTenant = (problem: Problem): Problem => ({ ...problem, file: join(TENANTS_FOLDER, problem.file) })
+    found.push({
+      name,
+      issuer,
+      problems: loaded.ok
+        ? conflict === undefined
+          ? []
+          : [inTenant({ file: `${name}/errand.yaml`, code: 'duplicate', message: conflict })]
+        : loaded.problems.map(inTenant),
+    })
+  }
+  return found
+}
 
 export const show = verb({
   description: 'Shows which configuration is in force, and what kept a newer one from being taken.',

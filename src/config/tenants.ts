@@ -19,6 +19,12 @@ export type HostSettings = Pick<ServiceSettings, 'listen' | 'store' | 'log' | 'm
   readonly bounds: Pick<ServiceSettings['bounds'], 'maxHeaderBytes' | 'requestTimeoutSeconds'>
 }
 
+/** The part of a service's settings that all of its tenants share. */
+export function hostPartOf({ listen, store, log, mode, issuer, bounds }: ServiceSettings): HostSettings {
+  const { maxHeaderBytes, requestTimeoutSeconds } = bounds
+  return { listen, store, log, mode, issuer, bounds: { maxHeaderBytes, requestTimeoutSeconds } }
+}
+
 /** Names of the folders, sorted; what is no folder or has no name for one is left to the check of the configuration. */
 export async function tenantNames(configDir: string): Promise<readonly string[]> {
   const entries = await readdir(join(configDir, TENANTS_FOLDER), { withFileTypes: true }).catch(
@@ -58,6 +64,7 @@ export const RESERVED_SEGMENTS: readonly string[] = [
   'agents',
   'audit',
   'authorize',
+  'challenge',
   'config',
   'console',
   'credentials',

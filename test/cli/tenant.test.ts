@@ -99,6 +99,18 @@ describe('the life of a tenant', () => {
   })
 })
 
+it('errand config check looks at every tenant, and names its folder', async () => {
+  const good = await errand('config', 'check')
+  expect([good.exit, good.out]).toEqual([0, expect.stringMatching(/tenants +acme/)])
+  const path = join(town.configDir, 'tenants/acme/errand.yaml')
+  const text = await readFile(path, 'utf8')
+  await writeFile(path, `${text}\nlisten: { port: 4460 }\n`)
+  const bad = await errand('config', 'check')
+  expect([bad.exit, bad.out]).toEqual([1, expect.stringContaining('tenants/acme/errand.yaml')])
+  expect(bad.out).toContain('listen belongs to the whole service')
+  await writeFile(path, text)
+})
+
 describe('what is refused, and changes nothing', () => {
   it.each([
     [['create', 'Acme'], 2, 'is no name of a tenant'],
