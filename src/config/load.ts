@@ -254,7 +254,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const claims: Record<string, ClaimType> = {}
   for (const { yaml, value, report } of issuerFiles) {
     if (value.kind === 'workload') {
-      trustDomains.push(await readTrustDomain(value, yaml.file, { keyFiles, report }))
+      trustDomains.push(await readTrustDomain(value, yaml.file, { keyFiles, development, report }))
       continue
     }
     if (value.kind === 'workload_oidc') {

@@ -1,10 +1,12 @@
 /** agents/*.yaml → AgentRegistration. */
 import type { AgentRegistration } from '../attest/registration.ts'
+import type { EvidenceAges } from '../attest/release.ts'
 import { isWorkloadId } from '../attest/spiffe-id.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { Declared } from './declared-arguments.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
+import { readCertificates } from './read-certificates.ts'
 import { readRights } from './rights.ts'
 import type { AgentFile } from './schemas.ts'
 
@@ -46,12 +48,20 @@ export async function readAgent(
     disabled: source.disabled,
     evidence: [...new Set(source.evidence)],
     keys: keys.ok ? keys.value : [],
+    ...(await readCertificates(source, { keyFiles, report })),
     stage: source.stage,
     ceiling: readRights(source.ceiling, ['ceiling'], { tools, declared, report }),
     autonomous: source.autonomous,
     delegatesTo: source.delegates_to,
+    ...(source.default_task === undefined ? {} : { defaultTask: JSON.stringify(source.default_task) }),
     ...(source.instance_since === undefined ? {} : { instanceSince: source.instance_since }),
     ...(source.minimum_tier === undefined ? {} : { minimumTier: source.minimum_tier }),
+    ...(source.evidence_age === undefined ? {} : { evidenceAges: agesOf(source.evidence_age) }),
     file,
   }
 }
+
+const agesOf = (source: NonNullable<AgentFile['evidence_age']>): EvidenceAges => ({
+  ...(source.measured_seconds === undefined ? {} : { measuredSeconds: source.measured_seconds }),
+  ...(source.platform_seconds === undefined ? {} : { platformSeconds: source.platform_seconds }),
+})

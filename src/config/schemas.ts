@@ -448,7 +448,21 @@ const workloadIssuer = section({
     .string()
     .regex(/^[a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?$/, { error: 'not a trust domain: lower-case, without scheme' })
     .describe('Its name: the part of a SPIFFE id after `spiffe://`.'),
-  bundle_file: keysPath.describe('SPIFFE bundle (JWKS) by path inside the keys folder.'),
+  bundle_file: keysPath
+    .optional()
+    .describe('SPIFFE bundle (JWKS) by path inside the keys folder; with bundle_endpoint what it begins with.'),
+  bundle_endpoint: section({
+    url: url.describe('Where bundles are fetched, over https: never from private addresses, never redirected.'),
+    profile: z
+      .enum(['https_web', 'https_spiffe'])
+      .describe('How the endpoint proves itself: by a certificate for its host, or by an X.509-SVID.'),
+    ca_file: keysPath
+      .optional()
+      .describe('https_web: authorities (PEM) by path inside the keys folder; without it the system’s.'),
+    endpoint_spiffe_id: z.string().min(1).max(2048).optional().describe('https_spiffe: the id in its certificate.'),
+  })
+    .optional()
+    .describe('Bundles fetched while the service runs (SPIFFE Federation).'),
   path_root: z
     .string()
     .regex(/^(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$/, { error: 'not a path: /agents' })

@@ -1,7 +1,9 @@
 /** What an exchange reads of the configuration: one consistent reading, held for the whole request. */
+import type { AgentPlatform } from '../attest/platform.ts'
 import type { AgentRegistration } from '../attest/registration.ts'
 import type { Decide } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
+import type { PlatformOf } from '../tokens/assertion.ts'
 import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
 
 export interface Directory {
@@ -31,6 +33,11 @@ export interface Directory {
   readonly issuers: {
     readonly all: readonly TrustedIssuer[]
     byIss(iss: string): TrustedIssuer | undefined
+  }
+  readonly platforms: {
+    readonly all: readonly AgentPlatform[]
+    /** The one platform whose assertion this payload is, if it is anybody's. */
+    of: PlatformOf
   }
   readonly decide: Decide
   readonly policyDigest: string

@@ -6,6 +6,8 @@
  */
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import { isSelfActor } from '../attest/attest.ts'
+import { registrationOf } from '../attest/platform.ts'
+import type { AgentRegistration } from '../attest/registration.ts'
 import { newDecisionId } from '../audit/ids.ts'
 import { ok, type Refusal, type Result, refuse, Unavailable } from '../oauth/refusal.ts'
 import { GRANT, TOKEN_TYPE } from '../oauth/words.ts'
@@ -14,7 +16,9 @@ import type { Tool } from '../policy/tool.ts'
 import { newId } from '../tasks/ids.ts'
 import { stateAt } from '../tasks/task.ts'
 import type { SubjectToken } from '../tokens/subject.ts'
+import { asGrant, isWorkloadGrant, readAssertion } from './assertion-grant.ts'
 import type { ProvenAgent, Wire } from './authenticate.ts'
+import { checkRelease } from './check-release.ts'
 import type { Directory } from './directory.ts'
 import { type DryRunResponse, dryRun } from './dry-run.ts'
 import { issue, reissue } from './issue-token.ts'
@@ -34,14 +38,16 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     const directory = deps.directory()
     const grant = checkGrant(request)
     if (!grant.ok) return stranger(deps, wire, grant.refusal)
-    const proven = await deps.proveAgent(directory, request, wire)
+    const workload = isWorkloadGrant(request)
+    if (!workload.ok) return stranger(deps, wire, workload.refusal)
+    const proven = await (workload.value ? deps.proveWorkload : deps.proveAgent)(directory, request, wire)
     if (!proven.ok) return stranger(deps, wire, proven.refusal)
     let answer = await exchangeFor(deps, directory, proven.value, request, wire)
     // The policies changed between reading them and the check: judge once more by those in force.
     if (answer === 'policy_changed') {
       const newer = deps.directory()
       // And the agent by its registration of now: a reload that narrows both must not leave a half of each.
-      const agent = newer.agents.byClientId(proven.value.attested.agent.clientId)
+      const agent = registeredNow(newer, proven.value)
       if (!agent || agent.disabled) return stranger(deps, wire, refuse('agent_disabled', 'client').refusal)
       const again = { ...proven.value, attested: { ...proven.value.attested, agent } }
       answer = await exchangeFor(deps, newer, again, request, wire)
@@ -53,7 +59,7 @@ export function createExchange(deps: ExchangeDeps): Exchange {
 }
 
 function checkGrant(request: TokenRequest): Result<void> {
-  const { grantType, subjectToken, subjectTokenType, requestedTokenType, actorToken, actorTokenType } = request
+  const { grantType, assertion, subjectToken, subjectTokenType, requestedTokenType, actorToken, actorTokenType } = request
   if (grantType === GRANT.exchange) {
     if (subjectToken !== undefined && subjectTokenType === undefined) {
       return refuse('param_missing', 'request', { detail: 'subject_token_type is missing' }) // RFC 8693 §2.1
@@ -63,10 +69,12 @@ function checkGrant(request: TokenRequest): Result<void> {
     }
     if (actorToken !== undefined && subjectToken !== undefined && isSelfActor(subjectToken, actorToken))
       return refuse('self_actor', 'actor_token')
-  } else if (grantType !== GRANT.clientCredentials) {
+  } else if (grantType !== GRANT.clientCredentials && grantType !== GRANT.jwtBearer) {
     return refuse('unsupported_grant_type', 'request')
+  } else if (grantType === GRANT.jwtBearer && assertion === undefined) {
+    return refuse('param_missing', 'request', { detail: 'assertion is missing' }) // RFC 7523 §2.1
   } else if (subjectToken !== undefined || actorToken !== undefined) {
-    return refuse('bad_param', 'request', { detail: 'client_credentials takes no subject_token and no actor_token' })
+    return refuse('bad_param', 'request', { detail: 'this grant takes no subject_token and no actor_token' })
   }
   const types: readonly string[] = [TOKEN_TYPE.accessToken, TOKEN_TYPE.jwt, TOKEN_TYPE.handOver]
   if (requestedTokenType !== undefined && !types.includes(requestedTokenType)) {
@@ -92,66 +100,75 @@ async function exchangeFor(
 
   /** A refusal of a caller that has proven who it is: written down, then told. */
   const no = async (refusal: Refusal) => {
-    const told = { ...refusal, proven: true, explanation: { decisionId, ...refusal.explanation } }
+    const by = request.grantType === GRANT.jwtBearer ? asGrant(refusal) : refusal
+    const told = { ...by, proven: true, explanation: { decisionId, ...by.explanation } }
     await deps.audit.append(refusalEvent(told, { ...context, decisionId, proven, wire }))
     return { ok: false as const, refusal: told }
   }
 
+  const released = checkRelease(proven.attested, request.measurements)
+  if (!released.ok) return no(released.refusal)
   const handOverTo = delegate(directory, proven.attested, request)
   if (!handOverTo.ok) return no(handOverTo.refusal)
 
-  const subject = await readSubject(deps, directory, request)
+  const granted =
+    request.grantType === GRANT.jwtBearer ? await readAssertion(directory, proven, request, deps.now()) : ok(undefined)
+  if (!granted.ok) return no(granted.refusal)
+  const subject = granted.value ? ok(granted.value.subject) : await readSubject(deps, directory, request)
   if (!subject.ok) return no(subject.refusal)
-  const standing = await standOn(deps, directory, proven.attested.agent, proven.confirmation, request, subject.value)
-  if (!standing.ok) return no(standing.refusal)
-  context.standing = standing.value
-  if (handOverTo.value !== undefined && standing.value.kind !== 'own') {
+  const stood = await standOn(deps, directory, proven.attested.agent, proven.confirmation, request, subject.value)
+  if (!stood.ok) return no(stood.refusal)
+  const standing = granted.value ? granted.value.stand(stood.value) : stood.value
+  context.standing = standing
+  if (handOverTo.value !== undefined && standing.kind !== 'own') {
     return no({
       reason: 'presenter_not_audience',
       slot: 'subject_token',
       detail: 'a hand-over is made from a token that the agent holds itself',
     })
   }
-  const actors = chainLength(standing.value) + (handOverTo.value === undefined ? 0 : 1)
+  const actors = chainLength(standing) + (handOverTo.value === undefined ? 0 : 1)
   if (actors > directory.settings.tasks.maxActors) return no({ reason: 'depth', slot: 'request' })
 
-  const target = readTarget(request, directory, proven.attested.agent)
+  const target = readTarget(granted.value?.request ?? request, directory, proven.attested.agent)
   if (!target.ok) return no(target.refusal)
   context.tool = target.value.tool
-  const bound = checkBinding(target.value.tool, standing.value, proven)
+  const within = granted.value?.permitsTarget(target.value)
+  if (within && !within.ok) return no(within.refusal)
+  const bound = checkBinding(target.value.tool, standing, proven)
   if (!bound.ok) return no(bound.refusal)
 
   const decision = withinReach(
-    decide(directory, proven, standing.value, target.value, deps.now()),
+    decide(directory, proven, standing, target.value, deps.now()),
     proven.attested.agent,
     target.value.requested !== undefined,
   )
   context.decision = decision
-  const permitted = judge(decision, target.value, standing.value, proven.attested, request.dryRun)
+  const permitted = judge(decision, target.value, standing, proven.attested, request.dryRun)
   if (!permitted.ok) return no(permitted.refusal)
 
-  const { task } = standing.value
+  const { task } = standing
   const key = wire.idempotencyKey === undefined ? undefined : boundKey(proven, wire.idempotencyKey)
   let prepared: Prepared = {
     directory,
     proven,
-    standing: standing.value,
+    standing,
     target: target.value,
     decision,
     decisionId,
     ...(handOverTo.value === undefined ? {} : { handOverTo: handOverTo.value }),
-    taskId: 'existing' in task ? task.existing.id : (standing.value.opensTask ?? newId('task')),
+    taskId: 'existing' in task ? task.existing.id : (standing.opensTask ?? newId('task')),
     deadline: 'existing' in task ? task.existing.deadline : task.deadline,
   }
   if (request.dryRun) return dryRun(deps, prepared, wire, no)
   if (key === undefined) return issue(deps, prepared, wire, undefined, no)
 
-  const digest = requestDigest(request, standing.value, target.value, handOverTo.value)
+  const digest = requestDigest(request, standing, target.value, handOverTo.value)
   const claim = await claimRetry(deps, key, digest, directory.settings.tokens.idempotencySeconds)
   if (!claim.ok) return no(claim.refusal)
   if (claim.value.outcome === 'again') return reissue(deps, prepared, key, claim.value, wire, no)
   if (!('existing' in task)) {
-    const taskId = standing.value.opensTask ?? taskIdFor(key, digest)
+    const taskId = standing.opensTask ?? taskIdFor(key, digest)
     const before = await deps.tasks.get(taskId)
     // Opened by a first try that a crash cut short, it ends when it was to end. One that is over is not taken up again.
     if (!before || stateAt(before, deps.now()) === 'active') {
@@ -203,4 +220,11 @@ async function readSubject(
     return refuse('param_missing', 'request', { detail: 'subject_token is missing' })
   }
   return deps.readSubject(directory)(request.subjectToken, request.subjectTokenType!)
+}
+
+/** The same agent by the configuration of now; an agent of a platform by what its platform may have now. */
+function registeredNow(directory: Directory, { attested, workload }: ProvenAgent): AgentRegistration | undefined {
+  if (!workload) return directory.agents.byClientId(attested.agent.clientId)
+  const platform = directory.platforms.all.find(({ name }) => name === workload.platform.name)
+  return platform && registrationOf(platform, workload.sub)
 }

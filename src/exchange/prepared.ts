@@ -34,6 +34,7 @@ export interface ExchangeDeps {
   readonly now: () => number
   readonly nowMs: () => number
   readonly proveAgent: ProveAgent
+  readonly proveWorkload: ProveAgent
   readonly readSubject: (directory: Directory) => ReadSubjectToken
   readonly tasks: TaskStore
   readonly revocations: Revocations

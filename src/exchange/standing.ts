@@ -155,12 +155,13 @@ async function rootTask(
     )
     return task.ok ? ok({ existing: task.value }) : task
   }
-  if (request.requestDetails === undefined) {
+  const asked = request.requestDetails ?? agent.defaultTask
+  if (asked === undefined) {
     return refuse('param_missing', 'request', {
       detail: 'send task_id for an existing task, or request_details to open one',
     })
   }
-  const details = parseRequestDetails(request.requestDetails, directory.settings.tasks)
+  const details = parseRequestDetails(asked, directory.settings.tasks)
   if (!details.ok) return details
   return ok({ opens: details.value, deadline: now + details.value.deadlineSeconds })
 }

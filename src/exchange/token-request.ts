@@ -3,6 +3,8 @@ import { ok, type Result, refuse } from '../oauth/refusal.ts'
 
 export interface TokenRequest {
   readonly grantType: string
+  /** RFC 7523 §2.1 */
+  readonly assertion?: string
   readonly subjectToken?: string
   readonly subjectTokenType?: string
   readonly actorToken?: string
@@ -20,6 +22,10 @@ export interface TokenRequest {
   readonly clientId?: string
   readonly clientAssertion?: string
   readonly clientAssertionType?: string
+  /** Id of the release that the agent says it is. */
+  readonly release?: string
+  /** JSON: what the agent sees of itself. */
+  readonly measurements?: string
 }
 
 const REPEATABLE = ['resource', 'audience']
@@ -56,6 +62,7 @@ export function readTokenRequest(form: ReadonlyMap<string, readonly string[]>): 
     return refuse('bad_param', 'request', { detail: 'dry_run must be true or false' })
   }
   const optional = {
+    assertion: one('assertion'),
     subjectToken: one('subject_token'),
     subjectTokenType: one('subject_token_type'),
     actorToken: one('actor_token'),
@@ -69,6 +76,8 @@ export function readTokenRequest(form: ReadonlyMap<string, readonly string[]>): 
     clientId: one('client_id'),
     clientAssertion: one('client_assertion'),
     clientAssertionType: one('client_assertion_type'),
+    release: one('release'),
+    measurements: one('measurements'),
   }
   return ok({
     grantType,

@@ -1,6 +1,6 @@
 /** What others read to find us: metadata of RFC 8414 with its OpenID alias, the JWKS, AuthZEN metadata. */
 import { z } from 'zod'
-import { ASSERTION_TYPE, GRANT } from '../oauth/words.ts'
+import { ASSERTION_TYPE, GRANT, GRANT_PROFILE, TOKEN_TYPE } from '../oauth/words.ts'
 import { refuse } from '../oauth/refusal.ts'
 import type { HttpDeps } from './deps.ts'
 import { refused } from './refused.ts'
@@ -31,7 +31,10 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
     jwks_uri: `${base}/.well-known/jwks.json`,
     introspection_endpoint: `${base}/introspect`,
     revocation_endpoint: `${base}/revoke`,
-    grant_types_supported: [GRANT.exchange, GRANT.clientCredentials],
+    grant_types_supported: [GRANT.exchange, GRANT.clientCredentials, GRANT.jwtBearer],
+    // draft-ietf-oauth-identity-assertion-authz-grant, *Authorization Server Metadata*.
+    authorization_grant_profiles_supported: [GRANT_PROFILE.idJag],
+    identity_chaining_requested_token_types_supported: [TOKEN_TYPE.idJag],
     token_endpoint_auth_methods_supported: authentication.methods,
     token_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
     introspection_endpoint_auth_methods_supported: authentication.methods,

@@ -1,6 +1,7 @@
 /** Opens the stores that the settings name. Before the audit log: an audit log without a state is a damaged folder. */
 import type { Joining } from '../attest/joining.ts'
 import type { KeyPins, PrincipalBindings } from '../attest/key-pins.ts'
+import type { PlatformAgents } from '../attest/platform-agents.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
 import type { SubjectKeys } from '../audit/subject-keys.ts'
 import type { ServiceSettings } from '../config/settings.ts'
@@ -19,6 +20,7 @@ export interface Stores {
   readonly keyPins: KeyPins
   readonly principalBindings: PrincipalBindings
   readonly joining: Joining
+  readonly platformAgents: PlatformAgents
   readonly keyStore: KeyStore
   readonly subjectKeys: SubjectKeys
   readonly tasks: TaskStore

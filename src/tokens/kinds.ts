@@ -8,9 +8,9 @@ export interface Kind {
   /** Lower case, without `application/`; `undefined` in the list: the header may lack it. */
   readonly typ: readonly (string | undefined)[]
   /** Whose key signs it. */
-  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'proof_key'
+  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'agent_platform' | 'proof_key' | 'id_jag_key' | 'txn_token_key'
   /** Where it may be presented to us. */
-  readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'dpop_header' | 'introspected')[]
+  readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'assertion' | 'dpop_header' | 'introspected')[]
 }
 
 export const KINDS = {
@@ -24,7 +24,11 @@ export const KINDS = {
     slots: ['client_assertion', 'actor_token'],
   },
   jwt_svid: { typ: ['jwt', 'jose', undefined], signer: 'workload_issuer', slots: ['client_assertion', 'actor_token'] },
+  id_jag: { typ: [TYP.idJag], signer: 'user_issuer', slots: ['assertion'] },
+  workload_grant: { typ: ['jwt', undefined], signer: 'agent_platform', slots: ['assertion'] },
   dpop_proof: { typ: [TYP.dpop], signer: 'proof_key', slots: ['dpop_header'] },
+  own_id_jag: { typ: [TYP.idJag], signer: 'id_jag_key', slots: [] },
+  txn_token: { typ: [TYP.txnToken], signer: 'txn_token_key', slots: [] },
   feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
   statement: { typ: [TYP.statement], signer: 'feed_key', slots: [] },
 } as const satisfies Record<string, Kind>

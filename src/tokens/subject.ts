@@ -177,17 +177,28 @@ function userClaims(
     if (nbf.value > now + CLOCK_LEEWAY_SECONDS) return refuse('not_yet_valid', SLOT)
   }
   if (exp.value - iat.value > issuer.maxTokenLifetimeSeconds) return refuse('bad_numeric_date', SLOT)
+  const facts = readUserFacts(payload, sub.value, issuer, SLOT)
+  return facts.ok ? ok({ kind: 'user', issuer, expiresAt: exp.value, ...facts.value }) : facts
+}
+
+/** What a trusted issuer says of a subject, whichever kind of token it says it in. */
+export function readUserFacts(
+  payload: Readonly<Record<string, unknown>>,
+  sub: string,
+  issuer: Pick<TrustedIssuer, 'name' | 'mayDelegate' | 'groupsClaim' | 'claims' | 'disabledSubjects'>,
+  slot: 'subject_token' | 'assertion',
+): Result<Pick<Extract<SubjectToken, { kind: 'user' }>, 'facts' | 'actor' | 'mayAct'>> {
   // A chain that its issuer has no right to assert: believed, it would put words into other agents' mouths.
   const actor = payload['act']
-  if (actor !== undefined && !issuer.mayDelegate) return refuse('forged_actor', SLOT)
-  const actors = actor === undefined ? undefined : readActors(actor)
+  if (actor !== undefined && !issuer.mayDelegate) return refuse('forged_actor', slot)
+  const actors = actor === undefined ? undefined : readActors(actor, slot)
   if (actors && !actors.ok) return actors
   const groups = readGroups(payload[issuer.groupsClaim])
-  if (!groups) return refuse('bad_claim', SLOT)
-  if (issuer.disabledSubjects.has(sub.value)) return refuse('subject_disabled', SLOT)
+  if (!groups) return refuse('bad_claim', slot)
+  if (issuer.disabledSubjects.has(sub)) return refuse('subject_disabled', slot)
   const mayAct = payload['may_act']
   if (mayAct !== undefined && (typeof mayAct !== 'object' || mayAct === null || Array.isArray(mayAct))) {
-    return refuse('may_act', SLOT)
+    return refuse('may_act', slot)
   }
   const claims: Record<string, string | number | boolean | readonly string[]> = Object.create(null)
   for (const name of issuer.claims) {
@@ -196,10 +207,7 @@ function userClaims(
     else if (Array.isArray(value) && value.every((each) => typeof each === 'string')) claims[name] = value
   }
   return ok({
-    kind: 'user',
-    issuer,
-    expiresAt: exp.value,
-    facts: { id: `${issuer.name}|${sub.value}`, issuer: issuer.name, groups, claims: { ...claims }, autonomous: false },
+    facts: { id: `${issuer.name}|${sub}`, issuer: issuer.name, groups, claims: { ...claims }, autonomous: false },
     ...(actors ? { actor: actors.value } : {}),
     ...(mayAct === undefined ? {} : { mayAct: mayAct as { iss?: string; sub?: string } }),
   })

@@ -22,6 +22,8 @@ export interface TrustedIssuer {
   readonly disabledSubjects: ReadonlySet<string>
   /** Longest life of its tokens that we accept, seconds. */
   readonly maxTokenLifetimeSeconds: number
+  /** Present where it may vouch for its users in ID-JAGs; `tenant` is ours at an issuer of several. */
+  readonly idJag?: { readonly maxLifetimeSeconds: number; readonly tenant?: string }
   /** Whether it is the development issuer made on first start. */
   readonly development: boolean
   /** What a subject with these groups and claims may do at most: the operand `subject`. */

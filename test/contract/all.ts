@@ -3,6 +3,7 @@ import { describeIdempotency } from './idempotency.ts'
 import { describeJoining } from './joining.ts'
 import { describeKeyPins } from './key-pins.ts'
 import { describeKeyStore } from './key-store.ts'
+import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
 import { describeRevocationLog } from './revocation-log.ts'
 import { describeSubjectKeys } from './subject-keys.ts'
@@ -13,6 +14,7 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeReplayGuard(name, open)
   describeKeyPins(name, open)
   describeJoining(name, open)
+  describePlatformAgents(name, open)
   describeKeyStore(name, open)
   describeSubjectKeys(name, open)
   describeTaskStore(name, open)

@@ -359,6 +359,7 @@ async function runSchedule(
       },
       trustDomains: (name) => current.trustDomains.byName(name),
       principalBindings: opened.principalBindings,
+      joining: opened.joining,
     })
     const dpop = createDpop({
       now,
@@ -377,6 +378,7 @@ async function runSchedule(
       readSubject: (directory) => readers.get(directory)!,
       directory: () => current,
       proveAgent: createProveAgent({ attest, dpop, replayGuard, keyPins }),
+      proveWorkload: async () => refuse('untrusted_issuer', 'assertion'),
       grants: keyPins,
       issuer: createIssuer({ issuer: ISSUER, keys }),
       keys,

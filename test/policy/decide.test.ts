@@ -191,7 +191,7 @@ describe('a refusal names the operand at which the operation was lost, and the l
       ask({ tools: [payments], requested: refund, operands: { ceiling: everything, parent: [] } }),
       PERMIT_ALL,
       'parent',
-      /have the hand-over include `payments:refund`/,
+      /have the hand-over or grant include `payments:refund`/,
     ],
     [
       'what no policy permits',

@@ -71,7 +71,7 @@ describe('the data folder', () => {
     await before.close()
     const db = new Libsql(join(dataDir, 'errand.db'))
     db.exec(
-      "DROP TABLE join_tokens; DROP TABLE joined_keys; UPDATE meta SET value = 1 WHERE name = 'format'; PRAGMA wal_checkpoint(TRUNCATE)",
+      "DROP TABLE platform_agents; DROP TABLE join_tokens; DROP TABLE joined_keys; UPDATE meta SET value = 1 WHERE name = 'format'; PRAGMA wal_checkpoint(TRUNCATE)",
     )
     db.close()
     const stores = await openAt(dataDir)

@@ -7,6 +7,7 @@ import { createJournal } from './journal.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
+import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSubjectKeys } from './subject-keys.ts'
@@ -26,6 +27,7 @@ export async function openEmbedded(deps: {
     keyPins: createKeyPins({ db, journal, forgetBefore }),
     principalBindings: createPrincipalBindings({ db }),
     joining: createJoining({ db, forgetBefore }),
+    platformAgents: createPlatformAgents({ db }),
     keyStore: createKeyStore({ db }),
     subjectKeys: createSubjectKeys({ db }),
     tasks: createTaskStore({ db, journal }),

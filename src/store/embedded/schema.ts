@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 2
+export const FORMAT = 3
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -12,8 +12,16 @@ CREATE TABLE joined_keys (
 ) STRICT, WITHOUT ROWID;
 `
 
+const PLATFORM_AGENTS = `
+CREATE TABLE platform_agents (
+  client_id TEXT PRIMARY KEY, platform TEXT NOT NULL, sub TEXT NOT NULL, first_seen INTEGER NOT NULL,
+  last_seen INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX platform_agents_seen ON platform_agents (platform, last_seen);
+`
+
 /** From each older format to the next. */
-export const MIGRATIONS: Readonly<Record<number, string>> = { 1: JOINING }
+export const MIGRATIONS: Readonly<Record<number, string>> = { 1: JOINING, 2: PLATFORM_AGENTS }
 
 export const SCHEMA = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -76,4 +84,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}`
+${JOINING}${PLATFORM_AGENTS}`

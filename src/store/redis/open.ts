@@ -5,6 +5,7 @@ import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
+import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSubjectKeys } from './subject-keys.ts'
@@ -29,6 +30,7 @@ export async function openRedis(deps: {
       keyPins: createKeyPins({ redis, forgetBefore }),
       principalBindings: createPrincipalBindings({ redis }),
       joining: createJoining({ redis, forgetBefore }),
+      platformAgents: createPlatformAgents({ redis }),
       keyStore: createKeyStore({ redis }),
       subjectKeys: createSubjectKeys({ redis }),
       tasks: createTaskStore({ redis }),
