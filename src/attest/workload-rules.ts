@@ -95,18 +95,22 @@ export function ambiguousRules(agents: readonly AgentRegistration[]): readonly A
       // What only one of them looks at, the token may say as it likes: they are told apart by what both look at.
       const shared = mine.paths.filter((path) => theirs.paths.includes(path))
       const owners = new Map<string, AgentRegistration[]>()
-      for (const { agent, rule } of mine.rules) {
+      const own = ({ agent, rule }: Placed) => {
         for (const key of projections(rule, shared)) {
           const known = owners.get(key)
           if (known === undefined) owners.set(key, [agent])
           else if (known.length < 2 && !known.includes(agent)) known.push(agent)
         }
       }
-      for (const { agent, number, rule } of theirs.rules) {
+      if (mine !== theirs) mine.rules.forEach(own)
+      for (const placed of theirs.rules) {
+        const { agent, number, rule } = placed
         const other = projections(rule, shared)
           .flatMap((key) => owners.get(key) ?? [])
           .find((owner) => owner !== agent)
         if (other !== undefined) found.push({ agent, rule: number, other })
+        // Among themselves, each with those before it: a pair is told once.
+        if (mine === theirs) own(placed)
       }
     }
   }
