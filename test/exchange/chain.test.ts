@@ -14,6 +14,7 @@ const tokenOf = (answer: Answer): string => {
 }
 
 interface Claims {
+  readonly att: object
   readonly jti: string
   readonly sub: string
   readonly task: { readonly id: string; readonly root: string }
@@ -56,6 +57,16 @@ describe('a chain of four agents', () => {
     expect(claimsOf(last)).toMatchObject({ sub: 'dev|a2f1c1de-8a51-4b0e-9a0c-6a4a1f9d2b77', task: { depth: 4 } })
     expect(claimsOf(last).hops).toHaveLength(3)
     expect(Buffer.byteLength(last)).toBeLessThanOrEqual(2048)
+    // And where each of the four is a release.
+    const claims = claimsOf(last)
+    const release = 'AAAAAAAAAAAAAAAAAAAAAA'
+    const released = {
+      ...claims,
+      att: { ...claims.att, release },
+      hops: claims.hops!.map((hop) => ({ ...hop, rel: release })),
+    }
+    const encoded = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url').length
+    expect(last.length + encoded(released) - encoded(claims)).toBeLessThanOrEqual(2048)
   })
 
   it('A13 a token that would be larger than 2 KB is refused, not sent', async () => {
