@@ -8,9 +8,9 @@ import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { formOf } from './body.ts'
 import { claimedName } from './claimed-name.ts'
 import type { HttpDeps } from './deps.ts'
-import type { Call, Caller } from './route.ts'
+import type { Caller, Knock } from './route.ts'
 
-type Context = Call['c']
+type Context = Knock
 type Share = 'strangers' | 'discovery' | 'feed' | 'ready' | Caller['kind']
 
 /** Times `strangers_per_second_per_source`. A name is only claimed here: what fails is paid for, whomever it names. */

@@ -3,7 +3,7 @@ import { Hono } from 'hono'
 import type { HeldToken } from '../attest/held-token.ts'
 import { sourceBlock } from '../audit/source.ts'
 import type { Wire } from '../exchange/authenticate.ts'
-import { ok, refuse, type Refusal, Unavailable } from '../oauth/refusal.ts'
+import { ok, refuse, type Refusal, type Result, Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import { evaluationRoute, evaluationsRoute } from './access.ts'
 import { adminRoutes } from './admin.ts'
@@ -21,10 +21,12 @@ import { refusalResponse } from './refusal-response.ts'
 import { refused } from './refused.ts'
 import { releasesRoute } from './releases.ts'
 import { revocationRoutes } from './revocations.ts'
-import type { Call, Env, Route } from './route.ts'
+import type { Call, Env, Knock, Route } from './route.ts'
 import { taskRoutes } from './tasks.ts'
 import { tenantsRoute } from './tenants.ts'
+import type { Note } from './tracing.ts'
 import { tokenRoute } from './token.ts'
+import { createTokenDoor, type TokenDoor } from './token-door.ts'
 
 export const ROUTES: readonly Route[] = [
   ...discoveryRoutes,
@@ -63,17 +65,32 @@ export interface RequestLine {
   readonly reason?: string
 }
 
-export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hono<Env> {
+export type App = Hono<Env> & {
+  /** The short way of `POST /token`, past everything that this one request does not need. */
+  readonly door: TokenDoor
+}
+
+export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App {
   const app = new Hono<Env>({ strict: true, getPath: (request) => pathIn(request.url) })
 
   app.use(async (c, next) => {
-    const started = performance.now()
     const correlation = newId('req')
+    const { tracing } = deps
+    if (!tracing) return pass(c, next, correlation)
+    const { method } = c.req
+    const known = METHODS.includes(method) ? method : 'other'
+    return tracing.request({ method: known, correlation, header: (name) => c.req.header(name) }, (note) =>
+      pass(c, next, correlation, note),
+    )
+  })
+
+  async function pass(c: Call['c'], next: () => Promise<void>, correlation: string, note?: Note): Promise<void> {
+    const started = performance.now()
     const source = sourceBlock(c.env.peer)
     c.set('correlation', correlation)
     c.set('source', source)
     const kind = kindOf(c)
-    const refusal = await turnedAway(deps, c, kind)
+    const refusal = await turnedAway(deps, c, kind, () => readBody(c, deps.snapshot().settings.bounds.maxBodyBytes))
     if (refusal) {
       noted(deps, c, refusal)
       c.res = refusalResponse(refusal)
@@ -92,6 +109,7 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
     const route = ROUTES.some((each) => each.path === c.req.routePath) ? c.req.routePath : 'none'
     const method = METHODS.includes(c.req.method) ? c.req.method : 'other'
     deps.metrics.request(route, method, c.res.status, ms / 1000)
+    note?.({ route, status: c.res.status, ...(reason === undefined ? {} : { reason }) })
     log({
       correlation,
       method,
@@ -100,7 +118,7 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
       ms: Math.round(ms * 100) / 100,
       ...(reason === undefined ? {} : { reason }),
     })
-  })
+  }
 
   for (const route of ROUTES) {
     app.on(route.method, route.path, async (c) => {
@@ -135,35 +153,43 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): Hon
     return refusalResponse(refusal)
   })
 
-  app.onError((error, c) => {
-    if (error instanceof Unavailable) {
-      c.set('reason', error.reason)
-      deps.metrics.refused(error.reason)
-      deps.onUnavailable(error, c.get('correlation'))
-      return refusalResponse({ reason: error.reason, slot: 'request', retryAfterSeconds: error.retryAfterSeconds })
-    }
-    deps.onBug(error, c.get('correlation'))
-    return Response.json(
-      {
-        error: 'server_error',
-        error_description: 'an unexpected fault; it has been logged',
-        correlation: c.get('correlation'),
-      },
-      { status: 500, headers: { 'Cache-Control': 'no-store' } },
-    )
-  })
-  return app
+  app.onError((error, c) => faulted(deps, error, c))
+  return Object.assign(app, { door: createTokenDoor(deps, log) })
+}
+
+/** What was thrown: a dependency that is away, or a bug. */
+export function faulted(deps: HttpDeps, error: unknown, c: Knock): Response {
+  if (error instanceof Unavailable) {
+    c.set('reason', error.reason)
+    deps.metrics.refused(error.reason)
+    deps.onUnavailable(error, c.get('correlation'))
+    return refusalResponse({ reason: error.reason, slot: 'request', retryAfterSeconds: error.retryAfterSeconds })
+  }
+  deps.onBug(error, c.get('correlation'))
+  return Response.json(
+    {
+      error: 'server_error',
+      error_description: 'an unexpected fault; it has been logged',
+      correlation: c.get('correlation'),
+    },
+    { status: 500, headers: { 'Cache-Control': 'no-store' } },
+  )
 }
 
 /** Probes are always answered; what waits for news is not work, and has bounds of its own. */
-function kindOf(c: Call['c']): 'probe' | 'open' | 'work' {
+function kindOf(c: Knock): 'probe' | 'open' | 'work' {
   const path = pathIn(c.req.url)
   if (PROBES.includes(path)) return 'probe'
   const waits = path === '/revocations/stream' || (path === '/revocations' && c.req.query('wait') !== undefined)
   return waits ? 'open' : 'work'
 }
 
-async function turnedAway(deps: HttpDeps, c: Call['c'], kind: ReturnType<typeof kindOf>): Promise<Refusal | undefined> {
+export async function turnedAway(
+  deps: HttpDeps,
+  c: Knock,
+  kind: 'probe' | 'open' | 'work',
+  read: () => Promise<Result<string>>,
+): Promise<Refusal | undefined> {
   const asked = pathIn(c.req.url)
   if (asked === '/health') return undefined
   if (kind !== 'probe' && deps.stopping()) return refuse('stopping', 'request').refusal
@@ -177,7 +203,7 @@ async function turnedAway(deps: HttpDeps, c: Call['c'], kind: ReturnType<typeof 
   }
   // Before a place is taken: who sends slowly holds a connection, and no place of those that work.
   const reads = kind === 'work' && c.req.method === 'POST'
-  if (reads) c.set('body', await readBody(c, deps.snapshot().settings.bounds.maxBodyBytes))
+  if (reads) c.set('body', await read())
   // After the body: however many were held back to be ended in one moment, so many are worked on as there are shares.
   const admitted = admit(deps, c, path)
   if (!admitted.ok) return admitted.refusal
@@ -185,7 +211,7 @@ async function turnedAway(deps: HttpDeps, c: Call['c'], kind: ReturnType<typeof 
 }
 
 /** A refusal before any endpoint was reached. */
-function noted(deps: HttpDeps, c: Call['c'], { reason }: Refusal): void {
+export function noted(deps: HttpDeps, c: Knock, { reason }: Refusal): void {
   c.set('reason', reason)
   deps.metrics.refused(reason)
   deps.audit.countStranger(c.get('source'), reason)
@@ -200,7 +226,7 @@ function pathIn(url: string): string {
   return end < 0 ? path : path.slice(0, end)
 }
 
-function wireOf(base: string, c: Call['c']): Wire {
+export function wireOf(base: string, c: Knock): Wire {
   const dpop = c.req.header('dpop')
   const key = c.req.header('idempotency-key')
   const certificate = c.env.certificate?.()
@@ -218,7 +244,7 @@ function wireOf(base: string, c: Call['c']): Wire {
 }
 
 /** Client attestations come with all their own headers, workload identity tokens with theirs; never both. */
-function heldIn(c: Call['c'], url: string): { readonly held?: HeldToken } {
+function heldIn(c: Knock, url: string): { readonly held?: HeldToken } {
   const attestation = c.req.header(ATTESTATION)
   if (attestation !== undefined) {
     const proof = c.req.header(`${ATTESTATION}-pop`)

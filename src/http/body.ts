@@ -4,7 +4,7 @@ import type { Context } from 'hono'
 import type { ZodType, z } from 'zod'
 import { readForm } from '../exchange/token-request.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
-import type { Env } from './route.ts'
+import type { Env, Knock } from './route.ts'
 
 /** The body as text, at most so many bytes. Once per request: `formOf` and `jsonOf` read what was read then. */
 export async function readBody(c: Context<Env>, most: number): Promise<Result<string>> {
@@ -36,14 +36,16 @@ async function readBounded(body: ReadableStream<Uint8Array>, most: number): Prom
   }
 }
 
-const mediaType = (c: Context<Env>): string =>
-  (c.req.header('content-type') ?? '').split(';', 1)[0]!.trim().toLowerCase()
+const mediaType = (c: Knock): string => (c.req.header('content-type') ?? '').split(';', 1)[0]!.trim().toLowerCase()
+
+/** A bare question mark is an empty query, and none. */
+const hasQuery = (url: string): boolean => url.includes('?') && new URL(url).search !== ''
 
 const NOTHING: Result<string> = ok('')
 
-export function formOf(c: Context<Env>): Result<ReadonlyMap<string, readonly string[]>> {
+export function formOf(c: Knock): Result<ReadonlyMap<string, readonly string[]>> {
   if (mediaType(c) !== 'application/x-www-form-urlencoded') return refuse('media_type', 'request')
-  if (new URL(c.req.url).search !== '') return refuse('param_in_query', 'request') // RFC 6749 §2.3.1, RFC 6750 §2.3
+  if (hasQuery(c.req.url)) return refuse('param_in_query', 'request') // RFC 6749 §2.3.1, RFC 6750 §2.3
   const text = c.get('body') ?? NOTHING
   return text.ok ? readForm(text.value) : text
 }

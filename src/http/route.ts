@@ -39,6 +39,19 @@ export interface WireBindings {
   certificate?(): readonly Uint8Array[] | undefined
 }
 
+/** What the gates ask of a request: Hono's context answers it, and so does the door of `POST /token`. */
+export interface Knock {
+  readonly req: {
+    readonly method: string
+    readonly url: string
+    header(name: string): string | undefined
+    query(name: string): string | undefined
+  }
+  readonly env: WireBindings
+  get<K extends keyof Variables>(name: K): Variables[K]
+  set<K extends keyof Variables>(name: K, value: Variables[K]): void
+}
+
 export interface Call {
   readonly c: Context<Env>
   readonly deps: HttpDeps

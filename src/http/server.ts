@@ -49,19 +49,19 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
     return chain
   }
 
+  const bindingsOf = (site: Site, incoming: IncomingMessage): WireBindings =>
+    bindings(incoming, {
+      base: kind === 'mtls' ? (site.mtlsBase ?? site.base) : site.base,
+      isTrustedProxy,
+      chainFor,
+      ...(header === undefined ? {} : { header }),
+    })
   const handlers = new WeakMap<Site, ReturnType<typeof getRequestListener>>()
   const handlerOf = (site: Site) => {
     const known = handlers.get(site)
     if (known) return known
-    const base = kind === 'mtls' ? (site.mtlsBase ?? site.base) : site.base
     const made = getRequestListener(
-      (request, env) => {
-        const { incoming } = env as { incoming: IncomingMessage }
-        return site.app.fetch(
-          request,
-          bindings(incoming, { base, isTrustedProxy, chainFor, ...(header === undefined ? {} : { header }) }),
-        )
-      },
+      (request, env) => site.app.fetch(request, bindingsOf(site, (env as { incoming: IncomingMessage }).incoming)),
       { overrideGlobalObjects: false },
     )
     handlers.set(site, made)
@@ -78,6 +78,9 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
         return turnAway(outgoing, entry)
       }
       outgoing.once('close', () => entry.leave())
+    }
+    if (site.app.door.fits(incoming)) {
+      return site.app.door.enter(incoming, outgoing, bindingsOf(site, incoming))
     }
     return handlerOf(site)(incoming, outgoing)
   }

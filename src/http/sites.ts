@@ -1,13 +1,12 @@
 /** Which issuer a request is for: each tenant has one, by host or by path, and the service's own takes the rest. */
-import type { Hono } from 'hono'
+import type { App } from './app.ts'
 import type { Gate } from './gate.ts'
-import type { Env } from './route.ts'
 
 export interface Site {
   /** Empty for the service's own. */
   readonly name: string
   readonly issuer: string
-  readonly app: Hono<Env>
+  readonly app: App
   /** URL under which clients know it: what a DPoP proof's `htu` begins with. */
   readonly base: string
   readonly mtlsBase?: string

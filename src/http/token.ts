@@ -1,12 +1,16 @@
 /** `POST /token`: RFC 8693 exchange and RFC 6749 §4.4 client credentials. */
 import { z } from 'zod'
+import type { Wire } from '../exchange/authenticate.ts'
+import type { DryRunResponse } from '../exchange/dry-run.ts'
+import type { TokenResponse } from '../exchange/prepared.ts'
 import { readTokenRequest } from '../exchange/token-request.ts'
 import { type Refusal, refuse } from '../oauth/refusal.ts'
 import { isKnown } from './admission.ts'
 import { formOf } from './body.ts'
 import { claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
-import type { Route } from './route.ts'
+import type { HttpDeps } from './deps.ts'
+import type { Knock, Route } from './route.ts'
 import { errorAnswers, tokenSchema } from './schemas.ts'
 
 const text = (description: string) => z.string().describe(description).optional()
@@ -18,7 +22,9 @@ export const tokenRoute: Route = {
   tag: 'OAuth',
   summary: 'Exchange task context for a scoped token (RFC 8693), or open an autonomous task (client_credentials)',
   form: z.object({
-    grant_type: z.string().describe(
+    grant_type: z
+      .string()
+      .describe(
         'urn:ietf:params:oauth:grant-type:token-exchange, client_credentials, or urn:ietf:params:oauth:grant-type:jwt-bearer',
       ),
     assertion: text('With jwt-bearer: an ID-JAG, or the grant of an agent platform (RFC 7523)'),
@@ -32,7 +38,8 @@ export const tokenRoute: Route = {
     scope: text('`<tool>:<operation>` values; absent asks for the largest permitted set'),
     authorization_details: text('RFC 9396, instead of scope: JSON list of objects of type tool'),
     task_id: text('An existing task'),
-    request_details: text('JSON: opens a task'),
+    request_details: text('JSON: opens a task; of a transaction token, the call that it is for'),
+    request_context: text('JSON, with a transaction token: where the call comes from'),
     delegate_to: text('client_id of the agent to whom a hand-over token is made out'),
     release: text('Id of the registered release that the agent is'),
     measurements: text('JSON: what the agent sees of itself, compared with its release: model, tools, prompts'),
@@ -48,44 +55,58 @@ export const tokenRoute: Route = {
     ...errorAnswers(400, 401, 413, 415, 422, 429, 503),
   },
   async handle(call) {
-    const { c, deps, wire } = call
-    const hint = { clientHint: '' }
-    const refused = (refusal: Refusal, alreadyRecorded = false) => {
-      if (!alreadyRecorded) deps.audit.countStranger(wire.source, refusal.reason)
-      deps.metrics.refused(refusal.reason)
-      c.set('reason', refusal.reason)
-      return refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint.clientHint) })
-    }
-    const form = formOf(c)
-    if (!form.ok) return refused(form.refusal)
-    const request = readTokenRequest(form.value)
-    if (!request.ok) return refused(request.refusal)
-    const evidence = request.value.clientAssertion ?? request.value.actorToken
-    const grant = evidence === undefined ? request.value.assertion : undefined
-    hint.clientHint = claimedName(deps, {
-      ...(request.value.clientId === undefined ? {} : { clientId: request.value.clientId }),
-      ...(evidence === undefined ? {} : { assertion: evidence }),
-      ...(grant === undefined ? {} : { grant }),
-      ...(wire.held ? { held: wire.held.token } : {}),
-    })
-
-    // Dropped in silence, it would leave a client believing that a retry changes nothing.
-    if (c.req.header('idempotency-key') !== undefined && wire.idempotencyKey === undefined) {
-      return refused(
-        refuse('bad_param', 'request', { detail: 'Idempotency-Key must be 8 to 255 printable ASCII characters' })
-          .refusal,
-      )
-    }
-    const answer = await deps.exchange(request.value, wire)
-    if (answer.ok || answer.refusal.proven) isKnown(c)
-    if (!answer.ok) return refused(answer.refusal, true)
-    if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
-    return Response.json(answer.value, {
-      headers: {
-        'Cache-Control': 'no-store', // RFC 6749 §5.1
-        Pragma: 'no-cache',
-        'DPoP-Nonce': deps.dpop.freshNonce(hint.clientHint),
-      },
+    const answer = await answerToken(call)
+    if (answer instanceof Response) return answer
+    return Response.json(answer.body, {
+      headers: { 'Cache-Control': 'no-store', Pragma: 'no-cache', 'DPoP-Nonce': answer.nonce },
     })
   },
+}
+
+export interface TokenAnswer {
+  readonly body: TokenResponse | DryRunResponse
+  readonly nonce: string
+}
+
+/** A refusal is a response; RFC 6749 §5.1 says with which headers the rest goes out: `no-store` in both fields. */
+export async function answerToken({
+  c,
+  deps,
+  wire,
+}: {
+  readonly c: Knock
+  readonly deps: HttpDeps
+  readonly wire: Wire
+}): Promise<Response | TokenAnswer> {
+  const hint = { clientHint: '' }
+  const refused = (refusal: Refusal, alreadyRecorded = false) => {
+    if (!alreadyRecorded) deps.audit.countStranger(wire.source, refusal.reason)
+    deps.metrics.refused(refusal.reason)
+    c.set('reason', refusal.reason)
+    return refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint.clientHint) })
+  }
+  const form = formOf(c)
+  if (!form.ok) return refused(form.refusal)
+  const request = readTokenRequest(form.value)
+  if (!request.ok) return refused(request.refusal)
+  const evidence = request.value.clientAssertion ?? request.value.actorToken
+  const grant = evidence === undefined ? request.value.assertion : undefined
+  hint.clientHint = claimedName(deps, {
+    ...(request.value.clientId === undefined ? {} : { clientId: request.value.clientId }),
+    ...(evidence === undefined ? {} : { assertion: evidence }),
+    ...(grant === undefined ? {} : { grant }),
+    ...(wire.held ? { held: wire.held.token } : {}),
+  })
+
+  // Dropped in silence, it would leave a client believing that a retry changes nothing.
+  if (c.req.header('idempotency-key') !== undefined && wire.idempotencyKey === undefined) {
+    return refused(
+      refuse('bad_param', 'request', { detail: 'Idempotency-Key must be 8 to 255 printable ASCII characters' }).refusal,
+    )
+  }
+  const answer = await deps.exchange(request.value, wire)
+  if (answer.ok || answer.refusal.proven) isKnown(c)
+  if (!answer.ok) return refused(answer.refusal, true)
+  if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
+  return { body: answer.value, nonce: deps.dpop.freshNonce(hint.clientHint) }
 }
