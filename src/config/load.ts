@@ -392,7 +392,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       .filter((issuer) => issuer.development)
       .map((issuer) => `the development issuer "${issuer.name}" vouches for users`),
     ...issuerFiles.flatMap(({ value }) =>
-      value.kind === 'user' && value.jwks_uri !== undefined && isLoopbackHttp(value.jwks_uri)
+      value.kind !== 'workload' && value.jwks_uri !== undefined && isLoopbackHttp(value.jwks_uri)
         ? [`the keys of issuer "${value.name}" are fetched over http`]
         : [],
     ),

@@ -29,9 +29,10 @@ export async function readWorkloadOidc(source: WorkloadOidcFile, context: Worklo
     const authority = await keyFiles.text(review.ca_file)
     if (!authority.ok) report(['token_review', 'ca_file'], authority.code, authority.message, authority.suggestion)
     // No part of the configuration: the cluster writes it anew every hour.
-    await readKeyFile(review.token_file).catch(() =>
-      report(['token_review', 'token_file'], 'file_missing', `${review.token_file} cannot be read`),
-    )
+    await readKeyFile(review.token_file).catch(() => {
+      if (keyFiles.allowMissing) return
+      report(['token_review', 'token_file'], 'file_missing', `${review.token_file} cannot be read`)
+    })
   }
   return {
     name: source.name,
