@@ -15,6 +15,8 @@ import { createSubjectVault } from './audit/subject-vault.ts'
 import { formatProblems } from './config/check.ts'
 import { listMaterial } from './config/first-start.ts'
 import { type ConfigHolder, createConfigHolder } from './config/holder.ts'
+import { createBundleEndpoints } from './config/bundle-endpoints.ts'
+import { createFetchJwks } from './config/fetch-jwks.ts'
 import { createConfigLoader } from './config/load.ts'
 import type { ServiceSettings } from './config/settings.ts'
 import type { Snapshot } from './config/snapshot.ts'
@@ -32,6 +34,7 @@ import { createMetrics } from './http/metrics.ts'
 import { type Listener, listen } from './http/server.ts'
 import { createSharedCheck } from './http/shared-check.ts'
 import { createPlace } from './http/sites.ts'
+import { createTracing, type Tracing } from './http/tracing.ts'
 import { openKeyRing } from './keys/key-ring.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
@@ -42,6 +45,7 @@ import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-for
 import { createRevoke, type TokenLine } from './revoke/revoke.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { openAuditLog } from './store/files/audit-log.ts'
+import { createKeptBundles } from './store/files/kept-bundles.ts'
 import { hasData } from './store/history.ts'
 import { openStores, type Stores } from './store/open.ts'
 import { createPatientClock } from './store/patient-clock.ts'
@@ -104,7 +108,7 @@ export class ConfigRefused extends Error {
   }
 }
 
-const PURPOSES = ['token', 'feed'] as const
+const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token'] as const
 
 /** Opens and listens. */
 export async function serve(options: ServeOptions): Promise<Service> {
@@ -207,6 +211,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       nowMs,
       monotonic,
       closing,
+      dataDir,
       ...(tenant ? {} : { tenants: () => opening.tenants?.all() ?? [] }),
     })
     await log.append({
@@ -330,14 +335,29 @@ interface Rooms {
   readonly nowMs: () => number
   readonly monotonic: () => number
   readonly closing: (() => Promise<unknown> | unknown)[]
+  readonly dataDir: string
   /** Absent in the rooms of a tenant. */
   readonly tenants?: () => readonly TenantStatus[]
 }
 
-async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, monotonic, closing, tenants }: Rooms) {
+async function openRooms({
+  holder,
+  log,
+  sealer,
+  logger,
+  now,
+  nowMs,
+  monotonic,
+  closing,
+  dataDir,
+  tenants,
+  ...rooms
+}: Rooms) {
   const { settings } = holder.current()
   const { issuer } = settings
-  const audit: AuditLog = {
+  const tracing = createTracing()
+  const stores = tracing ? withSpans(rooms.stores, tracing) : rooms.stores
+  const written: AuditLog = {
     logId: log.logId,
     append: (event) => log.append(event),
     // Every client begins without a nonce and is given one: the ordinary way of RFC 9449 §8 is no refusal to count.
@@ -347,6 +367,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     healthy: () => log.healthy(),
     close: () => log.close(),
   }
+  const audit = tracing?.steps('errand.audit', written, ['append']) ?? written
   const base = issuer.replace(/\/$/, '')
   const mtls = settings.listen.mtls
   const { hostname, pathname } = new URL(issuer)
@@ -378,6 +399,28 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   })
   rotation.start()
   closing.push(() => rotation.close())
+
+  const bundles = createBundleEndpoints({
+    fetch: createFetchJwks({ development: settings.mode === 'development' }),
+    now,
+    random: Math.random,
+    domains: () => holder.current().trustDomains.all,
+    kept: createKeptBundles({ folder: join(dataDir, 'bundles'), seal: sealer.seal, open: sealer.open }),
+    recorded: async ({ trustDomain, digest, keys, sequence }) => {
+      await log.append({
+        type: 'trust.changed',
+        by: 'system',
+        details: { trust_domain: trustDomain, digest, keys, ...(sequence === undefined ? {} : { sequence }) },
+      })
+    },
+    onProblem: (trustDomain, problem) =>
+      problem === undefined
+        ? logger.info({ trust_domain: trustDomain }, 'the bundle endpoint serves again')
+        : logger.error({ trust_domain: trustDomain, problem }, 'the bundle endpoint serves nothing that can be taken'),
+  })
+  // Not waited for: a start does not hang on somebody else's endpoint.
+  void bundles.poll()
+  closing.push(every(1_000, bundles.poll, (error) => onFault(error, 'bundle endpoints')))
 
   const metrics = createMetrics({
     auditRecords: () => log.size,
@@ -443,7 +486,10 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
         byWorkload: (iss, payload) => holder.current().agents.byWorkload(iss, payload),
         byAttestedSubject: (subject) => holder.current().agents.byAttestedSubject(subject),
       },
-      trustDomains: (name) => holder.current().trustDomains.byName(name),
+      trustDomains: (name) => {
+        const domain = holder.current().trustDomains.byName(name)
+        return domain && bundles.live(domain)
+      },
       workloadIssuers: (iss) => holder.current().workloadIssuers.byIss(iss),
       attesters: (name) => holder.current().attesters.byName(name),
       challenges,
@@ -484,17 +530,19 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     const known = readers.get(directory)
     if (known) return known
     const made = createSubjectReader({ issuer, now, ownKeys, byIss: (iss) => directory.issuers.byIss(iss) })
-    readers.set(directory, made)
-    return made
+    const read = tracing?.step('errand.subject_token', made) ?? made
+    readers.set(directory, read)
+    return read
   }
   const common = { now, nowMs, tasks: stores.tasks, revocations: stores.revocations, audit, readSubject }
+  const tokenIssuer = createIssuer({ issuer, keys: ring })
   const exchange = createExchange({
     ...common,
-    directory: () => holder.current(),
-    proveAgent,
-    proveWorkload,
+    directory: tracing ? decidingWithSpans(() => holder.current(), tracing) : () => holder.current(),
+    proveAgent: tracing?.step('errand.attest', proveAgent) ?? proveAgent,
+    proveWorkload: tracing?.step('errand.attest', proveWorkload) ?? proveWorkload,
     grants: keyPins,
-    issuer: createIssuer({ issuer, keys: ring }),
+    issuer: tracing?.steps('errand.issuer', tokenIssuer, ['sign', 'signHandOver']) ?? tokenIssuer,
     keys: ring,
     idempotency: stores.idempotency,
     sealer,
@@ -504,6 +552,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
     {
       snapshot: () => holder.current(),
       configFailure: () => holder.failure(),
+      bundles: () => bundles.states(),
       now,
       nowMs,
       attest,
@@ -539,6 +588,7 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
       limits,
       metrics,
       ...(mtlsBase === undefined ? {} : { mtlsBase }),
+      ...(tracing === undefined ? {} : { tracing }),
       ...(tenants === undefined ? {} : { tenants }),
       stopping: () => stopping,
       onUnavailable: (error, correlation) =>
@@ -602,6 +652,25 @@ async function openRooms({ holder, stores, log, sealer, logger, now, nowMs, mono
   }
 }
 
+/** The steps of an exchange that wait for something. */
+const withSpans = (stores: Stores, tracing: Tracing): Stores => ({
+  ...stores,
+  tasks: tracing.steps('errand.tasks', stores.tasks, ['open', 'get', 'reserve', 'end']),
+  revocations: tracing.steps('errand.revocations', stores.revocations, ['check', 'add']),
+  keyPins: tracing.steps('errand.key_pins', stores.keyPins, ['pin']),
+  replayGuard: tracing.steps('errand.replay_guard', stores.replayGuard, ['spend']),
+})
+
+function decidingWithSpans(current: () => Snapshot, tracing: Tracing): () => Snapshot {
+  let last: { readonly of: Snapshot; readonly traced: Snapshot } | undefined
+  return () => {
+    const of = current()
+    // The same one each time: who reads a snapshot remembers things by it.
+    if (last?.of !== of) last = { of, traced: { ...of, decide: tracing.step('errand.decide', of.decide) } }
+    return last.traced
+  }
+}
+
 /** What a person wants to read who has just started it. */
 function banner({ url, mtlsUrl, snapshot, made }: Service): string[] {
   const { settings, agents, tools } = snapshot()
@@ -628,7 +697,7 @@ function banner({ url, mtlsUrl, snapshot, made }: Service): string[] {
 /** What a record of issue says of its token; hand-overs and other records have no line. */
 function lineIn(record: AuditRecord | undefined): TokenLine | undefined {
   const claims = record?.type === 'token.issuing' ? record['claims'] : undefined
-  if (typeof claims !== 'object' || claims === null || 'may_act' in claims) return undefined
+  if (typeof claims !== 'object' || claims === null || 'may_act' in claims || !('task' in claims)) return undefined
   const { aud, client_id, task } = claims as unknown as AccessTokenClaims
   return { task: task.id, client_id, aud }
 }

@@ -2,8 +2,9 @@
 import type { Constraint } from '@errand/verifier/claims.ts'
 import { EFFECTS } from '@errand/verifier/claims.ts'
 import { readConstraint } from '@errand/verifier/constraints.ts'
-import type { Operation, Tool } from '../policy/tool.ts'
-import { audienceProblem } from './addresses.ts'
+import { didYouMean } from '../policy/suggest.ts'
+import type { Operation, Takes, Tool } from '../policy/tool.ts'
+import { audienceProblem, urlProblem } from './addresses.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import type { ToolFile } from './schemas.ts'
@@ -85,6 +86,48 @@ export async function readTool(
     ) as Tool['stalenessSeconds'],
     keys: keys.ok ? keys.value : [],
     ...(source.agent === undefined ? {} : { agent: source.agent }),
+    ...(source.takes === undefined
+      ? {}
+      : { takes: readTakes(source.takes, source.name, operations, development, report) }),
     file,
+  }
+}
+
+function readTakes(
+  source: NonNullable<ToolFile['takes']>,
+  name: string,
+  operations: ReadonlyMap<string, Operation>,
+  development: boolean,
+  report: Reporter,
+): Takes {
+  for (const operation of Object.keys(source.scopes)) {
+    if (operations.has(operation)) continue
+    const { suggestion } = didYouMean(operation, operations.keys())
+    report(['takes', 'scopes', operation], 'unknown_reference', `the tool has no operation "${operation}"`, suggestion)
+  }
+  // One value for two operations would give both to whoever is granted one.
+  const seen = new Set<string>()
+  for (const operation of operations.keys()) {
+    const value = source.scopes[operation] ?? `${name}:${operation}`
+    if (seen.has(value)) report(['takes', 'scopes'], 'duplicate', `the scope value ${value} stands for two operations`)
+    seen.add(value)
+  }
+  const scopes = new Map(Object.entries(source.scopes))
+  const lifetimeSeconds = source.lifetime_seconds
+  if (source.kind === 'txn_token') {
+    const { trust_domain: trustDomain, request_context: requestContext } = source
+    return { kind: 'txn_token', trustDomain, scopes, requestContext, lifetimeSeconds }
+  }
+  const fault = urlProblem(source.authorization_server, { development })
+  if (fault !== undefined)
+    report(['takes', 'authorization_server'], 'url_forbidden', `the issuer ${source.authorization_server} ${fault}`)
+  return {
+    kind: 'id_jag',
+    authorizationServer: source.authorization_server,
+    clients: new Map(Object.entries(source.clients)),
+    scopes,
+    act: source.act,
+    details: source.details,
+    lifetimeSeconds,
   }
 }

@@ -496,6 +496,7 @@ const workloadOidc = section({
     .optional()
     .describe('A token has one of these as its sole `aud`; without it, our own issuer identifier.'),
   max_token_lifetime_seconds: limit(60, 90_000).default(3600).describe('Tokens with a longer life are refused.'),
+  image_digest_claim: imageDigestClaim,
   token_review: section({
     api_server: url.describe('Base URL of the Kubernetes API server, https; a private address is no fault here.'),
     ca_file: keysPath.describe('Authorities (PEM) of its certificate, by path inside the keys folder; no others count.'),
@@ -514,6 +515,7 @@ const attester = section({
   algorithms,
   max_lifetime_seconds: limit(60, 2_592_000).default(86_400).describe('Attestations with a longer life are refused.'),
   max_age_seconds: limit(1, 2_592_000).optional().describe('Older attestations must be renewed, whenever they expire.'),
+  image_digest_claim: imageDigestClaim,
   tier: z
     .enum(['key', 'platform'])
     .default('key')
@@ -557,6 +559,7 @@ const agentPlatform = section({
 export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIssuer, workloadOidc, attester, agentPlatform])
 
 export type ErrandFile = z.output<typeof errandSchema>
+export type IssuerFile = z.output<typeof issuerSchema>
 export type AgentFile = z.output<typeof agentSchema>
 export type ToolFile = z.output<typeof toolSchema>
 export type UserIssuerFile = z.output<typeof userIssuer>

@@ -3,6 +3,7 @@ import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { scopeOf, toAuthorizationDetails } from '@errand/verifier/grants.ts'
 import type { ToolAuthorization } from '@errand/verifier/claims.ts'
 import { newJti } from '../audit/ids.ts'
+import { explained, type Explained } from '../oauth/explanation.ts'
 import { ok, type Result } from '../oauth/refusal.ts'
 import type { Wire } from './authenticate.ts'
 import {
@@ -16,9 +17,12 @@ import {
   tokenType,
   tooLate,
 } from './prepared.ts'
-import { verdictRows } from './record.ts'
+import { explainDecision } from './explain.ts'
+import { wholeRowsOf } from './intersection.ts'
+import { explanationDetails, verdictRows } from './record.ts'
 
-export interface DryRunResponse {
+/** A no is explained in the members of a refusal. */
+export interface DryRunResponse extends Explained {
   readonly dry_run: true
   readonly allowed: boolean
   readonly decision_id: string
@@ -38,7 +42,7 @@ export async function dryRun(
   wire: Wire,
   no: No,
 ): Promise<Result<DryRunResponse> | 'policy_changed'> {
-  const { decision, target, proven, standing, decisionId, handOverTo } = prepared
+  const { decision, target, proven, standing, decisionId } = prepared
   const now = deps.now()
   const place = rootOf(prepared)
   const late = tooLate(prepared, now)
@@ -49,6 +53,7 @@ export async function dryRun(
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
+  const explanation = explainDecision(decision, target)
   await deps.audit.append({
     type: 'decision.evaluated',
     decision: decision.allowed ? 'permit' : 'refuse',
@@ -61,7 +66,7 @@ export async function dryRun(
     rules: decision.policies,
     correlation: wire.correlation,
     epoch: formatEpoch(answer.epoch),
-    details: { dry_run: true, verdicts: verdictRows(decision) },
+    details: { dry_run: true, ...explanationDetails({ explanation }), ...wholeRowsOf(decision) },
   })
   return ok({
     dry_run: true,
@@ -77,10 +82,11 @@ export async function dryRun(
               (_, operation) => target.tool.operations.get(operation)!.effect,
             ),
             expires_in: life,
-            token_type: tokenType(handOverTo, proven.confirmation),
+            token_type: tokenType(prepared, proven.confirmation),
           },
         }
       : {}),
+    ...explained(explanation),
     verdicts: verdictRows(decision),
   })
 }

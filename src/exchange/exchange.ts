@@ -21,10 +21,10 @@ import type { ProvenAgent, Wire } from './authenticate.ts'
 import { checkRelease } from './check-release.ts'
 import type { Directory } from './directory.ts'
 import { type DryRunResponse, dryRun } from './dry-run.ts'
+import { checkArguments, checkForeign, readForeign } from './foreign.ts'
 import { issue, reissue } from './issue-token.ts'
 import { checkBinding, decide, judge } from './judge.ts'
 import type { ExchangeDeps, Prepared, TokenResponse } from './prepared.ts'
-import { withinReach } from './reach.ts'
 import { refusalEvent } from './record.ts'
 import { boundKey, CLAIM_SECONDS, claimRetry, requestDigest, taskIdFor } from './retry.ts'
 import { chainLength, type Standing, standOn } from './standing.ts'
@@ -59,7 +59,8 @@ export function createExchange(deps: ExchangeDeps): Exchange {
 }
 
 function checkGrant(request: TokenRequest): Result<void> {
-  const { grantType, assertion, subjectToken, subjectTokenType, requestedTokenType, actorToken, actorTokenType } = request
+  const { grantType, assertion, subjectToken, subjectTokenType, requestedTokenType, actorToken, actorTokenType } =
+    request
   if (grantType === GRANT.exchange) {
     if (subjectToken !== undefined && subjectTokenType === undefined) {
       return refuse('param_missing', 'request', { detail: 'subject_token_type is missing' }) // RFC 8693 §2.1
@@ -76,7 +77,10 @@ function checkGrant(request: TokenRequest): Result<void> {
   } else if (subjectToken !== undefined || actorToken !== undefined) {
     return refuse('bad_param', 'request', { detail: 'this grant takes no subject_token and no actor_token' })
   }
-  const types: readonly string[] = [TOKEN_TYPE.accessToken, TOKEN_TYPE.jwt, TOKEN_TYPE.handOver]
+  const types: readonly string[] = [
+    ...[TOKEN_TYPE.accessToken, TOKEN_TYPE.jwt, TOKEN_TYPE.handOver],
+    ...(grantType === GRANT.jwtBearer ? [] : [TOKEN_TYPE.idJag, TOKEN_TYPE.txnToken]),
+  ]
   if (requestedTokenType !== undefined && !types.includes(requestedTokenType)) {
     return refuse('token_type_unsupported', 'request')
   }
@@ -114,9 +118,12 @@ async function exchangeFor(
   const granted =
     request.grantType === GRANT.jwtBearer ? await readAssertion(directory, proven, request, deps.now()) : ok(undefined)
   if (!granted.ok) return no(granted.refusal)
+  const foreign = readForeign(granted.value?.request ?? request, directory, proven.attested.agent)
+  if (!foreign.ok) return no(foreign.refusal)
+  const asked = foreign.value.request
   const subject = granted.value ? ok(granted.value.subject) : await readSubject(deps, directory, request)
   if (!subject.ok) return no(subject.refusal)
-  const stood = await standOn(deps, directory, proven.attested.agent, proven.confirmation, request, subject.value)
+  const stood = await standOn(deps, directory, proven.attested.agent, proven.confirmation, asked, subject.value)
   if (!stood.ok) return no(stood.refusal)
   const standing = granted.value ? granted.value.stand(stood.value) : stood.value
   context.standing = standing
@@ -130,22 +137,22 @@ async function exchangeFor(
   const actors = chainLength(standing) + (handOverTo.value === undefined ? 0 : 1)
   if (actors > directory.settings.tasks.maxActors) return no({ reason: 'depth', slot: 'request' })
 
-  const target = readTarget(granted.value?.request ?? request, directory, proven.attested.agent)
+  const target = readTarget(asked, directory, proven.attested.agent)
   if (!target.ok) return no(target.refusal)
   context.tool = target.value.tool
   const within = granted.value?.permitsTarget(target.value)
   if (within && !within.ok) return no(within.refusal)
+  const taken = checkForeign(request, target.value, standing, proven.attested.agent)
+  if (!taken.ok) return no(taken.refusal)
   const bound = checkBinding(target.value.tool, standing, proven)
   if (!bound.ok) return no(bound.refusal)
 
-  const decision = withinReach(
-    decide(directory, proven, standing, target.value, deps.now()),
-    proven.attested.agent,
-    target.value.requested !== undefined,
-  )
+  const decision = decide(directory, proven, standing, target.value, deps.now(), request.dryRun)
   context.decision = decision
   const permitted = judge(decision, target.value, standing, proven.attested, request.dryRun)
   if (!permitted.ok) return no(permitted.refusal)
+  const sayable = checkArguments(target.value.tool, decision, foreign.value.context)
+  if (!sayable.ok) return no(sayable.refusal)
 
   const { task } = standing
   const key = wire.idempotencyKey === undefined ? undefined : boundKey(proven, wire.idempotencyKey)
@@ -157,6 +164,7 @@ async function exchangeFor(
     decision,
     decisionId,
     ...(handOverTo.value === undefined ? {} : { handOverTo: handOverTo.value }),
+    context: foreign.value.context,
     taskId: 'existing' in task ? task.existing.id : (standing.opensTask ?? newId('task')),
     deadline: 'existing' in task ? task.existing.deadline : task.deadline,
   }

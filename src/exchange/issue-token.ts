@@ -2,7 +2,7 @@
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { scopeOf, toAuthorizationDetails } from '@errand/verifier/grants.ts'
-import { hopsOf } from '@errand/verifier/shapes.ts'
+import { type CheckedHop, hopsOf } from '@errand/verifier/shapes.ts'
 import { newJti } from '../audit/ids.ts'
 import type { Receipt } from '../audit/log.ts'
 import { ok, type Result, Unavailable } from '../oauth/refusal.ts'
@@ -10,10 +10,13 @@ import { TOKEN_TYPE } from '../oauth/words.ts'
 import { type HandOverClaims, hopsOfHandOver } from '../tokens/hand-over.ts'
 import { type TokenFacts, tokenLength } from '../tokens/issue.ts'
 import type { Wire } from './authenticate.ts'
+import { type ForeignClaims, signForeign } from '../tokens/foreign.ts'
+import { draftForeign, foreignScope, foreignTokenType } from './foreign.ts'
 import { openAndCharge } from './open-and-charge.ts'
 import {
   checkRevocation,
   type ExchangeDeps,
+  issuingHop,
   lifetime,
   type No,
   type Prepared,
@@ -37,7 +40,7 @@ export async function issue(
   const { standing, decision, target, proven, directory, taskId, handOverTo } = prepared
   // Time is read before revocation is asked: a paused issuer can only make a token that is already old.
   const now = deps.now()
-  const kid = deps.keys.activeKid('token')
+  const kid = deps.keys.activeKid(target.tool.takes?.kind ?? 'token')
   const jti = newJti(deps.audit.logId, deps.nowMs())
   const place = rootOf(prepared)
   const late = tooLate(prepared, now)
@@ -74,9 +77,12 @@ export async function issue(
     hops: handOverTo === undefined ? standing.hops : [ownHop(standing), ...standing.hops],
     development: directory.settings.developmentShortcuts.length > 0,
   }
-  const claims = handOverTo === undefined ? deps.issuer.draft(facts) : deps.issuer.draftHandOver(facts, handOverTo)
-  // A hand-over goes to us alone, not into the headers of tool APIs.
-  if (handOverTo === undefined && tokenLength(claims as AccessTokenClaims, kid) > MAX_TOKEN_BYTES) {
+  const { agent } = proven.attested
+  const foreign = draftForeign(directory.settings.issuer, facts, target, decision, agent, prepared.context)
+  const own = () => (handOverTo === undefined ? deps.issuer.draft(facts) : deps.issuer.draftHandOver(facts, handOverTo))
+  const claims = foreign ?? own()
+  // A hand-over goes to us alone, and what is for others is not ours to measure.
+  if (!foreign && handOverTo === undefined && tokenLength(claims as AccessTokenClaims, kid) > MAX_TOKEN_BYTES) {
     return no({
       reason: 'token_too_large',
       slot: 'request',
@@ -95,14 +101,11 @@ export async function issue(
   if (key !== undefined && deps.now() - now > CLAIM_SECONDS) {
     throw new Unavailable('overloaded', 'the exchange took longer than its idempotency key is held')
   }
-  const token =
-    handOverTo === undefined
-      ? deps.issuer.sign(claims as AccessTokenClaims, kid)
-      : deps.issuer.signHandOver(claims as HandOverClaims, kid)
-  const response = respond(prepared, facts, token, receipt)
+  const response = respond(prepared, facts, sign(deps, claims, kid), receipt)
   if (key !== undefined) {
     const { access_token: _, ...rest } = response
-    const recorded: Recorded = { ...rest, kid, claims }
+    const hop = { rev: answer.epoch, facts: issuingHop(prepared, jti, kid, place.root) }
+    const recorded: Recorded = { ...rest, kid, claims, ...(foreign ? { hop } : {}) }
     const sealed = deps.sealer.seal(SEALED, key, Buffer.from(JSON.stringify(recorded)))
     await deps.idempotency.complete(key, { ...receipt, response: sealed })
   }
@@ -128,13 +131,14 @@ const ownHop = (standing: Standing): Standing['hops'][number] => {
 }
 
 function respond(prepared: Prepared, facts: TokenFacts, token: string, { logId, index }: Receipt): TokenResponse {
-  const { handOverTo, taskId, decisionId } = prepared
+  const { handOverTo, taskId, decisionId, target, decision } = prepared
   return {
     access_token: token, // RFC 8693 §2.2.1: so named whatever it is
-    issued_token_type: handOverTo === undefined ? TOKEN_TYPE.accessToken : TOKEN_TYPE.handOver,
-    token_type: tokenType(handOverTo, facts.confirmation),
+    issued_token_type:
+      foreignTokenType(target.tool) ?? (handOverTo === undefined ? TOKEN_TYPE.accessToken : TOKEN_TYPE.handOver),
+    token_type: tokenType(prepared, facts.confirmation),
     expires_in: facts.expiresAt - facts.issuedAt,
-    scope: scopeOf(facts.grants),
+    scope: target.tool.takes ? foreignScope(decision, target.tool) : scopeOf(facts.grants),
     authorization_details: facts.details,
     task_id: taskId,
     decision_id: decisionId,
@@ -147,7 +151,9 @@ const SEALED = 'idempotency'
 /** What is kept of a first try: the answer without its token, and the claims to sign again, at whichever replica. */
 type Recorded = Omit<TokenResponse, 'access_token'> & {
   readonly kid: string
-  readonly claims: AccessTokenClaims | HandOverClaims
+  readonly claims: AccessTokenClaims | HandOverClaims | ForeignClaims
+  /** Of a token for others, which says nothing of it itself. */
+  readonly hop?: CheckedHop
 }
 
 /** The recorded claims signed again, after evidence was shown anew and revocation was asked anew (D20). */
@@ -155,41 +161,47 @@ export async function reissue(
   deps: ExchangeDeps,
   prepared: Prepared,
   key: string,
-  again: { readonly response: string },
+  first: { readonly response: string },
   wire: Wire,
   no: No,
 ): Promise<Result<TokenResponse> | 'policy_changed'> {
-  const opened = Buffer.from(deps.sealer.open(SEALED, key, again.response)).toString('utf8')
-  const { kid, claims, ...response } = JSON.parse(opened) as Recorded
+  const opened = Buffer.from(deps.sealer.open(SEALED, key, first.response)).toString('utf8')
+  const { kid, claims, hop, ...response } = JSON.parse(opened) as Recorded
   const now = deps.now()
   if (now >= claims.exp)
     return no({ reason: 'expired', slot: 'request', detail: 'what the first try issued has expired' })
-  const own = 'may_act' in claims ? hopsOfHandOver(claims, kid) : hopsOf(claims, kid)
-  if (!own) throw new Error('the recorded claims of the first try do not hold together')
+  const own = hop ? [hop] : hopsWithin(claims, kid)
+  const { jti, task, root, client_id: agent } = own?.[0]?.facts ?? {}
+  if (!own || jti === undefined || task === undefined || root === undefined || agent === undefined)
+    throw new Error('the recorded claims of the first try do not hold together')
   // What it is a second time it was the first time: dead, where an entry since then matches it.
-  const answer = await checkRevocation(
-    deps,
-    { ...prepared, taskId: claims.task.id },
-    claims.jti,
-    kid,
-    claims.task.root,
-    [...own, ...prepared.standing.checked],
-  )
+  const again = { ...prepared, taskId: task }
+  const answer = await checkRevocation(deps, again, jti, kid, root, [...own, ...prepared.standing.checked])
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
   // Signed before the record: a key that may sign no more leaves no record of a token that never was.
-  const token = 'may_act' in claims ? deps.issuer.signHandOver(claims, kid) : deps.issuer.sign(claims, kid)
+  const token = sign(deps, claims, kid)
   await deps.audit.append({
     type: 'token.reissued',
     decision: 'permit',
     decisionId: response.decision_id,
-    agent: claims.client_id,
-    task: claims.task.id,
-    root: claims.task.root,
-    jti: claims.jti,
+    agent,
+    task,
+    root,
+    jti,
     correlation: wire.correlation,
     epoch: formatEpoch(answer.epoch),
   })
   return ok({ ...response, access_token: token, expires_in: claims.exp - now })
+}
+
+function hopsWithin(claims: Recorded['claims'], kid: string): readonly CheckedHop[] | undefined {
+  if ('may_act' in claims) return hopsOfHandOver(claims, kid)
+  return 'task' in claims ? hopsOf(claims, kid) : undefined
+}
+
+function sign({ issuer, keys }: ExchangeDeps, claims: Recorded['claims'], kid: string): string {
+  if ('may_act' in claims) return issuer.signHandOver(claims, kid)
+  return 'task' in claims ? issuer.sign(claims, kid) : signForeign(keys, claims, kid)
 }

@@ -2,10 +2,12 @@
 import type { Grant } from '@errand/verifier/claims.ts'
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
-import type { Decision } from '../policy/decision.ts'
+import type { Decision, DecisionQuestion } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { ProvenAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
+import { explainDecision } from './explain.ts'
+import { withinReach } from './reach.ts'
 import { chainLength, type Standing } from './standing.ts'
 import type { Target } from './targets.ts'
 
@@ -18,7 +20,8 @@ export function checkBinding(tool: Tool, standing: Standing, proven: ProvenAgent
       },
     })
   }
-  if (!proven.confirmation && !tool.acceptsBearer) {
+  // What goes to others is not called with: who may present it is said in it.
+  if (!proven.confirmation && !tool.acceptsBearer && !tool.takes) {
     return refuse('proof_required', 'dpop', {
       explanation: { rule: 'sender_constraint', next: 'send a DPoP proof (RFC 9449), or come over mTLS' },
     })
@@ -26,17 +29,19 @@ export function checkBinding(tool: Tool, standing: Standing, proven: ProvenAgent
   return ok(undefined)
 }
 
+/** The decision as its agent may read it; judged at every operand where it is a no, or only asked for. */
 export function decide(
   directory: Directory,
   proven: ProvenAgent,
   standing: Standing,
   target: Target,
   now: number,
+  dryRun: boolean,
 ): Decision {
   const { attested, confirmation } = proven
   const { task, subject, subjectRights, parentGrants } = standing
   const context = 'existing' in task ? task.existing.context : task.opens.context
-  return directory.decide({
+  const question: DecisionQuestion = {
     tools: [target.tool],
     ...(target.requested ? { requested: target.requested } : {}),
     operands: {
@@ -55,10 +60,16 @@ export function decide(
       },
       subject,
       task: { ...context, depth: chainLength(standing) },
-      senderConstraint: !confirmation ? 'bearer' : 'jkt' in confirmation ? 'dpop' : 'mtls',
+      senderConstraint:
+        !confirmation || target.tool.takes?.kind === 'txn_token' ? 'bearer' : 'jkt' in confirmation ? 'dpop' : 'mtls',
       now,
     },
-  })
+  }
+  const asked = target.requested !== undefined
+  const whole = () => withinReach(directory.decide({ ...question, whole: true }), attested.agent, asked)
+  if (dryRun) return whole()
+  const decision = withinReach(directory.decide(question), attested.agent, asked)
+  return decision.allowed ? decision : whole()
 }
 
 /** Asking for more is refused whole, with the refused part named; asking for nothing in particular gets what there is. */
@@ -72,6 +83,7 @@ export function judge(
   if (!dryRun && (agent.stage === 'suggest' || agent.stage === 'draft')) {
     return refuse('stage_no_token', 'request', {
       explanation: {
+        ...explainDecision(decision, target),
         rule: 'stage',
         next: `an agent at stage ${agent.stage} gets no token: use dry_run, or raise its stage in ${agent.file}`,
       },
@@ -79,11 +91,7 @@ export function judge(
   }
   if (decision.allowed || dryRun) return ok(undefined)
   const lost = decision.verdicts.filter((verdict) => !verdict.permitted)
-  const explanation = {
-    ...(lost[0] ? { rule: lost[0].policies[0] ?? lost[0].lostAt ?? 'default_deny' } : {}),
-    missing: lost.map((verdict) => `${verdict.tool}:${verdict.operation}`),
-    ...(lost[0]?.leastChange ? { next: lost[0].leastChange } : {}),
-  }
+  const explanation = explainDecision(decision, target)
   const byPolicy = lost.filter((verdict) => verdict.lostAt === 'policy')
   if (!target.requested) {
     // Nothing of this tool is left: by policy, or because it was never the caller's to reach.

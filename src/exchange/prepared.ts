@@ -1,6 +1,6 @@
 /** What an exchange has worked out before it changes anything, and the questions that its last steps share. */
 import { type Confirmation, MAX_UNFOLLOWED_LIFETIME_SECONDS, type ToolAuthorization } from '@errand/verifier/claims.ts'
-import { type CheckedHop, trustDomainOf } from '@errand/verifier/shapes.ts'
+import { type CheckedHop, type HopFacts, trustDomainOf } from '@errand/verifier/shapes.ts'
 import type { KeyPins } from '../attest/key-pins.ts'
 import type { AuditLog } from '../audit/log.ts'
 import type { Sealer } from '../keys/seal.ts'
@@ -13,6 +13,7 @@ import type { RevocationAnswer, Revocations } from '../tokens/revocations.ts'
 import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent, ProveAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
+import type { TxnContext } from './foreign.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import { LEAST_USEFUL_SECONDS, type Standing } from './standing.ts'
 import type { Target } from './targets.ts'
@@ -56,6 +57,8 @@ export interface Prepared {
   readonly decision: Decision
   readonly decisionId: string
   readonly handOverTo?: string
+  /** What a transaction token carries. */
+  readonly context: TxnContext
   readonly taskId: string
   readonly deadline: number
 }
@@ -71,9 +74,11 @@ export function lifetime(prepared: Prepared, now: number): number {
   return Math.floor(
     Math.min(
       settings.tokens.maxLifetimeSeconds,
-      tool.maxTokenLifetimeSeconds,
+      tool.takes?.lifetimeSeconds ?? tool.maxTokenLifetimeSeconds,
       decision.obligations.maxLifetimeSeconds ?? Number.POSITIVE_INFINITY,
-      tool.followsFeed && proven.confirmation ? Number.POSITIVE_INFINITY : MAX_UNFOLLOWED_LIFETIME_SECONDS,
+      tool.takes || (tool.followsFeed && proven.confirmation)
+        ? Number.POSITIVE_INFINITY
+        : MAX_UNFOLLOWED_LIFETIME_SECONDS,
       ...(handOverTo === undefined
         ? []
         : [settings.tokens.handOverLifetimeSeconds, (standing.subjectExpiresAt ?? deadline) - now]),
@@ -100,24 +105,30 @@ export async function checkRevocation(
   root: string,
   hops: readonly CheckedHop[] = prepared.standing.checked,
 ): Promise<RevocationAnswer> {
-  const { proven, standing, target, decision, taskId, handOverTo } = prepared
-  const { attested } = proven
-  return deps.revocations.check({
-    hops,
-    issuing: {
-      jti,
-      kid,
-      root,
-      task: taskId,
-      sub: standing.subject.id,
-      agent: attested.agent.spiffeId,
-      domain: trustDomainOf(attested.agent.spiffeId),
-      client_id: attested.agent.clientId,
-      aud: handOverTo === undefined ? target.tool.audience : prepared.directory.settings.issuer,
-      policy: decision.policyDigest,
-      ...(attested.release === undefined ? {} : { release: attested.release }),
-    },
-  })
+  return deps.revocations.check({ hops, issuing: issuingHop(prepared, jti, kid, root) })
+}
+
+/** The hop that this exchange would add. */
+export function issuingHop(
+  { proven, standing, target, decision, taskId, handOverTo, directory }: Prepared,
+  jti: string,
+  kid: string,
+  root: string,
+): HopFacts {
+  const { agent, release } = proven.attested
+  return {
+    jti,
+    kid,
+    root,
+    task: taskId,
+    sub: standing.subject.id,
+    agent: agent.spiffeId,
+    domain: trustDomainOf(agent.spiffeId),
+    client_id: agent.clientId,
+    aud: handOverTo === undefined ? target.tool.audience : directory.settings.issuer,
+    policy: decision.policyDigest,
+    ...(release === undefined ? {} : { release }),
+  }
 }
 
 export function refusedByRevocation(answer: RevocationAnswer): Refusal | 'policy_changed' | undefined {
@@ -142,7 +153,7 @@ export const rootOf = ({ standing, taskId }: Prepared): { root: string; depth: n
 }
 
 export const tokenType = (
-  handOverTo: string | undefined,
+  { handOverTo, target }: Pick<Prepared, 'handOverTo' | 'target'>,
   confirmation: Confirmation | undefined,
 ): TokenResponse['token_type'] =>
-  handOverTo !== undefined ? 'N_A' : confirmation && 'jkt' in confirmation ? 'DPoP' : 'Bearer' // RFC 9449 §5, RFC 8705 §3
+  handOverTo !== undefined || target.tool.takes ? 'N_A' : confirmation && 'jkt' in confirmation ? 'DPoP' : 'Bearer' // RFC 9449 §5, RFC 8705 §3

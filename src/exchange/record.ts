@@ -1,37 +1,50 @@
 /** What an exchange leaves in the audit log. */
-import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
+import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { AuditEvent, Json } from '../audit/log.ts'
+import { explained } from '../oauth/explanation.ts'
 import type { Refusal } from '../oauth/refusal.ts'
-import type { Decision, Operand } from '../policy/decision.ts'
+import type { Decision } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
-import type { HandOverClaims } from '../tokens/hand-over.ts'
 import type { TokenFacts } from '../tokens/issue.ts'
 import type { ProvenAgent, Wire } from './authenticate.ts'
+import { recordedClaims } from './foreign.ts'
+import { operandsFrom, rowsOf, wholeRowsOf } from './intersection.ts'
 import type { Standing } from './standing.ts'
 
-/** One row an operation: the table that `errand explain` prints. */
-export const verdictRows = (decision: Decision): { readonly [name: string]: Json }[] =>
-  decision.verdicts.map((verdict) => ({
-    tool: verdict.tool,
-    operation: verdict.operation,
-    permitted: verdict.permitted,
-    ...(verdict.effect === undefined ? {} : { effect: verdict.effect }),
-    ...(verdict.lostAt === undefined ? {} : { lost_at: verdict.lostAt }),
-    ...(verdict.policies.length === 0 ? {} : { policies: verdict.policies }),
-    ...(verdict.reasons.length === 0 ? {} : { reasons: verdict.reasons }),
-    ...(verdict.leastChange === undefined ? {} : { least_change: verdict.leastChange }),
+/** One operation, as `dry_run` answers it. */
+export const verdictRows = (decision: Decision) =>
+  decision.verdicts.map(({ tool, operation, permitted, effect, lostAt, policies, reasons, leastChange, passed }) => ({
+    tool,
+    operation,
+    permitted,
+    ...(effect === undefined ? {} : { effect }),
+    operands: operandsFrom(passed),
+    ...(lostAt === undefined ? {} : { lost_at: lostAt }),
+    ...(policies.length === 0 ? {} : { policies }),
+    ...(reasons.length === 0 ? {} : { reasons }),
+    ...(leastChange === undefined ? {} : { least_change: leastChange }),
   }))
 
-/** Operands that this exchange did not have: a root task has no parent, an autonomous one no subject. */
-const absentOperands = ({ subjectRights, parentGrants, task }: Standing): readonly Operand[] => [
-  ...(subjectRights ? [] : (['subject'] as const)),
-  ...('existing' in task ? [] : (['task'] as const)),
-  ...(parentGrants ? [] : (['parent'] as const)),
-]
+/** What was told to the caller, but for what stands in the rows. */
+export function explanationDetails({ explanation = {}, detail }: Pick<Refusal, 'explanation' | 'detail'>) {
+  const { narrower: _, lost, ...told } = explained(explanation)
+  return {
+    ...told,
+    ...(lost === undefined ? {} : { lost: lost.map(({ had: _, ...each }) => each) }),
+    ...(detail === undefined ? {} : { detail }),
+  }
+}
+
+/** How the agent proved what it is, as records have it. */
+export const attestationOf = ({ kind, tier, release }: AttestationResult) => ({
+  kind,
+  tier,
+  ...(release === undefined ? {} : { release }),
+})
 
 export function permitEvent(
   facts: TokenFacts,
-  claims: AccessTokenClaims | HandOverClaims,
+  claims: object,
   context: {
     readonly decisionId: string
     readonly proven: ProvenAgent
@@ -61,14 +74,13 @@ export function permitEvent(
     ...(standing.cause === undefined ? {} : { cause: standing.cause }),
     epoch: facts.epoch,
     jti: facts.jti,
-    claims: claims as unknown as { readonly [name: string]: Json },
+    claims: recordedClaims(claims) as unknown as { readonly [name: string]: Json },
     ...('opens' in standing.task ? { purpose: standing.task.opens.purpose } : {}),
     details: {
-      kind: context.handOverTo === undefined ? 'access_token' : 'hand_over',
+      kind: context.target.tool.takes?.kind ?? (context.handOverTo === undefined ? 'access_token' : 'hand_over'),
       opened_task: 'opens' in standing.task,
       evidence: proven.attested.kind,
-      absent: absentOperands(standing),
-      verdicts: verdictRows(decision),
+      ...rowsOf(decision),
     },
   }
 }
@@ -98,16 +110,12 @@ export function refusalEvent(
     ...(decision
       ? { operations: decision.verdicts.map((verdict) => verdict.operation), rules: decision.policies }
       : {}),
-    attestation: { kind: proven.attested.kind, tier: proven.attested.tier },
+    attestation: attestationOf(proven.attested),
     correlation: wire.correlation,
     ...(standing?.cause === undefined ? {} : { cause: standing.cause }),
     details: {
-      ...(refusal.explanation?.rule === undefined ? {} : { rule: refusal.explanation.rule }),
-      ...(refusal.explanation?.missing === undefined ? {} : { missing: refusal.explanation.missing }),
-      ...(refusal.explanation?.next === undefined ? {} : { next: refusal.explanation.next }),
-      ...(refusal.detail === undefined ? {} : { detail: refusal.detail }),
-      ...(decision ? { verdicts: verdictRows(decision) } : {}),
-      ...(decision && standing ? { absent: absentOperands(standing) } : {}),
+      ...explanationDetails(refusal),
+      ...(decision ? wholeRowsOf(decision) : {}),
     },
   }
 }

@@ -41,6 +41,7 @@ export const requestDigest = (
     request.authorizationDetails ?? '',
     request.taskId ?? '',
     request.requestDetails ?? '',
+    request.requestContext ?? '',
     handOverTo ?? '',
   )
 

@@ -17,6 +17,8 @@ export interface TokenRequest {
   readonly authorizationDetails?: string
   readonly taskId?: string
   readonly requestDetails?: string
+  /** With a transaction token: JSON of where the call comes from. */
+  readonly requestContext?: string
   readonly delegateTo?: string
   readonly dryRun: boolean
   readonly clientId?: string
@@ -72,6 +74,7 @@ export function readTokenRequest(form: ReadonlyMap<string, readonly string[]>): 
     authorizationDetails: one('authorization_details'),
     taskId: one('task_id'),
     requestDetails: one('request_details'),
+    requestContext: one('request_context'),
     delegateTo: one('delegate_to'),
     clientId: one('client_id'),
     clientAssertion: one('client_assertion'),

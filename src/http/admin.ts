@@ -136,6 +136,7 @@ const configRoute: Route = {
   handle({ deps }) {
     const snapshot = deps.snapshot()
     const failure = deps.configFailure()
+    const bundles = deps.bundles()
     return Response.json({
       digest: snapshot.digest,
       policy_digest: snapshot.policyDigest,
@@ -144,6 +145,17 @@ const configRoute: Route = {
       issuer: snapshot.settings.issuer,
       development_shortcuts: snapshot.settings.developmentShortcuts,
       ...(failure === undefined ? {} : { failure: { at: failure.at, problems: failure.problems } }),
+      ...(bundles.length === 0
+        ? {}
+        : {
+            bundle_endpoints: bundles.map(({ trustDomain, url, sequence, confirmedAt, problem }) => ({
+              trust_domain: trustDomain,
+              url,
+              ...(sequence === undefined ? {} : { spiffe_sequence: sequence }),
+              ...(confirmedAt === undefined ? {} : { confirmed_at: confirmedAt }),
+              ...(problem === undefined ? {} : { problem }),
+            })),
+          }),
     })
   },
 }
@@ -174,7 +186,7 @@ const keysRoute: Route = {
 }
 
 const rotateSchema = z.strictObject({
-  purpose: z.enum(['token', 'feed']).optional(),
+  purpose: z.enum(['token', 'feed', 'id_jag', 'txn_token']).optional(),
   immediately: z.boolean().describe('Do not wait until the new key is in every cache').optional(),
 })
 

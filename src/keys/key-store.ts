@@ -4,7 +4,7 @@ import type { JWK } from 'jose'
 export const KEY_STATES = ['prepared', 'active', 'retiring', 'retired', 'compromised'] as const
 export type KeyState = (typeof KEY_STATES)[number]
 /** One key, one purpose. */
-export type KeyPurpose = 'token' | 'feed' | 'checkpoint'
+export type KeyPurpose = 'token' | 'feed' | 'id_jag' | 'txn_token' | 'checkpoint'
 
 export interface StoredKey {
   /** Never used again, also after the key is gone. */

@@ -16,6 +16,31 @@ export interface Operation {
   readonly budgeted?: { readonly cost: number }
 }
 
+/** Another authorization server stands before it: it gives its own tokens for our ID-JAGs. */
+export interface IdJagTarget {
+  readonly kind: 'id_jag'
+  readonly authorizationServer: string
+  /** Our client_id → the agent's client_id there. */
+  readonly clients: ReadonlyMap<string, string>
+  /** Operation → scope value there. */
+  readonly scopes: ReadonlyMap<string, string>
+  readonly act: boolean
+  readonly details: boolean
+  readonly lifetimeSeconds: number
+}
+
+/** A trust domain within which calls carry transaction tokens. */
+export interface TxnTarget {
+  readonly kind: 'txn_token'
+  readonly trustDomain: string
+  readonly scopes: ReadonlyMap<string, string>
+  /** Members of `request_context` that are passed on. */
+  readonly requestContext: readonly string[]
+  readonly lifetimeSeconds: number
+}
+
+export type Takes = IdJagTarget | TxnTarget
+
 export interface Tool {
   /** ASCII, `[a-z][a-z0-9_-]{0,31}`: the part of a scope value before the colon. */
   readonly name: string
@@ -35,5 +60,7 @@ export interface Tool {
   readonly keys: readonly JWK[]
   /** client_id, where the tool is a registered agent itself and may exchange tokens it received. */
   readonly agent?: string
+  /** What it takes instead of our access tokens. */
+  readonly takes?: Takes
   readonly file: string
 }

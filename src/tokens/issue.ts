@@ -19,7 +19,7 @@ import { type HandOverClaims, readHandOverClaims } from './hand-over.ts'
 /** The ring's side that issuing needs. */
 export interface SigningKeys {
   /** The key that signs now. Throws `Unavailable('no_active_key')` where none may. */
-  activeKid(purpose: 'token'): string
+  activeKid(purpose: 'token' | 'id_jag' | 'txn_token'): string
   /** Signs with exactly this key, which must still be allowed to sign or be just retiring; throws otherwise. */
   signWith(kid: string, header: { readonly typ: string }, payload: object): string
   publicJwk(kid: string): JWK | undefined
