@@ -5,6 +5,7 @@ import type { KeyPins } from '../attest/key-pins.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
 import type { Windowed } from '../attest/windowed.ts'
 import type { AuditLog, AuditReader } from '../audit/log.ts'
+import type { BundleState } from '../config/bundle-endpoints.ts'
 import type { ReloadFailure } from '../config/holder.ts'
 import type { Snapshot } from '../config/snapshot.ts'
 import type { Quota } from '../config/tenants.ts'
@@ -23,6 +24,7 @@ import type { TaskStore } from '../tasks/task-store.ts'
 import type { Introspected } from '../tokens/introspect.ts'
 import type { Limits } from './limits.ts'
 import type { Metrics } from './metrics.ts'
+import type { Tracing } from './tracing.ts'
 
 /** One tenant, as the service's own administrator sees it. */
 export interface TenantStatus {
@@ -39,6 +41,8 @@ export interface HttpDeps {
   readonly snapshot: () => Snapshot
   /** Why the last reload did not take, for `/ready`. */
   readonly configFailure: () => ReloadFailure | undefined
+  /** Trust domains whose bundles are fetched. */
+  readonly bundles: () => readonly BundleState[]
   readonly now: () => number
   readonly nowMs: () => number
   readonly attest: Attest
@@ -68,6 +72,8 @@ export interface HttpDeps {
   readonly metrics: Metrics
   /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
   readonly mtlsBase?: string
+  /** Absent where nobody collects spans. */
+  readonly tracing?: Tracing
   /** Those of the service, where this is its own issuer. */
   readonly tenants?: () => readonly TenantStatus[]
   readonly stopping: () => boolean

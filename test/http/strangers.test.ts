@@ -47,6 +47,7 @@ const DECLARED: Record<string, string> = {
   'POST /keys/rotate': 'admin',
   'POST /keys/compromise': 'admin',
   'GET /audit/records': 'admin',
+  'GET /tenants': 'admin',
 }
 
 const nameOf = ({ method, path }: Pick<Route, 'method' | 'path'>) => `${method} ${path}`
