@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { AGENT, CONFIG, RESOURCE, RIGHTS, SCOPE, SPIFFE_ID } from './site-config.ts'
 import { type Folder, makeFolder, type Running, start, type StartOptions } from './service.ts'
 
 export type Mode = 'steady' | 'cold'
@@ -36,29 +37,6 @@ export interface SiteOptions extends StartOptions {
   readonly files?: Readonly<Record<string, string>>
 }
 
-const AGENT = 'bench'
-const SPIFFE_ID = `spiffe://bench.example/agents/${AGENT}`
-const RESOURCE = 'https://desk.example.com/'
-const OPERATIONS = ['read', 'search', 'list', 'comment', 'assign', 'close', 'reply', 'erase'] as const
-const SCOPE = 'desk:read desk:search desk:comment'
-
-const CONFIG: Readonly<Record<string, string>> = {
-  [`agents/${AGENT}.yaml`]: `client_id: ${AGENT}
-spiffe_id: ${SPIFFE_ID}
-evidence: [jwt_svid, private_key_jwt]
-keys_file: agents/${AGENT}.pub.jwk
-stage: reversible_write
-ceiling: [desk:read, desk:search, desk:list, desk:comment, desk:assign]
-`,
-  'issuers/bench.yaml': 'kind: workload\ntrust_domain: bench.example\nbundle_file: bench-bundle.json\n',
-  'tools/desk.yaml': `name: desk
-audience: ${RESOURCE}
-keys_file: tools/desk.pub.jwk
-operations:
-${OPERATIONS.map((name, at) => `  ${name}: { effect: ${at < 3 ? 'read' : at < 6 ? 'reversible_write' : at < 7 ? 'external_communication' : 'irreversible_write'} }`).join('\n')}
-`,
-}
-
 const base64url = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
 
 function jws(header: object, payload: object, key: KeyObject): string {
@@ -70,7 +48,7 @@ function jws(header: object, payload: object, key: KeyObject): string {
 export async function openSite({ files = {}, ...options }: SiteOptions = {}): Promise<Site> {
   const folder = await makeFolder({ ...CONFIG, ...files })
   const rights = join(folder.path, 'config/issuers/dev.yaml')
-  await writeFile(rights, (await readFile(rights, 'utf8')).replace('  support:\n', '  support:\n    - desk:*\n'))
+  await writeFile(rights, (await readFile(rights, 'utf8')).replace('  support:\n', `  support:\n${RIGHTS}`))
   const { privateKey: workload, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   await mkdir(join(folder.path, 'keys'), { mode: 0o700 })
   await writeFile(
