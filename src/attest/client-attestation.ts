@@ -11,6 +11,7 @@ import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { TYP } from '../oauth/words.ts'
 import { type AgentLookup, type Attestor, type EvidenceSlot, type Life, readLife } from './attestor.ts'
 import { type HolderKey, type ProofDeps, proofOf, readHolderKey } from './held-token.ts'
+import { readMeasurements } from './release.ts'
 import { createRemembered, digestOf } from './remembered.ts'
 import { createVerifyKeys } from './verify-keys.ts'
 import type { Attester } from './workload-issuer.ts'
@@ -66,7 +67,10 @@ export function createClientAttestation(
       const holder = remembered ? ok(remembered.holder) : readHolderKey(payload['cnf'], slot, { algs: HOLDER_ALGS })
       if (!holder.ok) return holder
       good.put(digest, { under: jwk, holder: holder.value })
-      const proof = proofOf(deps, held, holder.value, slot)
+      const measured = readMeasurements(payload, attester.imageDigestClaim, slot)
+      if (!measured.ok) return measured
+      const standingId = `attestation:${digestOf([jws.signingInput])}`
+      const proof = proofOf(deps, held, holder.value, { standingId, slot })
       if (!proof.ok) return proof
       return ok({
         agent: named.agent,
@@ -75,7 +79,7 @@ export function createClientAttestation(
         alsoCalled: sub.value, // §7.5: client_id and sub are one
         principal: `client_attestation:${digestOf([attester.name, sub.value])}`,
         ...proof.value,
-        standingId: `attestation:${digestOf([jws.signingInput])}`,
+        ...measured.value,
       })
     },
   }

@@ -2,13 +2,13 @@
  * Evidence of tier `platform`: a JWT-SVID (SPIFFE JWT-SVID §4, draft-ietf-oauth-spiffe-client-auth). It is standing
  * evidence without a key in it, so it belongs to the first proof key that comes with it.
  */
-import { checkHeader, type HeaderRule } from '@errand/verifier/jws.ts'
+import { checkHeader, type HeaderRule, type ParsedJws } from '@errand/verifier/jws.ts'
 import type { JsonValue } from '@errand/verifier/strict-json.ts'
 import type { JWK } from 'jose'
 import { ok, refuse } from '../oauth/refusal.ts'
 import { type AgentLookup, type Attestor, readLife } from './attestor.ts'
 import { JWT_SVID_ALGS } from './bundle.ts'
-import { readImageDigest } from './release.ts'
+import { readMeasurements } from './release.ts'
 import { createRemembered, digestOf } from './remembered.ts'
 import { readSpiffeId } from './spiffe-id.ts'
 import type { TrustDomain } from './trust-domain.ts'
@@ -28,6 +28,16 @@ export function createJwtSvid(deps: {
   const keys = createVerifyKeys({ algs: JWT_SVID_ALGS })
   /** Exact bytes, signature included → the key under which the signature was found good. */
   const good = createRemembered<JWK>(MAX_REMEMBERED)
+  /** The digests of one that is parsed once and comes again. */
+  const digests = new WeakMap<ParsedJws, { readonly exact: string; readonly standing: string }>()
+  const digestsOf = (jws: ParsedJws): { readonly exact: string; readonly standing: string } => {
+    const known = digests.get(jws)
+    if (known) return known
+    // The signing input and not the text: another encoding of the signature is the same evidence.
+    const made = { exact: digestOf([jws.text]), standing: `jwt-svid:${digestOf([jws.signingInput])}` }
+    digests.set(jws, made)
+    return made
+  }
 
   return {
     kind: 'jwt_svid',
@@ -40,7 +50,7 @@ export function createJwtSvid(deps: {
       if (!id.ok) return refuse(id.fault, slot)
       const { trustDomain } = id.value
       const jwk = trustDomain.jwtKeys.find(({ kid }) => kid === header.value.kid)
-      const digest = digestOf([jws.text])
+      const { exact: digest, standing } = digestsOf(jws)
       const remembered = jwk !== undefined && good.get(digest) === jwk
       if (!remembered) {
         const verdict = keys.check(jws, jwk)
@@ -54,18 +64,17 @@ export function createJwtSvid(deps: {
       const life = readLife(jws.payload, { now: deps.now(), maxLifetimeSeconds: MAX_JWT_SVID_LIFETIME_SECONDS, slot })
       // Recorded as verified, and run out since.
       if (!life.ok) return remembered && life.refusal.reason === 'expired' ? refuse('attestation_expired', slot) : life
-      if (jwk !== undefined) good.put(digest, jwk)
+      if (jwk !== undefined && !remembered) good.put(digest, jwk)
       const agent = deps.agents.bySpiffeId(id.value.id)
       if (agent === undefined) return refuse('unknown_client', slot)
-      const imageDigest = readImageDigest(jws.payload, trustDomain.imageDigestClaim ?? [])
-      if (imageDigest === false) return refuse('bad_claim', slot, { detail: 'the image digest is not sha256:<hex>' })
-      // The signing input and not the text: another encoding of the signature is the same evidence.
+      const measured = readMeasurements(jws.payload, trustDomain.imageDigestClaim, slot)
+      if (!measured.ok) return measured
       return ok({
         agent,
         ...life.value,
         alsoCalled: agent.spiffeId, // draft-ietf-oauth-spiffe-client-auth §3
-        standingId: `jwt-svid:${digestOf([jws.signingInput])}`,
-        ...(imageDigest === undefined ? {} : { measurements: { imageDigest } }),
+        standingId: standing,
+        ...measured.value,
       })
     },
   }

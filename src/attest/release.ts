@@ -3,7 +3,8 @@
  * word, what its platform says of the image is evidence, and evidence counts for less as it grows older.
  */
 import { CLOCK_LEEWAY_SECONDS, type Tier } from '@errand/verifier/claims.ts'
-import type { Reason } from '../oauth/refusal.ts'
+import type { JsonObject } from '@errand/verifier/strict-json.ts'
+import { ok, type Reason, type Result, refuse, type Slot } from '../oauth/refusal.ts'
 import { DIGEST, type Manifest } from './release-manifest.ts'
 
 export interface Release {
@@ -127,9 +128,19 @@ function agedTier(
   return { tier, ...(aged === undefined ? {} : { aged }) }
 }
 
-/** What a platform's claim at `path` says of the image; undefined where it says nothing, false where it says it wrongly. */
+/** What a platform says of the image, in the claim at the configured path. */
+export function readMeasurements(
+  payload: JsonObject,
+  path: readonly string[] | undefined,
+  slot: Slot,
+): Result<{ readonly measurements?: Measurements }> {
+  const imageDigest = path && readImageDigest(payload, path)
+  if (imageDigest === false) return refuse('bad_claim', slot, { detail: 'the image digest is not sha256:<hex>' })
+  return ok(imageDigest === undefined ? {} : { measurements: { imageDigest } })
+}
+
+/** Undefined where it says nothing, false where it says it wrongly. */
 export function readImageDigest(payload: unknown, path: readonly string[]): string | undefined | false {
-  if (path.length === 0) return undefined
   let at = payload
   for (const name of path) {
     if (typeof at !== 'object' || at === null || Array.isArray(at) || !Object.hasOwn(at, name)) return undefined

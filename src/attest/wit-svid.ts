@@ -10,6 +10,7 @@ import { TYP } from '../oauth/words.ts'
 import { type AgentLookup, type Attestor, readLife } from './attestor.ts'
 import { JWT_SVID_ALGS } from './bundle.ts'
 import { type HolderKey, type ProofDeps, proofOf, readHolderKey } from './held-token.ts'
+import { readMeasurements } from './release.ts'
 import { createRemembered, digestOf } from './remembered.ts'
 import { readSpiffeId } from './spiffe-id.ts'
 import type { TrustDomain } from './trust-domain.ts'
@@ -62,14 +63,17 @@ export function createWitSvid(
       if (jwk !== undefined) good.put(digest, { under: jwk, holder: holder.value })
       const agent = deps.agents.bySpiffeId(id.value.id)
       if (agent === undefined) return refuse('unknown_client', slot)
-      const proof = proofOf(deps, held, holder.value, slot)
+      const measured = readMeasurements(payload, id.value.trustDomain.imageDigestClaim, slot)
+      if (!measured.ok) return measured
+      const standingId = `wit-svid:${digestOf([jws.signingInput])}`
+      const proof = proofOf(deps, held, holder.value, { standingId, slot })
       if (!proof.ok) return proof
       return ok({
         agent,
         ...life.value,
         alsoCalled: agent.spiffeId, // draft-ietf-oauth-spiffe-client-auth §3
         ...proof.value,
-        standingId: `wit-svid:${digestOf([jws.signingInput])}`,
+        ...measured.value,
       })
     },
   }

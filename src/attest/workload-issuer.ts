@@ -18,6 +18,8 @@ export interface WorkloadIssuer {
   /** A token has one of these as its sole audience. */
   readonly audiences: readonly string[]
   readonly maxLifetimeSeconds: number
+  /** Names that lead to the claim in which it says which image runs. */
+  readonly imageDigestClaim?: readonly string[]
   /** Asks whoever issued it whether it still stands by it, where the configuration says so. */
   readonly review?: ReviewToken
 }
@@ -39,6 +41,8 @@ export interface Attester {
   readonly issuer?: string
   readonly keys: KeysByKid
   readonly maxLifetimeSeconds: number
+  /** Names that lead to the claim in which it says which image runs. */
+  readonly imageDigestClaim?: readonly string[]
   /** Older attestations are not fresh enough, whenever they expire. */
   readonly maxAgeSeconds?: number
   /** What its word is worth: whether it saw a key, or the platform that the key lives on. */

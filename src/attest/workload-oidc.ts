@@ -10,6 +10,7 @@ import type { JsonValue } from '@errand/verifier/strict-json.ts'
 import type { JWK } from 'jose'
 import { ok, refuse } from '../oauth/refusal.ts'
 import { type AgentLookup, type Attestor, readLife } from './attestor.ts'
+import { readMeasurements } from './release.ts'
 import { createRemembered, digestOf } from './remembered.ts'
 import { createVerifyKeys } from './verify-keys.ts'
 import type { WorkloadIssuer } from './workload-issuer.ts'
@@ -65,11 +66,13 @@ export function createWorkloadOidc(deps: {
       if (jwk !== undefined) good.put(digest, jwk)
       const match = deps.agents.byWorkload(issuer.issuer, payload)
       if (match === undefined) return refuse('unknown_client', slot)
+      const measured = readMeasurements(payload, issuer.imageDigestClaim, slot)
+      if (!measured.ok) return measured
       // The last of all: only a good token of a registered agent makes us ask.
       const reviewed = await issuer.review?.({ token: jws.text, audience, subject: sub.value, slot })
       if (reviewed?.ok === false) return reviewed
       const standingId = `workload:${digestOf([jws.signingInput])}`
-      return ok({ ...match, ...life.value, standingId })
+      return ok({ ...match, ...life.value, ...measured.value, standingId })
     },
   }
 }

@@ -345,7 +345,13 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       if (value.minimum_tier === 'platform' && !raised && value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')) {
         report(['minimum_tier'], 'bad_value', 'none of its kinds of evidence reaches the tier platform')
       }
-      const measurable = value.evidence.some((kind) => saysTheImage(kind, trustDomains, domain))
+      const measurable = [
+        ...trustDomains.filter(({ name }) => name === domain && usesAny(value.evidence, ['jwt_svid', 'wit_svid'])),
+        ...workloadIssuers.filter(({ name }) => value.workload.some(({ issuer }) => issuer === name)),
+        ...attesters.filter(
+          ({ name, tier }) => tier === 'platform' && value.attested_by.some(({ attester }) => attester === name),
+        ),
+      ].some(({ imageDigestClaim }) => imageDigestClaim !== undefined)
       if (value.minimum_tier === 'measured' && (value.release === undefined || !measurable)) {
         report(
           ['minimum_tier'],
@@ -429,9 +435,8 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   }
 }
 
-/** Whether evidence of this kind can name the image, so that it may be measured against a release. */
-const saysTheImage = (kind: AttestationKind, trustDomains: readonly TrustDomain[], domain: string): boolean =>
-  kind === 'jwt_svid' && trustDomains.some(({ name, imageDigestClaim }) => name === domain && imageDigestClaim)
+const usesAny = (own: readonly AttestationKind[], kinds: readonly AttestationKind[]): boolean =>
+  kinds.some((kind) => own.includes(kind))
 
 function isStated(data: unknown, path: readonly string[]): boolean {
   let at = data

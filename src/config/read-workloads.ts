@@ -41,6 +41,7 @@ export async function readWorkloadOidc(source: WorkloadOidcFile, context: Worklo
     algorithms: source.algorithms,
     audiences: source.audiences ?? [issuer],
     maxLifetimeSeconds: source.max_token_lifetime_seconds,
+    ...(source.image_digest_claim === undefined ? {} : { imageDigestClaim: source.image_digest_claim }),
     ...(review === undefined
       ? {}
       : {
@@ -69,6 +70,7 @@ export async function readAttester(source: AttesterFile, context: KeysContext): 
     ...(source.issuer === undefined ? {} : { issuer: source.issuer }),
     keys: await readIssuerKeys(source, context),
     maxLifetimeSeconds: source.max_lifetime_seconds,
+    ...(source.image_digest_claim === undefined ? {} : { imageDigestClaim: source.image_digest_claim }),
     ...(source.max_age_seconds === undefined ? {} : { maxAgeSeconds: source.max_age_seconds }),
     tier: source.tier,
   }
