@@ -63,19 +63,27 @@ export interface OneUse {
 }
 
 /** What the holder has shown with this request, for the attestation result. */
-export type Shown = { readonly oneUse: OneUse } | { readonly keyThumbprint: string; readonly challengeAsNonce: boolean }
+export type Shown =
+  | { readonly oneUse: OneUse; readonly standingId: string }
+  | { readonly keyThumbprint: string; readonly challengeAsNonce: boolean }
 
 /**
- * With a proof of its own, this presentation is one-use, and a DPoP key beside it may be another (draft §5.2). Without,
- * the DPoP proof must be by the holder's key; an attestation challenge may be its nonce (§7.3 step 5).
+ * With a proof of its own, this presentation is one-use, and a DPoP key beside it may be another (draft §5.2): the
+ * first one seen with `standingId`. Without, the DPoP proof must be by the holder's key, and an attestation challenge may
+ * be its nonce (§7.3 step 5).
  */
-export function proofOf(deps: ProofDeps, held: HeldToken, holder: HolderKey, slot: EvidenceSlot): Result<Shown> {
+export function proofOf(
+  deps: ProofDeps,
+  held: HeldToken,
+  holder: HolderKey,
+  { standingId, slot }: { readonly standingId: string; readonly slot: EvidenceSlot },
+): Result<Shown> {
   if (held.proof === undefined) {
     return ok({ keyThumbprint: holder.jkt, challengeAsNonce: held.field === 'attestation' })
   }
   const read = held.field === 'attestation' ? readAttestationProof : readWorkloadProof
   const oneUse = read(deps, held, held.proof, holder, slot)
-  return oneUse.ok ? ok({ oneUse: oneUse.value }) : oneUse
+  return oneUse.ok ? ok({ oneUse: oneUse.value, standingId }) : oneUse
 }
 
 const JTI = /^[\x21-\x7e]{1,256}$/

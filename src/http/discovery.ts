@@ -1,5 +1,6 @@
 /** What others read to find us: metadata of RFC 8414 with its OpenID alias, the JWKS, AuthZEN metadata. */
 import { z } from 'zod'
+import { ATTESTATION_ALGS, HOLDER_ALGS } from '../attest/client-attestation.ts'
 import { ASSERTION_TYPE, GRANT, GRANT_PROFILE, TOKEN_TYPE } from '../oauth/words.ts'
 import { refuse } from '../oauth/refusal.ts'
 import type { HttpDeps } from './deps.ts'
@@ -7,6 +8,8 @@ import { refused } from './refused.ts'
 import type { Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
 
+/** draft-ietf-oauth-attestation-based-client-auth §9: by a proof of its own, or combined with DPoP. */
+const ATTESTATION_METHODS = ['attest_jwt_client_auth', 'attest_jwt_client_auth_dpop']
 /** draft-ietf-oauth-spiffe-client-auth; RFC 8705 §2.1.1, §2.2.1. */
 const MTLS_METHODS = ['spiffe_x509', 'tls_client_auth', 'self_signed_tls_client_auth']
 const MTLS_ENDPOINTS = {
@@ -19,7 +22,7 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
   const { issuer } = deps.snapshot().settings
   const base = issuer.replace(/\/$/, '')
   const authentication = {
-    methods: ['private_key_jwt', 'spiffe_jwt', ...(deps.mtlsBase === undefined ? [] : MTLS_METHODS)],
+    methods: ['private_key_jwt', 'spiffe_jwt', ...ATTESTATION_METHODS, ...(deps.mtlsBase === undefined ? [] : MTLS_METHODS)],
     algorithms: ['ES256', 'EdDSA'],
   }
   return {
@@ -42,6 +45,9 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
     revocation_endpoint_auth_methods_supported: authentication.methods,
     revocation_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
     client_assertion_types_supported: [ASSERTION_TYPE.jwtBearer, ASSERTION_TYPE.jwtSpiffe],
+    challenge_endpoint: `${base}/challenge`,
+    client_attestation_signing_alg_values_supported: ATTESTATION_ALGS,
+    client_attestation_pop_signing_alg_values_supported: HOLDER_ALGS,
     dpop_signing_alg_values_supported: ['ES256', 'EdDSA'], // RFC 9449 §5.1
     authorization_details_types_supported: ['tool'], // RFC 9396 §10
     tls_client_certificate_bound_access_tokens: deps.mtlsBase !== undefined, // RFC 8705 §3.3
@@ -161,6 +167,7 @@ const readyRoute: Route = {
       audit: deps.audit.healthy() ? 'ok' : 'unavailable',
       keys: deps.keys.healthy() ? 'ok' : 'unavailable',
       config: deps.configFailure() === undefined ? 'ok' : 'degraded',
+      ...bundlesCheck(deps),
       ...tenantsCheck(deps),
     }
     const states = Object.values(checks)
@@ -171,6 +178,13 @@ const readyRoute: Route = {
       { status: unavailable ? 503 : 200, headers: { 'Cache-Control': 'no-store' } },
     )
   },
+}
+
+/** Nothing where no bundle is fetched. */
+function bundlesCheck({ bundles }: HttpDeps): { readonly bundles?: 'ok' | 'degraded' } {
+  const states = bundles()
+  if (states.length === 0) return {}
+  return { bundles: states.every(({ problem }) => problem === undefined) ? 'ok' : 'degraded' }
 }
 
 /** Not a word of tenants where there are none; and no name of one, since anybody may ask. */
