@@ -16,6 +16,7 @@ import { createJoinedKey } from './joined-key.ts'
 import type { Joining } from './joining.ts'
 import { createJwtSvid } from './jwt-svid.ts'
 import type { KeyPins, PrincipalBindings } from './key-pins.ts'
+import { createParsedTokens } from './parsed.ts'
 import { createPrivateKeyJwt } from './private-key-jwt.ts'
 import type { MachineClient } from './registration.ts'
 import { type Measured, measure } from './release.ts'
@@ -60,6 +61,8 @@ export function createAttest(deps: AttestDeps): Attest {
   const assertions = createClientAssertions(deps)
   const privateKeyJwt = createPrivateKeyJwt({ assertions, agents })
   const joinedKey = createJoinedKey({ assertions, agents, joining: deps.joining })
+  /** Standing evidence comes again and again. */
+  const parsed = createParsedTokens()
   const jwtSvid = createJwtSvid(deps)
   const x509Svid = createX509Svid({ now, agents, trustDomains })
   const workloadOidc = createWorkloadOidc(deps)
@@ -91,7 +94,8 @@ export function createAttest(deps: AttestDeps): Attest {
   }: Presentation): Result<{ by: Attestor; evidence: Evidence }> => {
     if (held !== undefined) {
       // RFC 6749 §2.3: one way for one request.
-      if (assertion !== undefined) return refuse('context_mismatch', slot, { detail: 'one client authentication at once' })
+      if (assertion !== undefined)
+        return refuse('context_mismatch', slot, { detail: 'one client authentication at once' })
       return chooseHeld(held, held.field === 'attestation' && slot === 'client' ? 'client_attestation' : slot)
     }
     if (assertion === undefined) {
@@ -102,7 +106,7 @@ export function createAttest(deps: AttestDeps): Attest {
       }
       return ok({ by: byCertificate(clientId), evidence: { slot, chain: certificate, clientId } })
     }
-    const jws = parseJws(assertion.token)
+    const jws = parsed.read(assertion.token)
     if (!jws.ok) return refuse(jws.fault, slot)
     const svid = namesSpiffe(jws.value)
     const { iss } = jws.value.payload
@@ -135,6 +139,7 @@ export function createAttest(deps: AttestDeps): Attest {
     const { slot } = evidence
     const verified = await by.verify(evidence)
     if (!verified.ok) return verified
+    if (evidence.jws && !evidence.held && verified.value.oneUse === undefined) parsed.keep(evidence.jws)
     const { tier = by.tier, alsoCalled, measurements, statedRelease, ...proven } = verified.value
     const measured = measure({
       rule: proven.agent.release,
@@ -228,7 +233,8 @@ export function checkPossession(
   jkt: string | undefined,
   slot: 'dpop' | 'api',
 ): Result<true> {
-  if (jkt === undefined) return oneUse || certificateThumbprint !== undefined ? ok(true) : refuse('proof_required', slot)
+  if (jkt === undefined)
+    return oneUse || certificateThumbprint !== undefined ? ok(true) : refuse('proof_required', slot)
   // The certificate has proven its own key, in the handshake.
   if (certificateThumbprint !== undefined || keyThumbprint === undefined || keyThumbprint === jkt) return ok(true)
   return refuse('key_switch', slot)

@@ -4,7 +4,7 @@
  */
 import { createHmac } from 'node:crypto'
 import { CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
-import { readDpopProof } from '@errand/verifier/dpop.ts'
+import { createProofKeys, readDpopProof } from '@errand/verifier/dpop.ts'
 import type { PublicJwk } from '@errand/verifier/signature.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { createProofMemory } from './proof-memory.ts'
@@ -70,6 +70,7 @@ export interface Dpop {
 
 export function createDpop(deps: DpopDeps): Dpop {
   const { run } = deps
+  const keys = createProofKeys()
   const nonces = createWindowed({
     now: run?.now ?? deps.now,
     key: run ? createHmac('sha256', deps.nonceKey).update(`run ${run.id}`).digest() : deps.nonceKey,
@@ -80,13 +81,17 @@ export function createDpop(deps: DpopDeps): Dpop {
 
   return {
     check: ({ header, method, url, accessToken, clientHint = '', slot = 'dpop', challengeAsNonce = false }) => {
-      const proof = readDpopProof(header, {
-        method,
-        url,
-        now: deps.now(),
-        maxAgeSeconds: deps.proofLifetimeSeconds,
-        ...(accessToken === undefined ? {} : { accessToken }),
-      })
+      const proof = readDpopProof(
+        header,
+        {
+          method,
+          url,
+          now: deps.now(),
+          maxAgeSeconds: deps.proofLifetimeSeconds,
+          ...(accessToken === undefined ? {} : { accessToken }),
+        },
+        keys,
+      )
       if (!proof.ok) return refuse(proof.fault, slot, proof.detail === undefined ? {} : { detail: proof.detail })
       const { jkt, jwk, jti, iat, nonce } = proof.value
       if (nonce === undefined && deps.requireNonce) return refuse('nonce_missing', slot)

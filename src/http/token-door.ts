@@ -7,6 +7,7 @@ import { sourceBlock } from '../audit/source.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import { faulted, noted, type RequestLine, turnedAway, wireOf } from './app.ts'
+import { type ClaimedNames, createClaimedNames } from './claimed-name.ts'
 import type { HttpDeps } from './deps.ts'
 import { refusalResponse } from './refusal-response.ts'
 import type { Knock, Variables, WireBindings } from './route.ts'
@@ -42,6 +43,7 @@ const USUAL: ReadonlySet<string> = new Set([
 const DIGITS = /^[0-9]{1,9}$/
 
 export function createTokenDoor(deps: HttpDeps, log: (line: RequestLine) => void): TokenDoor {
+  const names = createClaimedNames(deps)
   return {
     fits: ({ method, url, headers }) => {
       if (url !== PATH || method !== 'POST' || headers['content-type'] !== FORM) return false
@@ -62,7 +64,7 @@ export function createTokenDoor(deps: HttpDeps, log: (line: RequestLine) => void
       const correlation = c.get('correlation')
       let answer: Response | TokenAnswer
       try {
-        answer = await answerTo(deps, c, incoming)
+        answer = await answerTo(deps, names, c, incoming)
       } catch (error) {
         answer = faulted(deps, error, c)
       }
@@ -84,14 +86,19 @@ export function createTokenDoor(deps: HttpDeps, log: (line: RequestLine) => void
   }
 }
 
-async function answerTo(deps: HttpDeps, c: Knock, incoming: IncomingMessage): Promise<Response | TokenAnswer> {
+async function answerTo(
+  deps: HttpDeps,
+  names: ClaimedNames,
+  c: Knock,
+  incoming: IncomingMessage,
+): Promise<Response | TokenAnswer> {
   const refusal = await turnedAway(deps, c, 'work', () => readWhole(incoming))
   if (refusal) {
     noted(deps, c, refusal)
     return refusalResponse(refusal)
   }
   try {
-    return await answerToken({ c, deps, wire: wireOf(c.env.base, c) })
+    return await answerToken({ c, deps, names, wire: wireOf(c.env.base, c) })
   } finally {
     deps.limits.leave()
   }

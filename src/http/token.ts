@@ -7,7 +7,7 @@ import { readTokenRequest } from '../exchange/token-request.ts'
 import { type Refusal, refuse } from '../oauth/refusal.ts'
 import { isKnown } from './admission.ts'
 import { formOf } from './body.ts'
-import { claimedName } from './claimed-name.ts'
+import { type ClaimedNames, claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
 import type { HttpDeps } from './deps.ts'
 import type { Knock, Route } from './route.ts'
@@ -73,17 +73,22 @@ export async function answerToken({
   c,
   deps,
   wire,
+  names,
 }: {
   readonly c: Knock
   readonly deps: HttpDeps
   readonly wire: Wire
+  readonly names?: ClaimedNames
 }): Promise<Response | TokenAnswer> {
   const hint = { clientHint: '' }
   const refused = (refusal: Refusal, alreadyRecorded = false) => {
     if (!alreadyRecorded) deps.audit.countStranger(wire.source, refusal.reason)
     deps.metrics.refused(refusal.reason)
     c.set('reason', refusal.reason)
-    return refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint.clientHint) })
+    return refusalResponse(refusal, {
+    dpopNonce: deps.dpop.freshNonce(hint.clientHint),
+    issuer: deps.snapshot().settings.issuer,
+  })
   }
   const form = formOf(c)
   if (!form.ok) return refused(form.refusal)
@@ -91,12 +96,13 @@ export async function answerToken({
   if (!request.ok) return refused(request.refusal)
   const evidence = request.value.clientAssertion ?? request.value.actorToken
   const grant = evidence === undefined ? request.value.assertion : undefined
-  hint.clientHint = claimedName(deps, {
+  const claim = {
     ...(request.value.clientId === undefined ? {} : { clientId: request.value.clientId }),
     ...(evidence === undefined ? {} : { assertion: evidence }),
     ...(grant === undefined ? {} : { grant }),
     ...(wire.held ? { held: wire.held.token } : {}),
-  })
+  }
+  hint.clientHint = names?.of(claim) ?? claimedName(deps, claim)
 
   // Dropped in silence, it would leave a client believing that a retry changes nothing.
   if (c.req.header('idempotency-key') !== undefined && wire.idempotencyKey === undefined) {
@@ -108,5 +114,6 @@ export async function answerToken({
   if (answer.ok || answer.refusal.proven) isKnown(c)
   if (!answer.ok) return refused(answer.refusal, true)
   if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
+  names?.proven(claim, hint.clientHint)
   return { body: answer.value, nonce: deps.dpop.freshNonce(hint.clientHint) }
 }

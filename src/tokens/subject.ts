@@ -7,10 +7,11 @@ import {
   MAX_TOKEN_LIFETIME_SECONDS,
 } from '@errand/verifier/claims.ts'
 import { readNumericDate, readSubjectText } from '@errand/verifier/claims-check.ts'
-import { checkHeader, type HeaderRule, type ParsedJws, parseJws } from '@errand/verifier/jws.ts'
+import { checkHeader, type HeaderRule, type ParsedJws } from '@errand/verifier/jws.ts'
 import { importVerifyKey, type VerifyKey, verifySignature } from '@errand/verifier/signature.ts'
 import { ACCESS_TOKEN_HEADER, checkAccessToken } from '@errand/verifier/token-check.ts'
 import type { JWK } from 'jose'
+import { createParsedTokens } from '../attest/parsed.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { TOKEN_TYPE, TYP } from '../oauth/words.ts'
 import type { SubjectFacts } from '../tasks/task.ts'
@@ -68,12 +69,18 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     return imported.value
   }
 
+  /** A user's token comes with each of the exchanges that are made for it. */
+  const parsed = createParsedTokens()
+  const heldUnder = new WeakMap<ParsedJws, VerifyKey>()
   const signatureHolds = (jws: ParsedJws, key: VerifyKey): boolean => {
+    if (heldUnder.get(jws) === key) return true
     const digest = createHash('sha256').update(jws.text).digest('base64')
-    if (verified.get(digest) === key) return true
-    if (!verifySignature(key, jws.signingInput, jws.signature)) return false
-    if (verified.size >= limit) verified.delete(verified.keys().next().value!)
-    verified.set(digest, key)
+    if (verified.get(digest) !== key) {
+      if (!verifySignature(key, jws.signingInput, jws.signature)) return false
+      if (verified.size >= limit) verified.delete(verified.keys().next().value!)
+      verified.set(digest, key)
+    }
+    heldUnder.set(jws, key)
     return true
   }
 
@@ -108,6 +115,8 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     return ok({ kind: 'own', claims: claims.value, kid })
   }
 
+  /** What was read of a token stays so while it lasts, its issuer is configured the same and its subject may. */
+  const users = new WeakMap<ParsedJws, { readonly issuer: TrustedIssuer; readonly read: Result<SubjectToken> }>()
   const readUser = async (jws: ParsedJws, type: string, issuer: TrustedIssuer): Promise<Result<SubjectToken>> => {
     const kind = plainTyp(jws.header['typ']) === TYP.accessToken ? 'access_token' : 'id_token'
     const header = checkHeader(jws.header, {
@@ -129,7 +138,16 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     // The algorithm is the key's; a header that names another is refused before any cryptography.
     if (key.alg !== alg) return refuse('alg_not_allowed', SLOT)
     if (!signatureHolds(jws, key)) return refuse('bad_signature', SLOT)
-    return userClaims(jws.payload, issuer, deps.now())
+    const now = deps.now()
+    const before = users.get(jws)
+    const disabled = issuer.disabledSubjects.has(String(jws.payload['sub']))
+    if (before?.issuer === issuer && !disabled && lasts(jws.payload, now)) return before.read
+    const read = userClaims(jws.payload, issuer, now)
+    if (read.ok) {
+      parsed.keep(jws)
+      users.set(jws, { issuer, read })
+    }
+    return read
   }
 
   return async (token, type) => {
@@ -140,9 +158,9 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     ) {
       return refuse('token_type_unsupported', SLOT)
     }
-    const parsed = parseJws(token)
-    if (!parsed.ok) return refuse(parsed.fault, SLOT)
-    const jws = parsed.value
+    const read = parsed.read(token)
+    if (!read.ok) return refuse(read.fault, SLOT)
+    const jws = read.value
     // The table of kinds before any issuer: what goes into no subject_token is that, whoever signed it.
     if (!typFits(jws.header['typ'], SLOT)) return refuse('wrong_typ', SLOT)
     const { iss } = jws.payload
@@ -153,6 +171,12 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     return readUser(jws, type, issuer)
   }
 }
+
+/** The times of claims that were read before, by the clock of now. */
+const lasts = ({ exp, iat, nbf }: ParsedJws['payload'], now: number): boolean =>
+  now < (exp as number) &&
+  (iat as number) <= now + CLOCK_LEEWAY_SECONDS &&
+  (nbf === undefined || (nbf as number) <= now + CLOCK_LEEWAY_SECONDS)
 
 function userClaims(
   payload: Readonly<Record<string, unknown>>,
