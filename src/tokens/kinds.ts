@@ -8,9 +8,9 @@ export interface Kind {
   /** Lower case, without `application/`; `undefined` in the list: the header may lack it. */
   readonly typ: readonly (string | undefined)[]
   /** Whose key signs it. */
-  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'agent_platform' | 'proof_key' | 'id_jag_key' | 'txn_token_key'
-  /** Where it may be presented to us. */
-  readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'assertion' | 'dpop_header' | 'introspected')[]
+  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'workload_oidc_issuer' | 'attester' | 'holder' | 'agent_platform' | 'proof_key' | 'id_jag_key' | 'txn_token_key'
+  /** Where it may be presented to us; `attestation` and `workload` are header fields of their own. */
+  readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'assertion' | 'attestation' | 'attestation_proof' | 'workload' | 'workload_proof' | 'dpop_header' | 'introspected')[]
 }
 
 export const KINDS = {
@@ -26,6 +26,15 @@ export const KINDS = {
   jwt_svid: { typ: ['jwt', 'jose', undefined], signer: 'workload_issuer', slots: ['client_assertion', 'actor_token'] },
   id_jag: { typ: [TYP.idJag], signer: 'user_issuer', slots: ['assertion'] },
   workload_grant: { typ: ['jwt', undefined], signer: 'agent_platform', slots: ['assertion'] },
+  workload_token: {
+    typ: ['jwt', undefined],
+    signer: 'workload_oidc_issuer',
+    slots: ['client_assertion', 'actor_token'],
+  },
+  client_attestation: { typ: [TYP.clientAttestation], signer: 'attester', slots: ['attestation'] },
+  client_attestation_proof: { typ: [TYP.clientAttestationProof], signer: 'holder', slots: ['attestation_proof'] },
+  wit_svid: { typ: [TYP.workloadIdentity], signer: 'workload_issuer', slots: ['workload', 'attestation'] },
+  workload_proof: { typ: [TYP.workloadProof], signer: 'holder', slots: ['workload_proof'] },
   dpop_proof: { typ: [TYP.dpop], signer: 'proof_key', slots: ['dpop_header'] },
   own_id_jag: { typ: [TYP.idJag], signer: 'id_jag_key', slots: [] },
   txn_token: { typ: [TYP.txnToken], signer: 'txn_token_key', slots: [] },

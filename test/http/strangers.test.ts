@@ -21,6 +21,7 @@ const DECLARED: Record<string, string> = {
   'GET /revocations/now': 'public',
   'GET /revocations/stream': 'public',
   'POST /token': 'form',
+  'POST /challenge': 'public',
   'POST /introspect': 'form',
   'POST /revoke': 'form',
   'POST /tasks': 'agent',

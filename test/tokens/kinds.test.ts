@@ -7,10 +7,31 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TOKEN_TYPE } from '../../src/oauth/words.ts'
 import { type Kind, KINDS, plainTyp, typFits } from '../../src/tokens/kinds.ts'
 import { type Answer, DEV_ISSUER, decode, type House, ISSUER, openHouse, signJws } from '../house.ts'
+import { signingKey } from '../attest/house.ts'
+import { NOW } from '../attest/pki.ts'
+import {
+  attestation,
+  attestationProof,
+  CLUSTER,
+  publicOf,
+  serviceAccountToken,
+  witSvid,
+  workloadProof,
+} from '../attest/vouched.ts'
 import { refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
 
 type Agent = Awaited<ReturnType<House['agent']>>
-const SLOTS = ['subject_token', 'actor_token', 'client_assertion', 'dpop_header', 'introspected'] as const
+const SLOTS = [
+  'subject_token',
+  'actor_token',
+  'client_assertion',
+  'attestation',
+  'attestation_proof',
+  'workload',
+  'workload_proof',
+  'dpop_header',
+  'introspected',
+] as const
 type Slot = (typeof SLOTS)[number]
 
 /** Kinds that others make and we take nowhere; signed by the issuer of users, whom we do trust. */
@@ -19,7 +40,6 @@ const FOREIGN = {
   logout_token: 'logout+jwt', // OpenID Connect Back-Channel Logout 1.0
   id_jag: 'oauth-id-jag+jwt',
   transaction_token: 'txntoken+jwt',
-  workload_identity_token: 'wit+jwt',
   introspection_jwt: 'token-introspection+jwt', // RFC 9701
   status_list: 'statuslist+jwt',
   attestation_result: 'eat+jwt',
@@ -33,8 +53,31 @@ describe('a kind of token in the slot of another', () => {
   let tool: Awaited<ReturnType<House['tool']>>
   let made: Map<string, () => Promise<string> | string>
 
+  const cluster = signingKey('cluster-1')
+  const fleet = signingKey('fleet-1')
+  const wit = signingKey('wit-1')
+  const holder = signingKey('instance')
+
   beforeAll(async () => {
-    house = await openHouse()
+    house = await openHouse({
+      startAt: NOW,
+      config: {
+        'agents/research.yaml': (text) =>
+          text.replace(
+            'evidence: [private_key_jwt]\n',
+            `evidence: [private_key_jwt, workload_oidc, client_attestation, wit_svid]
+workload: [{ issuer: cluster, claims: { sub: 'system:serviceaccount:agents:research' } }]
+attested_by: [{ attester: fleet }]
+`,
+          ),
+        'issuers/cluster.yaml': `kind: workload_oidc\nname: cluster\nissuer: ${CLUSTER}\njwks_file: cluster.json\nalgorithms: [ES256]\n`,
+        'issuers/fleet.yaml': 'kind: attester\nname: fleet\njwks_file: fleet.json\nalgorithms: [ES256]\n',
+        'issuers/company.yaml': 'kind: workload\ntrust_domain: company.example\nbundle_file: company.json\n',
+        '../keys/cluster.json': JSON.stringify({ keys: [cluster.jwk] }),
+        '../keys/fleet.json': JSON.stringify({ keys: [fleet.jwk] }),
+        '../keys/company.json': JSON.stringify({ keys: [{ ...wit.jwk, use: 'wit-svid' }] }),
+      },
+    })
     research = await house.agent('research')
     tool = await house.tool('tickets')
     const taken = async (form: object, from: 'exchange' | 'hand_over' = 'exchange') => {
@@ -64,6 +107,17 @@ describe('a kind of token in the slot of another', () => {
             research.key.privateKey,
           ),
       ],
+      ['workload_token', () => serviceAccountToken(cluster, { aud: ISSUER })],
+      ['client_attestation', () => attestation(fleet, holder)],
+      [
+        'client_attestation_proof',
+        async () => {
+          const { body } = await house.fetch('POST', '/challenge')
+          return attestationProof(holder, String(body['attestation_challenge']), { aud: ISSUER })
+        },
+      ],
+      ['wit_svid', () => witSvid(wit, holder)],
+      ['workload_proof', async () => workloadProof(holder, await workloadIdentity(), `${ISSUER}/token`)],
       ['dpop_proof', () => house.proof('research', '/token', { key: research.proofKey })],
       ['feed_frame', () => feed.body['frame'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],
@@ -75,9 +129,31 @@ describe('a kind of token in the slot of another', () => {
   })
   afterAll(() => house.close())
 
+  /** One and the same, so that a proof that names it can be made apart. */
+  let identity: Promise<string> | undefined
+  const workloadIdentity = () => (identity ??= witSvid(wit, holder))
+
   const form = { audience: 'tickets', scope: 'tickets:read_ticket' }
-  const send = (slot: Slot, token: string): Promise<Answer> => {
+  /** Authenticated by these headers, and bound to the key that they are about. */
+  const withHeaders = (headers: Record<string, string>) =>
+    research.exchange({
+      form: { ...form, client_assertion: undefined, client_assertion_type: undefined },
+      headers,
+      proofKey: { privateKey: holder.privateKey, publicJwk: publicOf(holder) },
+    })
+  const send = async (slot: Slot, token: string): Promise<Answer> => {
     switch (slot) {
+      case 'attestation':
+        return withHeaders({ 'oauth-client-attestation': token })
+      case 'attestation_proof':
+        return withHeaders({
+          'oauth-client-attestation': await attestation(fleet, holder),
+          'oauth-client-attestation-pop': token,
+        })
+      case 'workload':
+        return withHeaders({ 'workload-identity-token': token })
+      case 'workload_proof':
+        return withHeaders({ 'workload-identity-token': await workloadIdentity(), 'workload-proof-token': token })
       case 'subject_token':
         return research.exchange({ form: { ...form, subject_token: token, subject_token_type: TOKEN_TYPE.jwt } })
       case 'client_assertion':
@@ -116,6 +192,7 @@ describe('a kind of token in the slot of another', () => {
   function reasonFor(kind: string, slot: Exclude<Slot, 'introspected'>): string {
     switch (`${kind} ${slot}`) {
       case 'jwt_svid subject_token': // no issuer at all
+      case 'workload_token subject_token': // of an issuer that speaks for no users
         return 'untrusted_issuer'
       case 'user_id_token client_assertion': // of somebody who is no client
       case 'user_id_token actor_token':
@@ -148,6 +225,10 @@ describe('a kind of token in the slot of another', () => {
   for (const [slot, answer] of [
     ['actor_token', { status: 400, error: 'invalid_request' }],
     ['client_assertion', { status: 401, error: 'invalid_client' }],
+    ['attestation', { status: 401, error: 'invalid_client_attestation' }],
+    ['attestation_proof', { status: 401, error: 'invalid_client_attestation' }],
+    ['workload', { status: 401, error: 'invalid_client' }],
+    ['workload_proof', { status: 401, error: 'invalid_client' }],
     ['dpop_header', { status: 400, error: 'invalid_dpop_proof' }],
   ] as const) {
     it(`C1 every kind but its own is refused as ${slot}`, async () => {
@@ -172,6 +253,19 @@ describe('a kind of token in the slot of another', () => {
     expect((await send('client_assertion', research.assertion())).status).toBe(200)
     expect((await send('actor_token', research.assertion())).status).toBe(200)
     expect((await send('dpop_header', await made.get('dpop_proof')!())).status).toBe(200)
+    for (const slot of ['client_assertion', 'actor_token'] as const) {
+      expect((await send(slot, await made.get('workload_token')!())).status).toBe(200)
+    }
+    for (const [slot, kind] of [
+      ['attestation', 'client_attestation'],
+      ['attestation', 'wit_svid'],
+      ['attestation_proof', 'client_attestation_proof'],
+      ['workload', 'wit_svid'],
+      ['workload_proof', 'workload_proof'],
+    ] as const) {
+      const answer = await send(slot, await made.get(kind)!())
+      expect([kind, slot, answer.status], answer.text).toEqual([kind, slot, 200])
+    }
     expect((await send('introspected', await made.get('access_token')!())).body['active']).toBe(true)
     const own = await made.get('access_token')!()
     expect((await research.from(own, form)).status).toBe(200)
