@@ -39,7 +39,7 @@ import { openKeyRing } from './keys/key-ring.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
 import { ok, refuse, Unavailable } from './oauth/refusal.ts'
-import { createAcks } from './revoke/acks.ts'
+import { createAcks, verifiersBehind } from './revoke/acks.ts'
 import { createFeed } from './revoke/feed.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { createRevoke, type TokenLine } from './revoke/revoke.ts'
@@ -422,10 +422,19 @@ async function openRooms({
   void bundles.poll()
   closing.push(every(1_000, bundles.poll, (error) => onFault(error, 'bundle endpoints')))
 
+  const limits = createLimits({
+    maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
+    monotonic,
+  })
+  const acks = createAcks()
+  const storeHealthy = createSharedCheck({ check: () => stores.healthy(), monotonic })
   const metrics = createMetrics({
     auditRecords: () => log.size,
     auditHealthy: () => log.healthy(),
     configDegraded: () => holder.failure() !== undefined,
+    storeHealthy,
+    requestsInFlight: () => limits.running(),
+    verifiersBehind: async () => verifiersBehind(await stores.revocations.epoch(), acks.all()),
     process: tenants !== undefined,
   })
   const revoke = createRevoke({
@@ -467,10 +476,6 @@ async function openRooms({
     ...(settings.store.kind === 'embedded'
       ? { run: { id: randomBytes(12).toString('base64url'), now: () => monotonic() / 1000 } }
       : {}),
-  })
-  const limits = createLimits({
-    maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
-    monotonic,
   })
   const perClient = () => holder.current().settings.bounds.requestsPerSecondPerClient
   const attest = rationed(
@@ -573,21 +578,30 @@ async function openRooms({
         audit,
         newSecret: () => randomBytes(32),
       }),
+      platformAgents: stores.platformAgents,
       tasks: stores.tasks,
       revoke,
       revocations: stores.revocations,
       introspect: createIntrospect({ issuer, now, ownKeys, revocations: stores.revocations }),
       feed,
       feedKey,
-      acks: createAcks(),
+      acks,
       keys: ring,
       rotation,
       audit,
       reader: log,
-      storeHealthy: createSharedCheck({ check: () => stores.healthy(), monotonic }),
+      storeHealthy,
       limits,
       metrics,
       ...(mtlsBase === undefined ? {} : { mtlsBase }),
+      resources: () => {
+        const { user, system } = process.cpuUsage()
+        return {
+          rssBytes: process.memoryUsage.rss(),
+          cpuSeconds: (user + system) / 1e6,
+          uptimeSeconds: process.uptime(),
+        }
+      },
       ...(tracing === undefined ? {} : { tracing }),
       ...(tenants === undefined ? {} : { tenants }),
       stopping: () => stopping,

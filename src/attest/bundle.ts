@@ -18,7 +18,12 @@ const MAX_KEYS = 100
 export const JWT_SVID_ALGS = ['ES256', 'ES384', 'RS256', 'PS256'] as const
 
 export type ReadBundle =
-  | { readonly ok: true; readonly value: TrustDomain }
+  | {
+      readonly ok: true
+      readonly value: TrustDomain
+      /** `spiffe_refresh_hint` (§4.1.2), seconds. */
+      readonly refreshHint?: number
+    }
   | { readonly ok: false; readonly problem: string }
 
 export interface BundleSource {
@@ -35,7 +40,11 @@ export function readBundle(content: string | Uint8Array, source: BundleSource): 
   if (!isTrustDomainName(name)) return no(`${name} is no trust domain name: lower-case letters, digits, ".", "-", "_"`)
   const json = parseStrictJson(content, { maxBytes: MAX_BUNDLE_BYTES })
   if (!json.ok) return no(`not a JSON object that can be read one way only (${json.fault})`)
-  const keys = isJsonObject(json.value) ? json.value['keys'] : undefined
+  const document = isJsonObject(json.value) ? json.value : {}
+  const { keys, spiffe_sequence: sequence, spiffe_refresh_hint: refreshHint } = document
+  for (const [member, value] of Object.entries({ spiffe_sequence: sequence, spiffe_refresh_hint: refreshHint })) {
+    if (value !== undefined && !isWhole(value)) return no(`"${member}" must be a whole number`)
+  }
   if (!Array.isArray(keys)) return no('"keys" must be an array of JWKs')
   if (keys.length > MAX_KEYS) return no(`more than ${MAX_KEYS} keys`)
 
@@ -51,7 +60,7 @@ export function readBundle(content: string | Uint8Array, source: BundleSource): 
       if ([...jwtKeys, ...witKeys].some(({ kid }) => kid === read.kid)) return no(`keys[${i}]: kid ${read.kid} twice`)
       ;(jwk['use'] === 'jwt-svid' ? jwtKeys : witKeys).push(read)
     } else if (jwk['use'] === 'x509-svid') {
-      const read = anchor(jwk)
+      const read = anchor(jwk, name)
       if (typeof read === 'string') return no(`keys[${i}]: ${read}`)
       x509Anchors.push(read.der)
     } // §4.2.2: unknown uses are ignored
@@ -59,8 +68,15 @@ export function readBundle(content: string | Uint8Array, source: BundleSource): 
   if (jwtKeys.length + witKeys.length + x509Anchors.length === 0) {
     return no('no key with "use" jwt-svid, wit-svid or x509-svid')
   }
-  return { ok: true, value: { ...source, jwtKeys, witKeys, x509Anchors } }
+  return {
+    ok: true,
+    value: { ...source, jwtKeys, witKeys, x509Anchors, ...(isWhole(sequence) ? { sequence } : {}) },
+    ...(isWhole(refreshHint) ? { refreshHint } : {}),
+  }
 }
+
+const isWhole = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
 
 function jwtKey(jwk: JsonObject): JWK | string {
   const { kid } = jwk
@@ -72,7 +88,7 @@ function jwtKey(jwk: JsonObject): JWK | string {
   return key.ok ? { ...key.value.jwk, kid, alg: key.value.alg } : `not a usable public key (${key.detail ?? key.fault})`
 }
 
-function anchor(jwk: JsonObject): Certificate | string {
+function anchor(jwk: JsonObject, name: string): Certificate | string {
   const { x5c } = jwk
   // X509-SVID §6.2 ignores an entry without certificate, and all certificates but the first.
   const first = Array.isArray(x5c) ? x5c[0] : undefined
@@ -82,6 +98,13 @@ function anchor(jwk: JsonObject): Certificate | string {
   if (!certificate?.ok) return `x5c holds no certificate that can be read (${certificate?.fault ?? 'base64'})`
   if (!certificate.value.ca) return 'x5c holds a certificate that is no CA'
   if (certificate.value.key.family === undefined) return 'x5c holds a certificate whose key is too weak or unsupported'
+  // X509-SVID §4.2: an authority may say whose it is, and then it is nobody else's.
+  const own = `spiffe://${name}`
+  for (const each of certificate.value.alternativeNames) {
+    if (each.kind !== 'uri' || !/^spiffe:/i.test(each.value)) continue
+    if (each.value === own || each.value.startsWith(`${own}/`)) continue
+    return 'x5c holds an authority of another trust domain'
+  }
   const key = keyObject(certificate.value.key)?.export({ format: 'jwk' })
   let same = false
   try {

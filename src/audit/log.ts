@@ -21,6 +21,7 @@ export const EVENT_TYPES = [
   'key.moved',
   'config.loaded',
   'config.rejected',
+  'trust.changed', // intent: another bundle of a trust domain takes effect
   'admin.acted',
   'admin.refused',
   'strangers.refused', // folded: source, reason, second, count

@@ -20,6 +20,7 @@ type Entry = Group | readonly [description: string, load: () => Promise<Verb>]
 const VERBS: { readonly [name: string]: Entry } = {
   init: ['make a configuration of your own', async () => (await import('./init.ts')).init],
   serve: ['start the service', async () => (await import('./serve.ts')).serve],
+  doctor: ['what is weak or wrong, and how to mend it', async () => (await import('./doctor.ts')).doctor],
   token: {
     description: 'Tokens: get one, look into one, verify one.',
     verbs: {
@@ -28,6 +29,7 @@ const VERBS: { readonly [name: string]: Entry } = {
       verify: ['verify a token, as a tool would', async () => (await import('./token-verify.ts')).verify],
     },
   },
+  top: ['the running service, live', async () => (await import('./top.ts')).top],
   explain: ['why a token was granted or refused', async () => (await import('./explain.ts')).explain],
   task: {
     description: 'Tasks: the tree of who does what for whom.',
@@ -43,6 +45,9 @@ const VERBS: { readonly [name: string]: Entry } = {
     verbs: {
       list: ['the registered agents', async () => (await import('./agent.ts')).list],
       show: ['one agent', async () => (await import('./agent.ts')).show],
+      'join-token': ['a one-use token for its first start', async () => (await import('./agent.ts')).joinToken],
+      join: ['make a key here and register it with a join token', async () => (await import('./agent-join.ts')).join],
+      'remove-key': ['a key that came with a join token', async () => (await import('./agent.ts')).removeKey],
     },
   },
   revoke: ['end tokens and tasks, at once', async () => (await import('./revoke.ts')).revoke],

@@ -5,6 +5,8 @@
 import { lookup as dnsLookup } from 'node:dns'
 import http from 'node:http'
 import https from 'node:https'
+import type { TLSSocket } from 'node:tls'
+import { chainOf } from '../attest/client-certificate.ts'
 import type { JWK } from '../attest/registration.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import { isLoopbackHttp, isPublicAddress, urlProblem } from './addresses.ts'
@@ -28,7 +30,14 @@ export interface Fetched {
   /** From Date, where it says. Unix seconds. */
   readonly time?: number
 }
-export type FetchJwks = (uri: string) => Promise<Fetched>
+/** By whom the server's certificate must be vouched for, where not by the system's authorities. */
+export interface FetchTrust {
+  /** DER: these and no other. */
+  readonly authorities?: readonly Uint8Array[]
+  /** Judges the chain that the server showed (DER, leaf first); whatever it objects to is not spoken with. */
+  readonly objection?: (chain: readonly Uint8Array[]) => string | undefined
+}
+export type FetchJwks = (uri: string, trust?: FetchTrust) => Promise<Fetched>
 
 export interface RemoteKeys {
   /** The lookup of one issuer: its state outlives a reload of the configuration. */
@@ -125,8 +134,17 @@ const resolveByDns: Resolve = (hostname) =>
 
 /** `development` admits one loopback destination over http; everything else is https to a public address. */
 export const createFetchJwks =
-  ({ development, resolve = resolveByDns }: { readonly development: boolean; readonly resolve?: Resolve }): FetchJwks =>
-  (uri) =>
+  ({
+    development,
+    resolve = resolveByDns,
+    mayReach = isPublicAddress,
+  }: {
+    readonly development: boolean
+    readonly resolve?: Resolve
+    /** Which addresses a name may lead to. */
+    readonly mayReach?: (address: string) => boolean
+  }): FetchJwks =>
+  (uri, trust = {}) =>
     new Promise((done, fail) => {
       // Literal addresses and local names end here; other names are judged by what they resolve to, below.
       const fault = urlProblem(uri, { development })
@@ -141,7 +159,7 @@ export const createFetchJwks =
           headers: { accept: 'application/json', 'accept-encoding': 'identity' },
           agent: false,
           signal: AbortSignal.timeout(TIMEOUT_MS),
-          ...(loopback ? {} : { lookup: guardedLookup(resolve) }),
+          ...(loopback ? {} : { lookup: guardedLookup(resolve, mayReach), ...tlsOf(trust) }),
         },
         (response) => {
           const stop = (message: string) => {
@@ -181,8 +199,26 @@ export const createFetchJwks =
           error.name === 'AbortError' || error.name === 'TimeoutError' ? new Error('fetch_limits: above 2 s') : error,
         ),
       )
-      request.end()
+      const { objection } = trust
+      if (objection === undefined) return void request.end()
+      if (loopback) return void request.destroy(new Error('jwks_untrusted: no certificate over http'))
+      // The request is written only when the peer has been judged: a connection that is not the one meant learns nothing.
+      request.once('socket', (socket) =>
+        socket.once('secureConnect', () => {
+          const why = objection(chainOf(socket as TLSSocket) ?? [])
+          if (why === undefined) request.end()
+          else request.destroy(new Error(`jwks_untrusted: ${why}`))
+        }),
+      )
     })
+
+function tlsOf({ authorities, objection }: FetchTrust): https.RequestOptions {
+  if (objection !== undefined) return { rejectUnauthorized: false }
+  return authorities === undefined ? {} : { ca: authorities.map(pemOf) }
+}
+
+const pemOf = (der: Uint8Array): string =>
+  `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString('base64')}\n-----END CERTIFICATE-----\n`
 
 type LookupCallback = (
   error: NodeJS.ErrnoException | null,
@@ -191,12 +227,12 @@ type LookupCallback = (
 ) => void
 
 /** node:net connects to what this answers and to nothing else. */
-function guardedLookup(resolve: Resolve) {
+function guardedLookup(resolve: Resolve, mayReach: (address: string) => boolean) {
   return (hostname: string, options: { all?: boolean | undefined }, callback: LookupCallback): void => {
     resolve(hostname).then(
       (addresses) => {
         // One private address among public ones is an attack, not an accident.
-        if (addresses.length === 0 || !addresses.every(({ address }) => isPublicAddress(address))) {
+        if (addresses.length === 0 || !addresses.every(({ address }) => mayReach(address))) {
           return callback(new Error('url_forbidden: resolves to an address that is not public'), '', 4)
         }
         if (options.all) callback(null, [...addresses])

@@ -397,6 +397,9 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     ...issuers
       .filter((issuer) => issuer.development)
       .map((issuer) => `the development issuer "${issuer.name}" vouches for users`),
+    ...trustDomains.flatMap(({ name, bundleEndpoint }) =>
+      bundleEndpoint && isLoopbackHttp(bundleEndpoint.url) ? [`the bundle of "${name}" is fetched over http`] : [],
+    ),
     ...issuerFiles.flatMap(({ value }) =>
       value.kind !== 'workload' && value.jwks_uri !== undefined && isLoopbackHttp(value.jwks_uri)
         ? [`the keys of issuer "${value.name}" are fetched over http`]
@@ -428,6 +431,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       attesters: { all: attesters, byName: by(attesters, 'name') },
       machines: { all: machines, byClientId: by(machines, 'clientId') },
       decide: createDecide(policies.set),
+      policyReason: (id) => policies.set.policies.get(id)?.annotations.reason,
       policyDigest: policies.set.digest,
       digest: digestOf(texts, keyFiles.texts, overrides),
       loadedAt: now(),

@@ -118,6 +118,9 @@ export const errandSchema = section({
     trusted_proxies: list(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()])).describe(
       'Addresses or CIDR blocks whose forwarded headers are believed.',
     ),
+    metrics_from: list(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()])).describe(
+      'Addresses or CIDR blocks that may read GET /metrics, beside callers on the same machine.',
+    ),
     client_certificate_header: z
       .string()
       .regex(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, { error: 'not a header name' })
@@ -261,7 +264,16 @@ export const agentSchema = section({
     required: z.boolean().default(false).describe('Whether it gets tokens only as a registered release.'),
     max_age_seconds: limit(60, 315_360_000)
       .optional()
-      .describe('A manifest older than this no longer makes evidence measured.'),
+      .describe('What was signed longer ago no longer makes evidence measured.'),
+    provenance: section({
+      trusted_root_file: keysPath.describe('Sigstore trusted root (JSON) by path inside the keys folder.'),
+      identity: url.describe('Subject alternative name of the signing certificate, as exact text.'),
+      identity_issuer: url.describe('Issuer of the identity token by which that certificate was had.'),
+      builder: url.describe('`builder.id` of the SLSA provenance.'),
+      repository: url.describe('Repository that it says the image was built from.'),
+    })
+      .optional()
+      .describe('Each release needs a Sigstore bundle for its image beside it: <name>.sigstore.json.'),
   })
     .optional()
     .describe('Its release signers: what they sign in releases/ is registered for it.'),

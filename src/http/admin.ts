@@ -1,11 +1,13 @@
 /** What administrators look at and turn: agents, tools, configuration, keys, the audit log. */
 import { z } from 'zod'
 import { EVENT_TYPES } from '../audit/log.ts'
+import type { AgentRegistration } from '../attest/registration.ts'
 import { reachOf } from '../exchange/reach.ts'
 import { refuse } from '../oauth/refusal.ts'
 import { toAuthorizationDetails } from '@errand/verifier/grants.ts'
 import { jsonOf } from './body.ts'
 import { joinedKeyView } from './join.ts'
+import { seenAgent, seenAgents } from './platform-agents.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { detailSchema, errorAnswers } from './schemas.ts'
@@ -24,27 +26,24 @@ const agentSchema = z
 
 const adminOf = ({ caller }: Call): string => (caller?.kind === 'admin' ? caller.client.clientId : 'unknown')
 
-function agentView({ deps }: Call, clientId: string) {
+function agentView({ deps }: Call, agent: AgentRegistration) {
   const snapshot = deps.snapshot()
-  const agent = snapshot.agents.byClientId(clientId)
-  return (
-    agent && {
-      client_id: agent.clientId,
-      spiffe_id: agent.spiffeId,
-      display_name: agent.displayName,
-      ...(agent.owner === undefined ? {} : { owner: agent.owner }),
-      disabled: agent.disabled,
-      stage: agent.stage,
-      evidence: agent.evidence,
-      autonomous: agent.autonomous,
-      delegates_to: agent.delegatesTo,
-      ceiling: toAuthorizationDetails(
-        agent.ceiling,
-        (tool, operation) => snapshot.tools.byName(tool)?.operations.get(operation)?.effect ?? 'privileged',
-      ),
-      file: agent.file,
-    }
-  )
+  return {
+    client_id: agent.clientId,
+    spiffe_id: agent.spiffeId,
+    display_name: agent.displayName,
+    ...(agent.owner === undefined ? {} : { owner: agent.owner }),
+    disabled: agent.disabled,
+    stage: agent.stage,
+    evidence: agent.evidence,
+    autonomous: agent.autonomous,
+    delegates_to: agent.delegatesTo,
+    ceiling: toAuthorizationDetails(
+      agent.ceiling,
+      (tool, operation) => snapshot.tools.byName(tool)?.operations.get(operation)?.effect ?? 'privileged',
+    ),
+    file: agent.file,
+  }
 }
 
 const agentsRoute: Route = {
@@ -52,10 +51,15 @@ const agentsRoute: Route = {
   path: '/agents',
   access: ['admin'],
   tag: 'Administration',
-  summary: 'Registered agents',
+  summary: 'Registered agents, and those of platforms that came',
   answers: { 200: { description: 'Agents', schema: z.object({ agents: z.array(agentSchema) }) }, ...problems },
-  handle: (call) =>
-    Response.json({ agents: call.deps.snapshot().agents.all.map((agent) => agentView(call, agent.clientId)) }),
+  async handle(call) {
+    const registered = call.deps.snapshot().agents.all.map((agent) => agentView(call, agent))
+    const seen = await seenAgents(call.deps)
+    return Response.json({
+      agents: [...registered, ...seen.map(({ agent, more }) => ({ ...agentView(call, agent), ...more }))],
+    })
+  },
 }
 
 const agentRoute: Route = {
@@ -69,7 +73,10 @@ const agentRoute: Route = {
     const { caller, c } = call
     const id = c.req.param('id') ?? ''
     const own = caller?.kind === 'agent' && caller.proven.attested.agent.clientId === id
-    const view = caller?.kind === 'admin' || own ? agentView(call, id) : undefined
+    const agent = caller?.kind === 'admin' || own ? call.deps.snapshot().agents.byClientId(id) : undefined
+    const seen = !agent && caller?.kind === 'admin' ? await seenAgent(call.deps, id) : undefined
+    if (seen) return Response.json({ ...agentView(call, seen.agent), ...seen.more })
+    const view = agent && agentView(call, agent)
     if (!view) return refused(call, refuse('not_found', 'request', { proven: true }).refusal)
     const joined = await call.deps.join.keysOf(id)
     return Response.json({ ...view, ...(joined.length === 0 ? {} : { joined_keys: joined.map(joinedKeyView) }) })

@@ -22,6 +22,7 @@ import { refused } from './refused.ts'
 import { releasesRoute } from './releases.ts'
 import { revocationRoutes } from './revocations.ts'
 import type { Call, Env, Knock, Route } from './route.ts'
+import { statsRoute } from './stats.ts'
 import { taskRoutes } from './tasks.ts'
 import { tenantsRoute } from './tenants.ts'
 import type { Note } from './tracing.ts'
@@ -44,6 +45,7 @@ export const ROUTES: readonly Route[] = [
   releasesRoute,
   ...joinRoutes,
   tenantsRoute,
+  statsRoute,
 ]
 
 /** Every path of ours is made of these; another spelling of one is not one (G10). */

@@ -2,6 +2,7 @@
 import type { Attest, AuthenticateMachine } from '../attest/attest.ts'
 import type { Dpop } from '../attest/dpop.ts'
 import type { KeyPins } from '../attest/key-pins.ts'
+import type { PlatformAgents } from '../attest/platform-agents.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
 import type { Windowed } from '../attest/windowed.ts'
 import type { AuditLog, AuditReader } from '../audit/log.ts'
@@ -56,6 +57,7 @@ export interface HttpDeps {
   readonly exchange: Exchange
   readonly openTask: OpenTask
   readonly join: Join
+  readonly platformAgents: PlatformAgents
   readonly tasks: TaskStore
   readonly revoke: Revoke
   readonly revocations: RevocationLog
@@ -72,6 +74,8 @@ export interface HttpDeps {
   readonly metrics: Metrics
   /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
   readonly mtlsBase?: string
+  /** Of the process, for `errand top`. */
+  readonly resources: () => { readonly rssBytes: number; readonly cpuSeconds: number; readonly uptimeSeconds: number }
   /** Absent where nobody collects spans. */
   readonly tracing?: Tracing
   /** Those of the service, where this is its own issuer. */

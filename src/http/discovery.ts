@@ -1,6 +1,7 @@
 /** What others read to find us: metadata of RFC 8414 with its OpenID alias, the JWKS, AuthZEN metadata. */
 import { z } from 'zod'
 import { ATTESTATION_ALGS, HOLDER_ALGS } from '../attest/client-attestation.ts'
+import { createTrustedProxies } from '../attest/client-certificate.ts'
 import { ASSERTION_TYPE, GRANT, GRANT_PROFILE, TOKEN_TYPE } from '../oauth/words.ts'
 import { refuse } from '../oauth/refusal.ts'
 import type { HttpDeps } from './deps.ts'
@@ -22,7 +23,12 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
   const { issuer } = deps.snapshot().settings
   const base = issuer.replace(/\/$/, '')
   const authentication = {
-    methods: ['private_key_jwt', 'spiffe_jwt', ...ATTESTATION_METHODS, ...(deps.mtlsBase === undefined ? [] : MTLS_METHODS)],
+    methods: [
+      'private_key_jwt',
+      'spiffe_jwt',
+      ...ATTESTATION_METHODS,
+      ...(deps.mtlsBase === undefined ? [] : MTLS_METHODS),
+    ],
     algorithms: ['ES256', 'EdDSA'],
   }
   return {
@@ -161,15 +167,7 @@ const readyRoute: Route = {
   answers: { 200: { description: 'Ready', schema: readiness }, 503: { description: 'Not ready', schema: readiness } },
   async handle({ deps }) {
     const { settings } = deps.snapshot()
-    const store = await deps.storeHealthy()
-    const checks = {
-      store: store ? 'ok' : 'unavailable',
-      audit: deps.audit.healthy() ? 'ok' : 'unavailable',
-      keys: deps.keys.healthy() ? 'ok' : 'unavailable',
-      config: deps.configFailure() === undefined ? 'ok' : 'degraded',
-      ...bundlesCheck(deps),
-      ...tenantsCheck(deps),
-    }
+    const checks = await readinessChecks(deps)
     const states = Object.values(checks)
     const unavailable = states.includes('unavailable') || deps.stopping()
     const status = unavailable ? 'unavailable' : states.includes('degraded') ? 'degraded' : 'ok'
@@ -178,6 +176,20 @@ const readyRoute: Route = {
       { status: unavailable ? 503 : 200, headers: { 'Cache-Control': 'no-store' } },
     )
   },
+}
+
+type Readiness = 'ok' | 'degraded' | 'unavailable'
+
+/** Each part on its own; `/ready` and `errand top` show the same. */
+export async function readinessChecks(deps: HttpDeps): Promise<Readonly<Record<string, Readiness>>> {
+  return {
+    store: (await deps.storeHealthy()) ? 'ok' : 'unavailable',
+    audit: deps.audit.healthy() ? 'ok' : 'unavailable',
+    keys: deps.keys.healthy() ? 'ok' : 'unavailable',
+    config: deps.configFailure() === undefined ? 'ok' : 'degraded',
+    ...bundlesCheck(deps),
+    ...tenantsCheck(deps),
+  }
 }
 
 /** Nothing where no bundle is fetched. */
@@ -203,12 +215,14 @@ const metricsRoute: Route = {
   answers: { 200: { description: 'Metrics', contentType: 'text/plain' }, ...errorAnswers(404, 429, 503) },
   async handle(call) {
     const { deps, c } = call
-    // Nobody needs them from outside, and they tell of load; a scraper sits beside the service. So may a proxy that
-    // nobody named in the configuration: what it passes on says so, and does not come from this machine.
+    // They tell of load and of tools: for this machine, and for those that the configuration names. So may a proxy that
+    // nobody named there: what it passes on says so, and does not come from this machine.
     const passedOn = ['forwarded', 'x-forwarded-for', 'x-real-ip', 'via'].some(
       (name) => c.req.header(name) !== undefined,
     )
-    if (passedOn || !['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(c.env.peer)) {
+    const here = !passedOn && ['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(c.env.peer)
+    const { metricsFrom } = deps.snapshot().settings.listen
+    if (!here && !createTrustedProxies(metricsFrom)(c.env.peer)) {
       return refused(call, refuse('not_found', 'request').refusal)
     }
     const { text, contentType } = await deps.metrics.render()

@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync, KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { readBundle } from '../../src/attest/bundle.ts'
@@ -27,7 +27,13 @@ describe('a SPIFFE bundle', () => {
     const result = read(await domain.bundle())
     expect(result).toEqual({
       ok: true,
-      value: { ...domain.trustDomain, file: SOURCE.file, x509Anchors: [Buffer.from(domain.root.der)] },
+      value: {
+        ...domain.trustDomain,
+        sequence: 1,
+        file: SOURCE.file,
+        x509Anchors: [Buffer.from(domain.root.der)],
+      },
+      refreshHint: 300,
     })
   })
 
@@ -70,6 +76,20 @@ describe('a SPIFFE bundle', () => {
       ['{', /bad_json/],
     ]
     for (const [document, problem] of bad) expect(problemOf(document)).toMatch(problem)
+  })
+
+  it('B8 F2 is refused with an authority that says it is of another trust domain, or a sequence that is none', async () => {
+    const ca = async (uri: string) => {
+      const made = await issue({ name: 'CN=CA', ca: true, names: [{ type: 'url', value: uri }] })
+      const jwk = KeyObject.from(made.keys.publicKey).export({ format: 'jwk' })
+      return { keys: [{ ...jwk, use: 'x509-svid', x5c: x5c(made) }] }
+    }
+    expect(problemOf(await ca('spiffe://company.example'))).toBe('accepted')
+    for (const uri of ['spiffe://other.example', 'spiffe://company.example.other.example', 'SPIFFE://other.example/x'])
+      expect(problemOf(await ca(uri))).toMatch(/another trust domain/)
+    for (const value of [-1, 1.5, '1', null, 2 ** 60])
+      expect(problemOf({ keys, spiffe_sequence: value })).toMatch(/spiffe_sequence|bad_json|json_limits|number/)
+    expect(problemOf({ keys, spiffe_refresh_hint: 'soon' })).toMatch(/spiffe_refresh_hint/)
   })
 
   it('belongs to a trust domain that the configuration names', () => {

@@ -27,13 +27,15 @@ export interface X509SvidQuestion {
   readonly trustDomains: (name: string) => TrustDomain | undefined
   /** Unix seconds. */
   readonly now: number
+  /** What it must serve for; `clientAuth` by default. */
+  readonly purpose?: string
 }
 
 export type X509SvidVerdict =
   | { readonly ok: true; readonly value: X509Svid }
   | { readonly ok: false; readonly fault: X509Fault | SpiffeIdFault }
 
-export function validateX509Svid({ leaf, intermediates, trustDomains, now }: X509SvidQuestion): X509SvidVerdict {
+export function validateX509Svid({ leaf, intermediates, trustDomains, now, purpose }: X509SvidQuestion): X509SvidVerdict {
   const no = (fault: X509Fault | SpiffeIdFault) => ({ ok: false, fault }) as const
   if (intermediates.length + 1 > MAX_PATH_CERTIFICATES) return no('x509_policy')
   const parsed = parseCertificate(leaf)
@@ -51,7 +53,7 @@ export function validateX509Svid({ leaf, intermediates, trustDomains, now }: X50
     intermediates,
     anchors: trustDomain.x509Anchors,
     now,
-    purpose: PURPOSE.clientAuth,
+    purpose: purpose ?? PURPOSE.clientAuth,
   })
   if (!path.ok) return no(path.fault)
   const key = keyObject(parsed.value.key)
