@@ -119,7 +119,7 @@ export function createAgent(options: AgentOptions): Agent {
   const now = options.now ?? (() => Date.now() / 1000)
   const wait = options.wait ?? ((milliseconds: number) => new Promise<void>((done) => setTimeout(done, milliseconds)))
   const fetch = options.fetch ?? globalThis.fetch
-  const dpop = createDpop({ now })
+  const dpop = createDpop({ now, ...(evidence.proofKey ? { key: evidence.proofKey } : {}) })
   const service = createService({
     issuer,
     evidence,

@@ -1,7 +1,7 @@
 /** How an agent proves what it is; one function per kind of evidence. */
 import { randomUUID } from 'node:crypto'
 import { badArgument } from './errors.ts'
-import { type PrivateJwk, readPrivateKey } from './jws.ts'
+import { type PrivateJwk, readPrivateKey, type SigningKey } from './jws.ts'
 import { secureUrl } from './metadata.ts'
 import { mtlsTransport } from './mtls.ts'
 import { opaque } from './opaque.ts'
@@ -10,18 +10,37 @@ import type { Transport } from './transport.ts'
 /** A value, or where to read it each time it is needed (SVIDs are short-lived and rotated). */
 export type Provided<T> = T | (() => T | Promise<T>)
 
-interface Credential {
+export interface Credential {
   /** `client_assertion_type` and `client_assertion`, where the evidence is an assertion. */
   readonly assertion?: { readonly type: string; readonly jwt: string }
+  /** Header fields, where the evidence travels in its own. */
+  readonly headers?: { readonly [name: string]: string }
   /** Where the evidence is the connection itself, the id it is claimed for. */
   readonly clientId?: string
 }
 
+export interface PresentContext {
+  readonly issuer: string
+  readonly now: number
+  /** The endpoint that it is presented to. */
+  readonly url: string
+}
+
 /** Made by `privateKeyJwt` and the functions beside it; shows nothing of what it holds. */
 export interface Evidence {
-  readonly kind: 'private_key_jwt' | 'jwt_svid' | 'x509_svid' | 'join_token' | 'tls_client_auth'
+  readonly kind:
+    | 'private_key_jwt'
+    | 'jwt_svid'
+    | 'x509_svid'
+    | 'join_token'
+    | 'tls_client_auth'
+    | 'workload_oidc'
+    | 'client_attestation'
+    | 'wit_svid'
   /** Fresh for each request: what is one-use is made anew. */
-  present(context: { readonly issuer: string; readonly now: number }): Promise<Credential>
+  present(context: PresentContext): Promise<Credential>
+  /** Present where the evidence holds a key, and proofs must be made by it. */
+  readonly proofKey?: SigningKey
   /** Present where the evidence is a client certificate. */
   readonly transport?: Transport
   /** Where mTLS is spoken, if not where the service's metadata says. */

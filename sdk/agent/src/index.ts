@@ -21,4 +21,5 @@ export {
 export { type JoinOptions, joinByToken } from './join.ts'
 export type { PrivateJwk } from './jws.ts'
 export type { Ask, Task, TaskView } from './task.ts'
+export { clientAttestation, witSvid, workloadToken } from './vouched.ts'
 export type { TaskToken, TokenRequest, ToolAuthorization } from './token.ts'

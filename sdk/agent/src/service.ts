@@ -101,7 +101,7 @@ export function createService(deps: ServiceDeps): Service {
       const { token: url } = await endpoints()
       const idempotencyKey = randomUUID()
       return send(transport, async () => {
-        const { assertion, clientId } = await evidence.present({ issuer, now: deps.now() })
+        const { assertion, headers, clientId } = await evidence.present({ issuer, now: deps.now(), url })
         const body = new URLSearchParams()
         for (const [name, value] of Object.entries(form)) if (value !== undefined) body.set(name, value)
         if (clientId !== undefined) body.set('client_id', clientId)
@@ -117,6 +117,7 @@ export function createService(deps: ServiceDeps): Service {
             'content-type': 'application/x-www-form-urlencoded',
             'idempotency-key': idempotencyKey,
             dpop: dpop.proof({ method: 'POST', url }),
+            ...headers,
           },
           body: body.toString(),
         }
@@ -128,13 +129,14 @@ export function createService(deps: ServiceDeps): Service {
       const url = `${api}${path}`
       const idempotencyKey = randomUUID()
       return send(transport, async () => {
-        const { assertion, clientId } = await evidence.present({ issuer, now: deps.now() })
+        const { assertion, headers, clientId } = await evidence.present({ issuer, now: deps.now(), url })
         return {
           url,
           method,
           headers: {
             accept: 'application/json',
             dpop: dpop.proof({ method, url }),
+            ...headers,
             ...(assertion ? { authorization: `ClientAssertion ${assertion.jwt}` } : {}),
             ...(clientId === undefined ? {} : { 'client-id': clientId }),
             ...(method === 'POST' ? { 'idempotency-key': idempotencyKey } : {}),
