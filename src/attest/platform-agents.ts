@@ -25,6 +25,7 @@ export interface PlatformAgents {
     now: number,
     bounds: { readonly most: number; readonly since: number },
   ): Promise<Admitted>
-  /** In the order of their client_ids. */
-  list(): Promise<readonly PlatformAgent[]>
+  /** In the order of their client_ids, the first so many. */
+  list(limit: number): Promise<readonly PlatformAgent[]>
+  find(clientId: string): Promise<PlatformAgent | undefined>
 }

@@ -49,7 +49,7 @@ export const ROUTES: readonly Route[] = [
 ]
 
 /** Every path of ours is made of these; another spelling of one is not one (G10). */
-const PLAIN_PATH = /^(\/[A-Za-z0-9._-]+)+$/
+const PLAIN_PATH = /^(\/[A-Za-z0-9._:-]+)+$/
 /** Whoever watches the process must hear of it when it is overloaded. */
 const PROBES: readonly string[] = ['/health', '/ready']
 

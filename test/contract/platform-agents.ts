@@ -31,11 +31,14 @@ export function describePlatformAgents(name: string, open: OpenWorld): void {
       const after = await before.reopen()
       expect(await admit('third', 60_000, 900, after)).toBe('full')
       expect(await admit('third', 60_000, 20_000, after)).toBe('new')
-      const own = (await after.stores.platformAgents.list()).filter((each) => each.platform === platform)
+      const own = (await after.stores.platformAgents.list(1000)).filter((each) => each.platform === platform)
       expect(own).toEqual([
         { ...agent(platform, 'stays'), firstSeen: 1000, lastSeen: 50_000 },
         { ...agent(platform, 'third'), firstSeen: 60_000, lastSeen: 60_000 },
       ])
+      expect(await after.stores.platformAgents.find(own[0]!.clientId)).toEqual(own[0])
+      expect(await after.stores.platformAgents.find(`platform:${platform}:gone`)).toBeUndefined()
+      expect(await after.stores.platformAgents.list(1)).toHaveLength(1)
     })
   })
 }

@@ -58,7 +58,10 @@ const company = {
       'resource != Tool::"trading" && context.sender_constraint == "bearer" && context.effect',
     ),
   'policies/base.cedar': (text: string) =>
-    text.replace('resource == Tool::"github"', 'resource == Tool::"github" || resource == Tool::"chat" || resource == Tool::"trading"'),
+    text.replace(
+      'resource == Tool::"github"',
+      'resource == Tool::"github" || resource == Tool::"chat" || resource == Tool::"trading"',
+    ),
 }
 
 let house: House
@@ -77,11 +80,16 @@ const token = (answer: Answer): string => {
 }
 /** Which kind of key signed it, and that it did. */
 const signedBy = async (jws: string): Promise<unknown> => {
-  const { keys } = (await house.fetch('GET', '/.well-known/jwks.json')).body as unknown as { keys: { kid: string; errand_use: string }[] }
+  const { keys } = (await house.fetch('GET', '/.well-known/jwks.json')).body as unknown as {
+    keys: { kid: string; errand_use: string }[]
+  }
   const key = keys.find(({ kid }) => kid === decode(jws).header['kid'])!
   const [header, payload, signature] = jws.split('.') as [string, string, string]
   const publicKey = { key: createPublicKey({ key: key as never, format: 'jwk' }), dsaEncoding: 'ieee-p1363' as const }
-  return verify('sha256', Buffer.from(`${header}.${payload}`), publicKey, Buffer.from(signature, 'base64url')) && key.errand_use
+  return (
+    verify('sha256', Buffer.from(`${header}.${payload}`), publicKey, Buffer.from(signature, 'base64url')) &&
+    key.errand_use
+  )
 }
 
 describe('an ID-JAG of ours', () => {
@@ -190,7 +198,11 @@ describe('a transaction token', () => {
   it('carries the call through its trust domain, and leaves a record without it', async () => {
     const answer = await txn({ request_details: call, request_context: JSON.stringify({ req_ip: '192.0.2.7' }) })
     const jws = token(answer)
-    expect(answer.body).toMatchObject({ issued_token_type: TOKEN_TYPE.txnToken, token_type: 'N_A', scope: 'trade.stocks' })
+    expect(answer.body).toMatchObject({
+      issued_token_type: TOKEN_TYPE.txnToken,
+      token_type: 'N_A',
+      scope: 'trade.stocks',
+    })
     const { header, payload } = decode(jws)
     expect(header['typ']).toBe('txntoken+jwt')
     expect(payload).toEqual({

@@ -20,14 +20,23 @@ redis.call('HSET', K .. 'platform:agents', arg(1), arg(6))
 return {'new'}
 `)
 
+const FIND = script(`
+local kept = redis.call('HGET', K .. 'platform:agents', arg(1))
+if not kept then return {'none'} end
+local seen = redis.call('ZSCORE', K .. 'platform:seen:' .. cjson.decode(kept).platform, arg(1))
+if not seen then return {'none'} end
+return {'found', kept, seen}
+`)
+
 const LIST = script(`
 local found = {'agents'}
-local all = redis.call('HGETALL', K .. 'platform:agents')
-for i = 1, #all, 2 do
-  local agent = cjson.decode(all[i + 1])
-  local seen = redis.call('ZSCORE', K .. 'platform:seen:' .. agent.platform, all[i])
+local names = redis.call('HKEYS', K .. 'platform:agents')
+table.sort(names)
+for i = 1, math.min(#names, tonumber(arg(1))) do
+  local kept = redis.call('HGET', K .. 'platform:agents', names[i])
+  local seen = redis.call('ZSCORE', K .. 'platform:seen:' .. cjson.decode(kept).platform, names[i])
   if seen then
-    found[#found + 1] = all[i + 1]
+    found[#found + 1] = kept
     found[#found + 1] = seen
   end
 end
@@ -45,15 +54,23 @@ export function createPlatformAgents(deps: { redis: RedisClient }): PlatformAgen
       if (!ANSWERS.includes(reply[0])) throw unexpected(reply)
       return reply[0] as Admitted
     },
-    list: async () => {
-      const reply = await redis.run(LIST, [])
+    list: async (limit) => {
+      const reply = await redis.run(LIST, [limit])
       if (reply[0] !== 'agents' || reply.length % 2 === 0) throw unexpected(reply)
       const agents: PlatformAgent[] = []
-      for (let at = 1; at < reply.length; at += 2) {
-        const kept = JSON.parse(reply[at]!) as Omit<PlatformAgent, 'lastSeen'>
-        agents.push({ ...kept, lastSeen: Number(reply[at + 1]) })
-      }
-      return agents.sort((a, b) => (a.clientId < b.clientId ? -1 : 1))
+      for (let at = 1; at < reply.length; at += 2) agents.push(toAgent(reply[at]!, reply[at + 1]!))
+      return agents
+    },
+    find: async (clientId) => {
+      const [answer, kept, seen] = await redis.run(FIND, [clientId])
+      if (answer === 'none') return undefined
+      if (answer !== 'found' || kept === undefined || seen === undefined) throw unexpected([String(answer)])
+      return toAgent(kept, seen)
     },
   }
 }
+
+const toAgent = (kept: string, seen: string): PlatformAgent => ({
+  ...(JSON.parse(kept) as Omit<PlatformAgent, 'lastSeen'>),
+  lastSeen: Number(seen),
+})
