@@ -169,6 +169,11 @@ function refusal({ status, headers }: Pick<Fetched, 'status' | 'headers'>, json:
   if (Array.isArray(missing) && missing.length > 0) hints.push(`missing: ${missing.map(safe).join(' ')}`)
   if (rule !== undefined) hints.push(`rule: ${safe(rule)}`)
   if (next !== undefined) hints.push(`next: ${safe(next)}`)
+  const instead = json['narrower']
+  if (instead !== undefined) {
+    const { scope } = instead as Json
+    hints.push(`ask for: ${safe(typeof scope === 'string' ? scope : instead)}`)
+  }
   if (decisionId !== undefined) hints.push(`more: errand explain ${safe(decisionId)}`)
   const retryAfter = headers.get('retry-after')
   if (retryAfter !== null && /^[0-9]{1,5}$/.test(retryAfter)) hints.push(`try again in ${retryAfter} s`)

@@ -229,7 +229,12 @@ function dryRunLines(cli: Cli, answer: Json): string[] {
     ...explained(cli, {
       decision: answer['allowed'] === true ? 'permit' : 'refuse',
       decision_id: answer['decision_id'],
-      details: { verdicts: objects(answer['verdicts']) },
+      details: {
+        next: answer['next'],
+        next_action: answer['next_action'],
+        lost: answer['lost'],
+        verdicts: objects(answer['verdicts']),
+      },
     }),
     ...(answer['would_issue'] === undefined
       ? []

@@ -50,6 +50,8 @@ export interface Snapshot {
     byClientId(clientId: string): MachineClient | undefined
   }
   readonly decide: Decide
+  /** What a policy says of itself (`@reason`). */
+  policyReason(id: string): string | undefined
   /** Short digest of the policy set. */
   readonly policyDigest: string
   /** SHA-256 over everything read, hex. */

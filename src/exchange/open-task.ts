@@ -15,6 +15,8 @@ import type { Revocations } from '../tokens/revocations.ts'
 import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
+import { explainTask } from './explain.ts'
+import { attestationOf, explanationDetails } from './record.ts'
 import { taskAuthority } from './standing.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import { boundKey, claimRetry, taskIdFor } from './retry.ts'
@@ -60,8 +62,8 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
         decisionId,
         agent: agent.clientId,
         correlation,
-        attestation: { kind: attested.kind, tier: attested.tier },
-        details: refusal.explanation?.missing ? { missing: refusal.explanation.missing } : {},
+        attestation: attestationOf(attested),
+        details: explanationDetails(refusal),
       })
       return {
         ok: false as const,
@@ -74,10 +76,9 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
     const { facts, rights } = subject.value
     const most = taskAuthority(rights ? { subjectRights: rights } : {}, attested)
     if (request.requested && !grantsWithin(request.requested, most)) {
-      const missing = request.requested
-        .filter((grant) => !grantsWithin([grant], most))
-        .map((grant) => `${grant.tool}:${grant.operation}`)
-      return no({ reason: 'scope_not_granted', slot: request.askedIn, explanation: { rule: 'ceiling', missing } })
+      const asked = { requested: request.requested, askedIn: request.askedIn }
+      const explanation = explainTask(asked, most, { agent, subject: facts })
+      return no({ reason: 'scope_not_granted', slot: request.askedIn, explanation })
     }
 
     const now = deps.now()
@@ -142,7 +143,7 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
       correlation,
       epoch: formatEpoch(answer.epoch),
       purpose: details.purpose,
-      attestation: { kind: attested.kind, tier: attested.tier },
+      attestation: attestationOf(attested),
     })
     await deps.tasks.open(task, now)
     if (retry) await deps.idempotency.complete(retry.key, { ...receipt, response: id })

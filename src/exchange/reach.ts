@@ -4,7 +4,7 @@
  */
 import type { Effect, Grant } from '@errand/verifier/claims.ts'
 import type { AgentRegistration } from '../attest/registration.ts'
-import type { Decision, OperationVerdict } from '../policy/decision.ts'
+import { type Decision, type Loss, OPERANDS, type OperationVerdict } from '../policy/decision.ts'
 import { didYouMean } from '../policy/suggest.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { Directory } from './directory.ts'
@@ -42,14 +42,25 @@ export function withinReach(decision: Decision, agent: AgentRegistration, asked:
   }
 }
 
-const beyond = ({ tool, operation }: OperationVerdict, agent: AgentRegistration): OperationVerdict => ({
-  tool,
-  operation,
-  permitted: false,
-  lostAt: 'ceiling',
-  policies: [],
-  reasons: [],
-  leastChange: nextStep(`${tool}:${operation}`, agent),
+function beyond({ tool, operation }: OperationVerdict, agent: AgentRegistration): OperationVerdict {
+  const loss = lossBeyond(`${tool}:${operation}`, agent)
+  return {
+    tool,
+    operation,
+    permitted: false,
+    lostAt: loss.operand,
+    policies: [],
+    reasons: [],
+    leastChange: loss.leastChange,
+    passed: OPERANDS.map((operand) => (operand === loss.operand ? '0' : '.')).join(''),
+    losses: [loss],
+  }
+}
+
+export const lossBeyond = (scope: string, agent: AgentRegistration): Loss => ({
+  operand: 'ceiling',
+  leastChange: nextStep(scope, agent),
+  action: 'ask_person',
 })
 
 /** The same sentence, and true, whether there is such an operation or not; a suggestion comes out of the agent's own ceiling. */

@@ -6,7 +6,8 @@ import type { AgentRegistration } from '../attest/registration.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { Directory } from './directory.ts'
-import { nextStep, type Reach, reachOf } from './reach.ts'
+import { explainBeyond } from './explain.ts'
+import { type Reach, reachOf } from './reach.ts'
 import type { TokenRequest } from './token-request.ts'
 
 export interface Target {
@@ -60,7 +61,7 @@ export function readTarget(request: TokenRequest, directory: Directory, agent: A
   if (!tool) {
     const missing = (asked.value.requested ?? []).map((grant) => `${grant.tool}:${grant.operation}`)
     return refuse('scope_not_granted', asked.value.askedIn, {
-      explanation: { rule: 'ceiling', missing, next: nextStep(missing[0]!, agent) },
+      explanation: explainBeyond(missing, agent),
     })
   }
   return ok({ tool, ...asked.value })

@@ -5,14 +5,19 @@ import { z } from 'zod'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { newDecisionId } from '../audit/ids.ts'
 import type { Snapshot } from '../config/snapshot.ts'
+import { explainDecision } from '../exchange/explain.ts'
+import { wholeRowsOf } from '../exchange/intersection.ts'
 import { reachOf, withinReach } from '../exchange/reach.ts'
-import { verdictRows } from '../exchange/record.ts'
+import { explanationDetails } from '../exchange/record.ts'
+import { explained } from '../oauth/explanation.ts'
 import { type Reason, refuse } from '../oauth/refusal.ts'
-import type { Decision, DecisionFacts } from '../policy/decision.ts'
+import { stepFor } from '../oauth/refusals/all.ts'
+import type { Decision, DecisionFacts, DecisionQuestion } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
 import { isId } from '../tasks/ids.ts'
 import { CLASSIFICATIONS, ENVIRONMENTS, type SubjectFacts, stateAt, type Task } from '../tasks/task.ts'
 import { jsonOf } from './body.ts'
+import { pageOf } from './refusal-response.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
@@ -93,7 +98,17 @@ async function decideOne(call: Call, question: Evaluation) {
       by: nameOf(call),
       correlation: call.wire.correlation,
     })
-    return { decision: false, context: { id: decisionId, reason } }
+    const { action, next } = stepFor({ reason, slot: 'request' })
+    return {
+      decision: false,
+      context: {
+        id: decisionId,
+        reason,
+        error_uri: pageOf(snapshot.settings.issuer, reason),
+        next_action: action,
+        next,
+      },
+    }
   }
   const { subject, resource, context } = question
   const agent = subject.type === 'agent' ? snapshot.agents.byClientId(subject.id) : undefined
@@ -119,6 +134,7 @@ async function decideOne(call: Call, question: Evaluation) {
     ? judge(call, question, { agent, tool, task, subject: subjectFacts, asked })
     : beyondReach(snapshot, asked)
   const decision = byAgent ? withinReach(whole, agent, true) : whole
+  const explanation = explainDecision(decision, { askedIn: 'request' })
   await deps.audit.append({
     type: 'decision.evaluated',
     decision: decision.allowed ? 'permit' : 'refuse',
@@ -129,7 +145,7 @@ async function decideOne(call: Call, question: Evaluation) {
     operations: decision.verdicts.map((each) => each.operation),
     rules: decision.policies,
     correlation: call.wire.correlation,
-    details: { verdicts: verdictRows(decision) },
+    details: { ...explanationDetails({ explanation }), ...wholeRowsOf(decision) },
   })
   const [verdict] = decision.verdicts
   return {
@@ -137,6 +153,7 @@ async function decideOne(call: Call, question: Evaluation) {
     context: {
       id: decisionId,
       policies: decision.policies,
+      ...explained(explanation),
       ...(verdict?.lostAt === undefined ? {} : { lost_at: verdict.lostAt }),
       ...(verdict?.leastChange === undefined ? {} : { reason_admin: { en: verdict.leastChange } }),
       ...(verdict && verdict.reasons.length > 0 ? { reason_user: { en: verdict.reasons.join('; ') } } : {}),
@@ -154,7 +171,7 @@ interface Asked {
 
 function judge(call: Call, { context }: Evaluation, { agent, tool, task, subject, asked }: Asked): Decision {
   const snapshot = call.deps.snapshot()
-  return snapshot.decide({
+  const question: DecisionQuestion = {
     tools: [tool],
     requested: [asked],
     operands: operands(snapshot, agent, task, subject),
@@ -171,13 +188,25 @@ function judge(call: Call, { context }: Evaluation, { agent, tool, task, subject
       senderConstraint: 'dpop',
       now: call.deps.now(),
     },
-  })
+  }
+  const decision = snapshot.decide(question)
+  return decision.allowed ? decision : snapshot.decide({ ...question, whole: true })
 }
 
 /** Of a tool that the agent may not know of, or that nobody has: `withinReach` finds the words. */
 const beyondReach = ({ policyDigest }: Snapshot, asked: Grant): Decision => ({
   permitted: [],
-  verdicts: [{ tool: asked.tool, operation: asked.operation, permitted: false, policies: [], reasons: [] }],
+  verdicts: [
+    {
+      tool: asked.tool,
+      operation: asked.operation,
+      permitted: false,
+      policies: [],
+      reasons: [],
+      passed: '',
+      losses: [],
+    },
+  ],
   allowed: false,
   obligations: {},
   policies: [],
@@ -241,7 +270,15 @@ const nameOf = ({ caller }: Call): string =>
   caller?.kind === 'agent' ? caller.proven.attested.agent.clientId : (caller?.client.clientId ?? 'unknown')
 
 function bestEvidence(agent: AgentRegistration, { caller }: Call): DecisionFacts['attestation'] {
-  if (caller?.kind === 'agent') return { kind: caller.proven.attested.kind, tier: caller.proven.attested.tier }
+  if (caller?.kind === 'agent') {
+    const { kind, tier, release, issuedAt } = caller.proven.attested
+    return {
+      kind,
+      tier,
+      ...(release === undefined ? {} : { release }),
+      ...(issuedAt === undefined ? {} : { issuedAt }),
+    }
+  }
   const kind = agent.evidence.find((each) => EVIDENCE_TIERS[each] !== 'key') ?? agent.evidence[0]!
   return { kind, tier: EVIDENCE_TIERS[kind] }
 }

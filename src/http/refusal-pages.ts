@@ -4,14 +4,10 @@ import { answerTo, refuse, type Slot } from '../oauth/refusal.ts'
 import { AT_TOOLS } from '../oauth/refusals/at-tools.ts'
 import { isAtTools, isSubject, type Subject, SUBJECTS, wordsOf } from '../oauth/refusals/all.ts'
 import { NEXT_ACTIONS, type Step } from '../oauth/refusals/words.ts'
+import { REFUSAL_PAGES } from './refusal-response.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
-
-export const REFUSAL_PAGES = '/docs/refusals'
-
-/** RFC 6749 §5.2: where a person reads about the error. Built on the issuer, so that it is right behind every proxy. */
-export const pageOf = (issuer: string, subject: Subject): string => `${issuer}${REFUSAL_PAGES}/${subject}`
 
 const PLACES: Readonly<Record<Slot, string>> = {
   request: 'in the request',

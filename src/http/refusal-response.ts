@@ -1,4 +1,5 @@
 /** Turns a refusal into the answer of the RFCs: status, code, and what this caller may learn. */
+import { explained, type Explained } from '../oauth/explanation.ts'
 import { answerTo, type Reason, type Refusal } from '../oauth/refusal.ts'
 import { stepFor, WORDS } from '../oauth/refusals/all.ts'
 
@@ -44,44 +45,51 @@ const PLAIN: ReadonlySet<Reason> = new Set<Reason>([
   'overloaded',
 ])
 
-export interface RefusalBody {
+export const REFUSAL_PAGES = '/docs/refusals'
+
+/** RFC 6749 §5.2: where a person reads about it. Built on the issuer, so that it is right behind every proxy. */
+export const pageOf = (issuer: string, reason: Reason): string => `${issuer}${REFUSAL_PAGES}/${reason}`
+
+export interface RefusalBody extends Explained {
   readonly error: string
   readonly error_description: string
+  readonly error_uri?: string
   readonly reason?: string
-  readonly rule?: string
-  readonly missing?: readonly string[]
-  readonly next?: string
+  readonly wait_seconds?: number
   readonly decision_id?: string
 }
 
-export function refusalBody(refusal: Refusal): RefusalBody {
-  const { error } = answerTo(refusal)
-  const plain = PLAIN.has(refusal.reason)
-  const told = refusal.proven === true || plain
-  const explanation = refusal.explanation
-  const next = explanation?.next ?? stepFor(refusal).next
+export function refusalBody(refusal: Refusal, issuer?: string): RefusalBody {
+  const { reason, proven, detail, explanation = {} } = refusal
+  const { status, error } = answerTo(refusal)
+  const told = proven === true || PLAIN.has(reason)
+  const step = stepFor(refusal)
   return {
     error,
-    error_description: asciiDescription(
-      told ? (refusal.detail ?? WORDS[refusal.reason].says) : (STRANGER[error] ?? error),
-    ),
-    ...(told ? { reason: refusal.reason } : {}),
-    ...(refusal.proven
+    error_description: asciiDescription(told ? (detail ?? WORDS[reason].says) : (STRANGER[error] ?? error)),
+    ...(told ? { reason } : {}),
+    ...(proven
       ? {
-          ...(explanation?.rule === undefined ? {} : { rule: explanation.rule }),
-          ...(explanation?.missing === undefined ? {} : { missing: explanation.missing }),
-          next,
-          ...(explanation?.decisionId === undefined ? {} : { decision_id: explanation.decisionId }),
+          ...(issuer === undefined ? {} : { error_uri: pageOf(issuer, reason) }),
+          ...explained({ nextAction: step.action, next: step.next, ...explanation }),
+          ...(waits(status) ? { wait_seconds: secondsToWait(refusal) } : {}),
+          ...(explanation.decisionId === undefined ? {} : { decision_id: explanation.decisionId }),
         }
       : {}),
   }
 }
 
-export function refusalResponse(refusal: Refusal, more: { readonly dpopNonce?: string } = {}): Response {
+const waits = (status: number): boolean => status === 429 || status === 503
+const secondsToWait = ({ retryAfterSeconds = 1 }: Refusal): number => retryAfterSeconds
+
+export function refusalResponse(
+  refusal: Refusal,
+  more: { readonly dpopNonce?: string; readonly issuer?: string } = {},
+): Response {
   const { status, error } = answerTo(refusal)
   const headers: Record<string, string> = { 'Cache-Control': 'no-store', Pragma: 'no-cache' }
   if (more.dpopNonce !== undefined) headers['DPoP-Nonce'] = more.dpopNonce
-  if (status === 429 || status === 503) headers['Retry-After'] = String(refusal.retryAfterSeconds ?? 1)
+  if (waits(status)) headers['Retry-After'] = String(secondsToWait(refusal))
   if (status === 401) {
     // RFC 6750 §3, RFC 9449 §7.1: the challenge names the scheme the resource takes.
     headers['WWW-Authenticate'] =
@@ -89,7 +97,7 @@ export function refusalResponse(refusal: Refusal, more: { readonly dpopNonce?: s
         ? `DPoP error="${error}"`
         : `ClientAssertion error="${error}"`
   }
-  return Response.json(refusalBody(refusal), { status, headers })
+  return Response.json(refusalBody(refusal, more.issuer), { status, headers })
 }
 
 /** RFC 6749 §5.2: error_description is %x20-21 / %x23-5B / %x5D-7E. */

@@ -28,7 +28,10 @@ export async function refused(
     }
   }
   const hint = caller?.kind === 'agent' ? caller.proven.attested.agent.clientId : caller?.client.clientId
-  return refusalResponse(refusal, { dpopNonce: deps.dpop.freshNonce(hint ?? hintOf(call)) })
+  return refusalResponse(refusal, {
+    dpopNonce: deps.dpop.freshNonce(hint ?? hintOf(call)),
+    issuer: deps.snapshot().settings.issuer,
+  })
 }
 
 /** Whom the header claims to be: the nonce in the challenge is bound to that name. */

@@ -1,15 +1,44 @@
 /** Shapes that several endpoints answer, for the API description. */
 import { z } from 'zod'
+import { NEXT_ACTIONS, type NextAction } from '../oauth/refusals/words.ts'
+import { OPERANDS } from '../policy/decision.ts'
 import type { Described } from './route.ts'
+
+const lostSchema = z
+  .object({
+    tool: z.string(),
+    operation: z.string(),
+    operand: z.enum(OPERANDS),
+    had: z.unknown().describe('What the operand has instead: a stage, or constraints on the arguments').optional(),
+    least_change: z.string(),
+  })
+  .meta({ id: 'Lost' })
+
+/** What a no is explained by, in refusals, in dry_run and in AuthZEN's context. */
+const explanationMembers = {
+  rule: z.string().describe('The policy or check that decided').optional(),
+  missing: z.array(z.string()).describe('Scope values that are not granted').optional(),
+  lost: z.array(lostSchema).describe('At which operands of the intersection they were lost').optional(),
+  lost_more: z.number().int().describe('Losses beyond those that are told').optional(),
+  narrower: z
+    .object({ scope: z.string().optional(), authorization_details: z.array(z.looseObject({})).optional() })
+    .describe('The parameter to send instead: the most of what was asked for that is permitted')
+    .optional(),
+  next_action: z
+    .enum(Object.keys(NEXT_ACTIONS) as [NextAction, ...NextAction[]])
+    .describe('What a program may do')
+    .optional(),
+  next: z.string().describe('The same for a person').optional(),
+}
 
 const errorSchema = z
   .object({
     error: z.string(),
     error_description: z.string().optional(),
     reason: z.string().describe('Stable code of the refusal; told to callers that have proven who they are').optional(),
-    rule: z.string().describe('The policy or check that decided').optional(),
-    missing: z.array(z.string()).optional(),
-    next: z.string().describe('The least change that would permit it').optional(),
+    error_uri: z.string().describe('Page about the reason').optional(),
+    ...explanationMembers,
+    wait_seconds: z.number().int().describe('As Retry-After').optional(),
     decision_id: z.string().optional(),
   })
   .meta({ id: 'Error' })
@@ -38,6 +67,7 @@ export const tokenSchema = z
     dry_run: z.literal(true).optional(),
     allowed: z.boolean().optional(),
     would_issue: z.record(z.string(), z.unknown()).optional(),
+    ...explanationMembers,
     verdicts: z.array(z.record(z.string(), z.unknown())).optional(),
   })
   .meta({ id: 'TokenResponse' })

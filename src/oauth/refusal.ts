@@ -1,4 +1,5 @@
 /** Every way Errand says no, and the one table that turns a reason into the answer of the RFCs. */
+import type { Explanation } from './explanation.ts'
 
 /**
  * Where the refused thing was presented. The same fault is `invalid_client` in one slot and `invalid_request` in
@@ -193,18 +194,7 @@ const table = {
 
 export type Reason = keyof typeof table
 export const REASONS = Object.keys(table) as readonly Reason[]
-
-/** What only a caller that has proven who it is may read: the rule, what is missing, and the next step. */
-export interface Explanation {
-  /** `dec_…`: `errand explain` shows the whole decision. */
-  readonly decisionId?: string
-  /** The policy or check that decided. */
-  readonly rule?: string
-  /** Scope values that were asked for and are not granted. */
-  readonly missing?: readonly string[]
-  /** The least change that would permit it, as a sentence for a person. */
-  readonly next?: string
-}
+export const isReason = (text: string): text is Reason => Object.hasOwn(table, text)
 
 export interface Refusal {
   readonly reason: Reason

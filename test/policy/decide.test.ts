@@ -47,6 +47,8 @@ describe('a decision', () => {
       permitted: true,
       policies: ['a', 'b'],
       reasons: ['because of a'],
+      passed: '1-11--1',
+      losses: [],
     })
   })
 
