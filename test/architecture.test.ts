@@ -31,7 +31,15 @@ const ROOMS = [
 /** So that replacing a package touches one room. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   keys: ['jose', '@peculiar/x509', 'reflect-metadata'],
-  attest: ['jose', 'zod', '@peculiar/x509', 'reflect-metadata'],
+  attest: [
+    'jose',
+    'zod',
+    '@peculiar/x509',
+    'reflect-metadata',
+    '@sigstore/bundle',
+    '@sigstore/protobuf-specs',
+    '@sigstore/verify',
+  ],
   policy: ['@cedar-policy/cedar-wasm'],
   tokens: ['jose', 'zod'],
   config: ['zod', 'yaml'],

@@ -511,7 +511,7 @@ describe('a configuration is refused', () => {
       'unknown_key',
       'config/connections',
       /nothing reads this folder/,
-      /agents, tools, issuers, policies, schemas/,
+      /agents, tools, issuers, policies, releases, schemas/,
     ],
     [
       'with a policy outside its folder',
