@@ -35,6 +35,8 @@ interface SiteKeys {
 export interface SiteOptions extends StartOptions {
   /** Files of config/ added or changed. */
   readonly files?: Readonly<Record<string, string>>
+  /** Fills the data folder, after a first start has made it. */
+  readonly fill?: (dataDir: string) => Promise<void>
 }
 
 const base64url = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
@@ -45,7 +47,7 @@ function jws(header: object, payload: object, key: KeyObject): string {
 }
 
 /** The sample company with one more agent, attested by a platform, and a tool of eight operations; started. */
-export async function openSite({ files = {}, ...options }: SiteOptions = {}): Promise<Site> {
+export async function openSite({ files = {}, fill, ...options }: SiteOptions = {}): Promise<Site> {
   const folder = await makeFolder({ ...CONFIG, ...files })
   const rights = join(folder.path, 'config/issuers/dev.yaml')
   await writeFile(rights, (await readFile(rights, 'utf8')).replace('  support:\n', `  support:\n${RIGHTS}`))
@@ -55,6 +57,10 @@ export async function openSite({ files = {}, ...options }: SiteOptions = {}): Pr
     join(folder.path, 'keys/bench-bundle.json'),
     JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), use: 'jwt-svid', kid: 'workload' }] }),
   )
+  if (fill) {
+    await (await start(folder)).stop()
+    await fill(join(folder.path, 'data'))
+  }
   const service = await start(folder, options)
   const read = async (file: string) => {
     const jwk = JSON.parse(await readFile(join(folder.path, 'keys', file), 'utf8')) as { readonly kid: string }
@@ -103,6 +109,12 @@ function newProofKey(): ProofKey {
 
 /** Makes `count` requests; to be sent soon, for proofs and nonces are good for a minute. Opens the tasks they are for. */
 export async function prepare(site: Site, mode: Mode, count: number, options: PrepareOptions = {}): Promise<Load> {
+  const next = await preparation(site, mode, options)
+  return { port: Number(new URL(site.folder.issuer).port), requests: Array.from({ length: count }, next) }
+}
+
+/** Opens the tasks, and makes one request after the other. */
+export async function preparation(site: Site, mode: Mode, options: PrepareOptions = {}): Promise<() => Buffer> {
   const { issuer } = site.folder
   const { keys } = site
   const port = Number(new URL(issuer).port)
@@ -175,7 +187,9 @@ export async function prepare(site: Site, mode: Mode, count: number, options: Pr
       nonce = answer.headers.get('dpop-nonce') ?? nonce
       const body = (await answer.json()) as { task_id?: string; error?: string }
       if (body.task_id !== undefined) return body.task_id
-      if (attempt > 0) throw new Error(`no task was opened: ${JSON.stringify(body)}`)
+      // An overloaded service is asked again.
+      if (answer.status === 503 && attempt < 1000) await new Promise((resolve) => setTimeout(resolve, 10))
+      else if (attempt > 0) throw new Error(`no task was opened: ${JSON.stringify(body)}`)
     }
   }
   const request_details = JSON.stringify({
@@ -188,21 +202,18 @@ export async function prepare(site: Site, mode: Mode, count: number, options: Pr
   const tasks: string[] = []
   while (tasks.length < (options.tasks ?? 1)) tasks.push(await ask({ request_details }))
 
-  const requests: Buffer[] = []
-  for (let at = 0; at < count; at++) {
-    const cold = mode === 'cold'
+  const cold = mode === 'cold'
+  let made = 0
+  return () => {
     const body = form(cold || byKey ? evidence() : standing.client, cold ? userToken() : standing.user, {
-      task_id: tasks[at % tasks.length]!,
+      task_id: tasks[made++ % tasks.length]!,
     })
     const proofLine = options.withoutProof ? '' : `DPoP: ${proof(cold ? newProofKey() : standing.proofKey, nonce)}\r\n`
-    requests.push(
-      Buffer.from(
-        `POST /token HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/x-www-form-urlencoded\r\n${proofLine}Content-Length: ${body.length}\r\n\r\n${body}`,
-        'latin1',
-      ),
+    return Buffer.from(
+      `POST /token HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/x-www-form-urlencoded\r\n${proofLine}Content-Length: ${body.length}\r\n\r\n${body}`,
+      'latin1',
     )
   }
-  return { port, requests }
 }
 
 export interface RunOptions {

@@ -1,175 +1,73 @@
 /**
- * `npm run bench`: the figures of the README, from the built service (run `npm run build` first). Prints a table, and
- * JSON with `--json`. Absolute figures hold for the machine they were taken on.
+ * `npm run bench`: every figure of the README, from the built service (`npm run build` first), all contenders in one
+ * run. See README.md in this folder. Absolute figures hold for the machine they were taken on; ratios travel better.
  */
-import { spawn } from 'node:child_process'
-import { createPrivateKey, sign } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { cpus } from 'node:os'
-import { join } from 'node:path'
-import type * as agentSdk from '@errand/agent'
-import { type Folder, makeFolder, start } from './service.ts'
+import { mkdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type Bench, pin } from './bench.ts'
+import { exchangeSection } from './exchange.ts'
+import { growthSection } from './growth.ts'
+import { overloadSection } from './overload.ts'
+import { createFigures, machine, misses, table } from './report.ts'
+import { startingSection } from './starting.ts'
+import { verificationSection } from './verification.ts'
 
-// dist/ alone is measured: the SDK too is the built one.
-const built: string = new URL('../sdk/agent/dist/index.js', import.meta.url).href
-const { createAgent, privateKeyJwt } = (await import(built)) as typeof agentSdk
+const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
+  exchange: exchangeSection,
+  verification: verificationSection,
+  start: startingSection,
+  growth: growthSection,
+  overload: overloadSection,
+}
+const USAGE = `npm run bench -- [--json] [--only ${Object.keys(SECTIONS).join(',')}] [--quick | --long] [--profile]`
 
-interface Figure {
-  readonly name: string
-  readonly value: number
-  readonly unit: string
-  readonly bound?: number
+function fail(problem: string): never {
+  console.error(`${problem}\n${USAGE}`)
+  process.exit(2)
 }
 
-const figures: Figure[] = []
-const note = (name: string, value: number, unit: string, bound?: number) => {
-  const figure = { name, value: Math.round(value * 100) / 100, unit, ...(bound === undefined ? {} : { bound }) }
-  figures.push(figure)
-  process.stderr.write(`  ${name}: ${figure.value} ${unit}\n`)
-}
-const median = (list: readonly number[]): number => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!
-
-const agentFile = (name: string, to: readonly string[]) => `client_id: ${name}
-spiffe_id: spiffe://company.example/agents/${name}
-display_name: ${name}
-evidence: [private_key_jwt]
-keys_file: agents/${name}.pub.jwk
-stage: reversible_write
-ceiling: [tickets:read_ticket, tickets:search_tickets, tickets:add_comment]
-delegates_to: [${to.join(', ')}]
-`
-
-const CHAIN = ['research-lead', 'research-east', 'research-west', 'research-desk']
-
-const jwk = async (folder: Folder, file: string) =>
-  JSON.parse(await readFile(join(folder.path, 'keys', file), 'utf8')) as { kid: string }
-
-async function userToken(folder: Folder, user: string): Promise<string> {
-  const key = await jwk(folder, 'users/dev-issuer.jwk')
-  const now = Math.floor(Date.now() / 1000)
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  const input = `${part({ alg: 'ES256', typ: 'JWT', kid: key.kid })}.${part({
-    iss: `${folder.issuer}/dev-issuer`,
-    sub: user,
-    aud: folder.issuer,
-    iat: now,
-    exp: now + 300,
-    groups: ['support', 'finance'],
-  })}`
-  const privateKey = createPrivateKey({ key: key as never, format: 'jwk' })
-  return `${input}.${sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
+function read() {
+  const boolean = { type: 'boolean', default: false } as const
+  try {
+    return parseArgs({
+      options: { json: boolean, quick: boolean, long: boolean, profile: boolean, only: { type: 'string' } },
+    }).values
+  } catch (error) {
+    return fail((error as Error).message)
+  }
 }
 
-const agentOf = async (folder: Folder, clientId: string) =>
-  createAgent({
-    issuer: folder.issuer,
-    evidence: privateKeyJwt({ clientId, key: (await jwk(folder, `agents/${clientId}.jwk`)) as never }),
+const flags = read()
+const names = flags.only?.split(',') ?? Object.keys(SECTIONS)
+for (const name of names) if (!SECTIONS[name]) fail(`there is no section ${name}`)
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`)
+const pinned = pin()
+const { node, openssl, cores, cpu } = machine()
+say(`Node ${node}, OpenSSL ${openssl}, ${cores} cores (${cpu})`)
+say('core' in pinned ? `servers on core ${pinned.core}, load on the other` : pinned.unpinned)
+const profiles = resolve('profiles')
+if (flags.profile) await mkdir(profiles, { recursive: true })
+
+const figures = createFigures(say)
+for (const name of names) {
+  say(`\n${name}`)
+  await SECTIONS[name]!({
+    ...figures.section(name),
+    quick: flags.quick,
+    long: flags.long,
+    nodeFlags: flags.profile ? ['--cpu-prof', `--cpu-prof-dir=${profiles}`] : [],
+    ...('core' in pinned ? { core: pinned.core } : {}),
   })
-
-const details = {
-  purpose: 'answer a question about an order',
-  environment: 'staging',
-  dataClassification: 'internal',
-  deadlineSeconds: 900,
-} as const
-
-/** Bytes of a token whose chain has four actors. */
-async function chainOfFour(folder: Folder): Promise<number> {
-  const scope = 'tickets:read_ticket tickets:search_tickets tickets:add_comment'
-  const lead = await agentOf(folder, CHAIN[0]!)
-  let task = await lead.task({ subjectToken: await userToken(folder, 'alice'), ...details })
-  let token = await task.token({ tool: 'tickets', scope })
-  for (const name of CHAIN.slice(1)) {
-    const handOver = await task.handOver({ to: name, tool: 'tickets', scope })
-    const next = await agentOf(folder, name)
-    task = await next.accept(handOver, { tool: 'tickets', scope })
-    token = await task.token({ tool: 'tickets', scope })
-  }
-  return Buffer.byteLength(token.accessToken)
 }
 
-/** Exchanges with everything on, from this process: says what one loop of our own SDK sees, not what the service can. */
-async function exchanges(
-  folder: Folder,
-  count: number,
-  atOnce: number,
-): Promise<{ perSecond: number; p50: number; p99: number }> {
-  const agent = await agentOf(folder, CHAIN[0]!)
-  const subjectToken = await userToken(folder, 'alice')
-  const task = await agent.task({ subjectToken, ...details })
-  const times: number[] = []
-  let left = count
-  const began = performance.now()
-  await Promise.all(
-    Array.from({ length: atOnce }, async () => {
-      while (left-- > 0) {
-        const from = performance.now()
-        // Each is a request of its own: a dry run is never cached, so ask for the real thing by a fresh task handle.
-        const handle = await agent.task({ id: task.id, subjectToken })
-        await handle.token({ tool: 'tickets', scope: 'tickets:read_ticket tickets:search_tickets tickets:add_comment' })
-        times.push(performance.now() - from)
-      }
-    }),
-  )
-  const seconds = (performance.now() - began) / 1000
-  times.sort((a, b) => a - b)
-  return {
-    perSecond: count / seconds,
-    p50: times[Math.floor(times.length / 2)]!,
-    p99: times[Math.floor(times.length * 0.99)]!,
-  }
-}
-
-async function demoSeconds(): Promise<number> {
-  const began = performance.now()
-  const child = spawn('npm', ['run', '--silent', 'demo'], { stdio: ['ignore', 'ignore', 'inherit'] })
-  const code = await new Promise((resolve) => child.once('exit', resolve))
-  if (code !== 0) throw new Error(`the demo ended with ${code}`)
-  return (performance.now() - began) / 1000
-}
-
-const agents = Object.fromEntries(
-  CHAIN.map((name, index) => [`agents/${name}.yaml`, agentFile(name, CHAIN.slice(index + 1, index + 2))]),
-)
-const folder = await makeFolder(agents)
-try {
-  process.stderr.write(`Node ${process.version}, ${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'})\n`)
-  const first = await start(folder)
-  note('first start, keys made', first.startMs, 'ms', 2000)
-  await first.stop()
-  const starts: number[] = []
-  for (let round = 0; round < 7; round++) {
-    const again = await start(folder)
-    starts.push(again.startMs)
-    await again.stop()
-  }
-  note('start, median of 7', median(starts), 'ms', 2000)
-
-  const service = await start(folder)
-  note('resident after start', await service.residentMiB(), 'MiB', 200)
-  note('token with a chain of four', await chainOfFour(folder), 'bytes', 2048)
-  await exchanges(folder, 500, 16)
-  const load = await exchanges(folder, 4000, 16)
-  note('exchanges, one client process with the SDK', load.perSecond, '/s')
-  note('exchange, median of 16 at once', load.p50, 'ms')
-  note('exchange, 99 % of 16 at once', load.p99, 'ms')
-  note('resident after 4500 exchanges', await service.residentMiB(), 'MiB', 200)
-  await service.stop()
-  note('demo, from start to end', await demoSeconds(), 's', 60)
-} finally {
-  await folder.remove()
-}
-
-if (process.argv.includes('--json')) console.log(JSON.stringify({ node: process.version, figures }, null, 2))
-else {
-  for (const { name, value, unit, bound } of figures) {
-    console.log(
-      `${name.padEnd(44)} ${String(value).padStart(10)} ${unit.padEnd(6)} ${bound === undefined ? '' : `at most ${bound}`}`,
-    )
-  }
-}
-const over = figures.filter(({ value, bound }) => bound !== undefined && value > bound)
-if (over.length > 0) {
-  console.error(`over the bound: ${over.map(({ name }) => name).join(', ')}`)
+if (flags.json) console.log(JSON.stringify({ ...machine(), pinned, figures: figures.all }, null, 2))
+else console.log(table(figures.all))
+if (flags.profile)
+  say(`profiles are in ${profiles}: open them in a browser's developer tools, or with any reader of .cpuprofile`)
+const missed = figures.all.filter(misses)
+if (missed.length > 0) {
+  say(`\nmissed: ${missed.map(({ name }) => name).join('; ')}`)
   process.exitCode = 1
 }
