@@ -100,6 +100,7 @@ export function readSettings(
             },
           }),
       trustedProxies: listen.trusted_proxies,
+      metricsFrom: listen.metrics_from,
       ...(listen.client_certificate_header === undefined
         ? {}
         : { clientCertificateHeader: listen.client_certificate_header }),

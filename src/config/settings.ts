@@ -19,6 +19,8 @@ export interface ServiceSettings {
     }
     /** Addresses or CIDR blocks of reverse proxies whose forwarded headers are believed; none by default. */
     readonly trustedProxies: readonly string[]
+    /** Who may read the metrics beside this machine. */
+    readonly metricsFrom: readonly string[]
     /** Header in which a trusted proxy passes the client certificate (RFC 9440 `Client-Cert`); absent is never. */
     readonly clientCertificateHeader?: string
   }

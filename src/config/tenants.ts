@@ -80,6 +80,7 @@ export const RESERVED_SEGMENTS: readonly string[] = [
   'releases',
   'revocations',
   'revoke',
+  'stats',
   'tasks',
   'tenants',
   'token',

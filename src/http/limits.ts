@@ -5,6 +5,7 @@ export interface Limits {
   /** False where too much runs already; otherwise call `leave` when done. */
   enter(): boolean
   leave(): void
+  running(): number
   /** A place among what stays open without working; undefined where there is none. Answers how to give it back. */
   hold(who: Holder): (() => void) | undefined
   /** Seconds to wait, or 0 where the caller may go on. */
@@ -67,6 +68,7 @@ export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: Lim
     leave() {
       running -= 1
     },
+    running: () => running,
     hold(who) {
       const stranger = 'source' in who
       const key = stranger ? `source:${who.source}` : `client:${who.client}`

@@ -8,12 +8,31 @@ export interface Metrics {
   revoked(mode: string): void
   unrecorded(type: string): void
   render(): Promise<{ readonly text: string; readonly contentType: string }>
+  /** The same counters since the start, for `errand top`. */
+  read(): Promise<Counted>
+}
+
+export interface Counted {
+  /** Of each route: how many answers of each status, and how many within so many seconds, cumulative. */
+  readonly requests: readonly {
+    readonly route: string
+    readonly method: string
+    readonly statuses: Readonly<Record<string, number>>
+    readonly within: Readonly<Record<string, number>>
+  }[]
+  readonly issued: Readonly<Record<string, number>>
+  readonly refused: Readonly<Record<string, number>>
+  readonly revoked: Readonly<Record<string, number>>
 }
 
 export function createMetrics(gauges: {
   readonly auditRecords: () => number
   readonly auditHealthy: () => boolean
   readonly configDegraded: () => boolean
+  readonly storeHealthy: () => Promise<boolean>
+  readonly requestsInFlight: () => number
+  /** How many entries each verifier that has ever acknowledged is behind; sequence numbers, within one generation. */
+  readonly verifiersBehind: () => Promise<readonly { readonly verifier: string; readonly entries: number }[]>
   /** Whether the figures of the process stand beside them; they are everybody's, so one issuer tells them. */
   readonly process: boolean
 }): Metrics {
@@ -62,6 +81,27 @@ export function createMetrics(gauges: {
     })
   gauge('errand_audit_records', 'Records in the audit log', gauges.auditRecords)
   gauge('errand_audit_healthy', '1 while the audit log takes records', () => (gauges.auditHealthy() ? 1 : 0))
+  gauge('errand_requests_in_flight', 'Requests worked on at this moment', gauges.requestsInFlight)
+  new Gauge({
+    name: 'errand_store_healthy',
+    help: '1 while the store takes writes',
+    registers,
+    async collect() {
+      this.set((await gauges.storeHealthy()) ? 1 : 0)
+    },
+  })
+  new Gauge({
+    name: 'errand_verifier_entries_behind',
+    help: 'Revocations that a verifier has not acknowledged yet',
+    labelNames: ['verifier'],
+    registers,
+    async collect() {
+      this.reset()
+      // Where the store is away there is nothing to compare with, and errand_store_healthy says so.
+      const all = await gauges.verifiersBehind().catch(() => [])
+      for (const { verifier, entries } of all) this.labels(verifier).set(entries)
+    },
+  })
   gauge('errand_config_degraded', '1 while the last reload of the configuration was refused', () =>
     gauges.configDegraded() ? 1 : 0,
   )
@@ -72,5 +112,38 @@ export function createMetrics(gauges: {
     revoked: (mode) => revoked.labels(mode).inc(),
     unrecorded: (type) => unrecorded.labels(type).inc(),
     render: async () => ({ text: await registry.metrics(), contentType: registry.contentType }),
+    async read() {
+      const counted = async (counter: Counter<string>, label: string) =>
+        Object.fromEntries((await counter.get()).values.map(({ labels, value }) => [String(labels[label]), value]))
+      return {
+        requests: byRoute((await requests.get()).values),
+        issued: await counted(issued, 'kind'),
+        refused: await counted(refused, 'reason'),
+        revoked: await counted(revoked, 'mode'),
+      }
+    },
   }
+}
+
+/** One line for each route, of the histogram's many. */
+function byRoute(
+  values: readonly {
+    readonly labels: Readonly<Record<string, unknown>>
+    readonly value: number
+    readonly metricName?: string
+  }[],
+): Counted['requests'] {
+  const routes = new Map<
+    string,
+    { route: string; method: string; statuses: Record<string, number>; within: Record<string, number> }
+  >()
+  for (const { labels, value, metricName } of values) {
+    const { route, method, status, le } = labels
+    const key = `${String(method)} ${String(route)}`
+    const line = routes.get(key) ?? { route: String(route), method: String(method), statuses: {}, within: {} }
+    routes.set(key, line)
+    if (le !== undefined) line.within[String(le)] = (line.within[String(le)] ?? 0) + value
+    else if (metricName?.endsWith('_count')) line.statuses[String(status)] = value
+  }
+  return [...routes.values()]
 }

@@ -49,6 +49,7 @@ const DECLARED: Record<string, string> = {
   'POST /keys/compromise': 'admin',
   'GET /audit/records': 'admin',
   'GET /tenants': 'admin',
+  'GET /stats': 'admin',
 }
 
 const nameOf = ({ method, path }: Pick<Route, 'method' | 'path'>) => `${method} ${path}`
