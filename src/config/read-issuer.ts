@@ -2,6 +2,7 @@
 import type { Grant } from '@errand/verifier/claims.ts'
 import { normalGrants } from '@errand/verifier/grants.ts'
 import { readBundle } from '../attest/bundle.ts'
+import { createRemembered } from '../attest/remembered.ts'
 import { isWorkloadId } from '../attest/spiffe-id.ts'
 import { authorityProblem } from '../attest/tls-client-auth.ts'
 import type { BundleEndpoint, TrustDomain } from '../attest/trust-domain.ts'
@@ -18,6 +19,9 @@ interface Context extends KeysContext {
   readonly declared: Declared
 }
 
+/** Users in the same groups may do the same. */
+const MAX_SETS_OF_GROUPS = 1_000
+
 export async function readUserIssuer(source: UserIssuerFile, context: Context): Promise<TrustedIssuer> {
   const { development, tools, declared, report } = context
   const issuerFault = urlProblem(source.issuer, { development })
@@ -29,6 +33,7 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
 
   const keys = await readIssuerKeys(source, context)
   const byGroup = new Map<string, readonly Grant[]>()
+  const byGroups = createRemembered<readonly Grant[]>(MAX_SETS_OF_GROUPS)
   for (const [group, entries] of Object.entries(source.rights)) {
     byGroup.set(group, readRights(entries, ['rights', group], { tools, declared, report }))
   }
@@ -65,9 +70,14 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
         }),
     development: source.development,
     rights({ groups }) {
+      const key = JSON.stringify(groups)
+      const known = byGroups.get(key)
+      if (known) return known
       // `*` is ours: a token that says it is in a group of that name gains nothing by it.
       const named = groups.filter((group) => group !== '*')
-      return normalGrants(['*', ...named].flatMap((group) => byGroup.get(group) ?? []))
+      const rights = normalGrants(['*', ...named].flatMap((group) => byGroup.get(group) ?? []))
+      byGroups.put(key, rights)
+      return rights
     },
   }
 }

@@ -35,6 +35,8 @@ export interface PolicySet {
   readonly digest: string
   readonly policies: ReadonlyMap<string, LoadedPolicy>
   evaluate(question: PolicyQuestion): CedarAnswer
+  /** What the policies that can apply read of time, as they read it; empty where they read none. */
+  timesRead(agent: string, tool: string, now: number, evidenceAt?: number): string
 }
 
 interface Slice extends CedarSlice {
@@ -91,6 +93,10 @@ export function createPolicySet(policies: readonly LoadedPolicy[], cedar: Cedar)
   return {
     digest: digestOf(policies).slice(0, 12),
     policies: byId,
+    timesRead: (agent, tool, now, evidenceAt) => {
+      const { time } = sliceOf(agent, tool)
+      return time.size === 0 ? '' : JSON.stringify(timeFacts(now, time, evidenceAt))
+    },
     evaluate({ agent, tool, operation, effect, context, now, evidenceAt, ...more }) {
       const slice = sliceOf(agent, tool)
       // No policy, no permit: default deny needs no engine.
