@@ -84,13 +84,11 @@ export interface HouseOptions {
   readonly startAt?: number
   /** Folders of an earlier house: a restart. */
   readonly folder?: string
-  /** A folder for a new one, in which something lies already: keys that others made. */
-  readonly into?: string
   readonly env?: { readonly peer?: string }
 }
 
 export async function openHouse(options: HouseOptions = {}) {
-  const folder = options.folder ?? options.into ?? (await mkdtemp(join(tmpdir(), 'errand-house-')))
+  const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'errand-house-')))
   const configDir = join(folder, 'config')
   if (!options.folder) await cp('config', configDir, { recursive: true })
   for (const [name, change] of Object.entries(options.config ?? {})) {

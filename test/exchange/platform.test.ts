@@ -1,9 +1,5 @@
 /** Agents of platforms: principals that nobody registered (Workload Authorization Grant, RFC 7523 §2.1). */
 import { randomBytes } from 'node:crypto'
-import { writeFile } from 'node:fs/promises'
-import { mkdir, mkdtemp } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { GRANT } from '../../src/oauth/words.ts'
 import {
@@ -24,12 +20,12 @@ const TICKETS = 'https://tickets.example.com/'
 const key = newKeyPair()
 const sharedKey = newKeyPair()
 
-const platform = (name: string, issuer: string, jwk: object, more: readonly string[]): string =>
+const platform = (name: string, issuer: string, more: readonly string[]): string =>
   [
     'kind: agent_platform',
     `name: ${name}`,
     `issuer: ${issuer}`,
-    `jwks_file: platforms/${name}.jwks.json`,
+    `jwks_file: ${name}.json`,
     'algorithms: [ES256]',
     `trust_domain: ${name}.platforms.example`,
     'stage: reversible_write',
@@ -40,9 +36,14 @@ const platform = (name: string, issuer: string, jwk: object, more: readonly stri
     '',
   ].join('\n')
 
+const jwks = (kid: string, { publicJwk }: typeof key): string =>
+  JSON.stringify({ keys: [{ ...publicJwk, kid, alg: 'ES256', use: 'sig' }] })
+
 const company = {
-  'issuers/acme.yaml': platform('acme', ACME, key, ['max_agents: 3', 'disabled_agents: [agent/bad]']),
-  'issuers/blue.yaml': platform('blue', SHARED, sharedKey, ['tenant: { value: blue }']),
+  '../keys/acme.json': jwks('acme', key),
+  '../keys/blue.json': jwks('blue', sharedKey),
+  'issuers/acme.yaml': platform('acme', ACME, ['max_agents: 3', 'disabled_agents: [agent/bad]']),
+  'issuers/blue.yaml': platform('blue', SHARED, ['tenant: { value: blue }']),
   'policies/platforms.cedar': [
     '@id("acme_reads")',
     'permit (principal == Agent::"platform:acme", action in Action::"effect:read", resource)',
@@ -58,16 +59,7 @@ const company = {
 
 let house: House
 beforeAll(async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'errand-house-'))
-  await mkdir(join(folder, 'keys/platforms'), { recursive: true, mode: 0o700 })
-  for (const [name, { publicJwk }] of [
-    ['acme', key],
-    ['blue', sharedKey],
-  ] as const) {
-    const jwks = { keys: [{ ...publicJwk, kid: name, alg: 'ES256', use: 'sig' }] }
-    await writeFile(join(folder, `keys/platforms/${name}.jwks.json`), JSON.stringify(jwks))
-  }
-  house = await openHouse({ config: company, into: folder })
+  house = await openHouse({ config: company })
 })
 afterAll(() => house.close())
 

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { TOKEN_TYPE } from '../../src/oauth/words.ts'
+import { GRANT, TOKEN_TYPE } from '../../src/oauth/words.ts'
 import { type Kind, KINDS, plainTyp, typFits } from '../../src/tokens/kinds.ts'
 import { type Answer, DEV_ISSUER, decode, type House, ISSUER, openHouse, signJws } from '../house.ts'
 import { signingKey } from '../attest/house.ts'
@@ -19,12 +19,14 @@ import {
   workloadProof,
 } from '../attest/vouched.ts'
 import { refusedWithoutTrace, strangersWithoutTrace } from '../nothing-lost.ts'
+import { manifestOf, newSigner, signRelease } from '../releases.ts'
 
 type Agent = Awaited<ReturnType<House['agent']>>
 const SLOTS = [
   'subject_token',
   'actor_token',
   'client_assertion',
+  'assertion',
   'attestation',
   'attestation_proof',
   'workload',
@@ -38,7 +40,6 @@ type Slot = (typeof SLOTS)[number]
 const FOREIGN = {
   security_event_token: 'secevent+jwt', // RFC 8417
   logout_token: 'logout+jwt', // OpenID Connect Back-Channel Logout 1.0
-  id_jag: 'oauth-id-jag+jwt',
   transaction_token: 'txntoken+jwt',
   introspection_jwt: 'token-introspection+jwt', // RFC 9701
   status_list: 'statuslist+jwt',
@@ -57,22 +58,35 @@ describe('a kind of token in the slot of another', () => {
   const fleet = signingKey('fleet-1')
   const wit = signingKey('wit-1')
   const holder = signingKey('instance')
+  const acme = signingKey('acme-1')
+  const ACME = 'https://acme.platform.example'
 
   beforeAll(async () => {
     house = await openHouse({
       startAt: NOW,
       config: {
         'agents/research.yaml': (text) =>
-          text.replace(
+          text.replace('ceiling:\n', 'ceiling:\n  - chat:read\n  - trading:buy\n').replace(
             'evidence: [private_key_jwt]\n',
             `evidence: [private_key_jwt, workload_oidc, client_attestation, wit_svid]
 workload: [{ issuer: cluster, claims: { sub: 'system:serviceaccount:agents:research' } }]
 attested_by: [{ attester: fleet }]
+default_task: { purpose: Kinds, environment: staging, data_classification: internal }
 `,
           ),
         'issuers/cluster.yaml': `kind: workload_oidc\nname: cluster\nissuer: ${CLUSTER}\njwks_file: cluster.json\nalgorithms: [ES256]\n`,
         'issuers/fleet.yaml': 'kind: attester\nname: fleet\njwks_file: fleet.json\nalgorithms: [ES256]\n',
         'issuers/company.yaml': 'kind: workload\ntrust_domain: company.example\nbundle_file: company.json\n',
+        'issuers/dev.yaml': (text) =>
+          text
+            .replace('groups_claim: groups\n', 'groups_claim: groups\nid_jag: {}\n')
+            .replace('  support:\n', '  support:\n    - chat:read\n    - trading:buy\n'),
+        'issuers/acme.yaml': `kind: agent_platform\nname: acme\nissuer: ${ACME}\njwks_file: acme.json\nalgorithms: [ES256]\ntrust_domain: acme.example\nstage: read\nceiling: []\n`,
+        'tools/chat.yaml':
+          'name: chat\naudience: https://chat.example/\ntakes: { kind: id_jag, authorization_server: https://as.example/, clients: { research: r } }\noperations: { read: { effect: read } }\n',
+        'tools/trading.yaml':
+          'name: trading\naudience: https://trading.example/\ntakes: { kind: txn_token, trust_domain: trading.example }\noperations: { buy: { effect: read } }\n',
+        '../keys/acme.json': JSON.stringify({ keys: [acme.jwk] }),
         '../keys/cluster.json': JSON.stringify({ keys: [cluster.jwk] }),
         '../keys/fleet.json': JSON.stringify({ keys: [fleet.jwk] }),
         '../keys/company.json': JSON.stringify({ keys: [{ ...wit.jwk, use: 'wit-svid' }] }),
@@ -107,6 +121,21 @@ attested_by: [{ attester: fleet }]
             research.key.privateKey,
           ),
       ],
+      [
+        'id_jag',
+        () =>
+          house.userToken(
+            'alice',
+            { client_id: 'research', jti: randomBytes(9).toString('hex') },
+            { typ: 'oauth-id-jag+jwt' },
+          ),
+      ],
+      [
+        'workload_grant',
+        () => signJws({ typ: 'JWT', kid: 'acme-1' }, { ...fresh(), iss: ACME, sub: 'agent/7' }, acme.privateKey),
+      ],
+      ['own_id_jag', () => taken({ audience: 'https://as.example/', requested_token_type: TOKEN_TYPE.idJag })],
+      ['txn_token', () => taken({ audience: 'trading.example', requested_token_type: TOKEN_TYPE.txnToken })],
       ['workload_token', () => serviceAccountToken(cluster, { aud: ISSUER })],
       ['client_attestation', () => attestation(fleet, holder)],
       [
@@ -121,6 +150,7 @@ attested_by: [{ attester: fleet }]
       ['dpop_proof', () => house.proof('research', '/token', { key: research.proofKey })],
       ['feed_frame', () => feed.body['frame'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],
+      ['release_manifest', () => signRelease(manifestOf(), newSigner())],
       ...Object.entries(FOREIGN).map(
         ([kind, typ]) =>
           [kind, () => signJws({ typ, kid: house.userKey.kid }, fresh(), house.userKey.privateKey)] as const,
@@ -158,6 +188,17 @@ attested_by: [{ attester: fleet }]
         return research.exchange({ form: { ...form, subject_token: token, subject_token_type: TOKEN_TYPE.jwt } })
       case 'client_assertion':
         return research.exchange({ form: { ...form, client_assertion: token } })
+      case 'assertion':
+        return research.post({
+          grant_type: GRANT.jwtBearer,
+          assertion: token,
+          request_details: house.details(),
+          ...form,
+          // An agent of a platform has no other evidence than this.
+          ...(plainTyp(decode(token).header['typ']) === 'oauth-id-jag+jwt'
+            ? {}
+            : { client_assertion: undefined, client_assertion_type: undefined }),
+        })
       case 'actor_token':
         return research.exchange({
           user: 'bob', // not the very token that is presented as actor: that is another refusal (C5)
@@ -193,9 +234,15 @@ attested_by: [{ attester: fleet }]
     switch (`${kind} ${slot}`) {
       case 'jwt_svid subject_token': // no issuer at all
       case 'workload_token subject_token': // of an issuer that speaks for no users
+      case 'workload_grant subject_token':
+      case 'user_id_token assertion': // of issuers that speak for no agents of a platform
+      case 'jwt_svid assertion':
+      case 'workload_token assertion':
         return 'untrusted_issuer'
       case 'user_id_token client_assertion': // of somebody who is no client
       case 'user_id_token actor_token':
+      case 'workload_grant client_assertion':
+      case 'workload_grant actor_token':
         return 'unknown_client'
       default:
         return 'wrong_typ'
@@ -229,10 +276,13 @@ attested_by: [{ attester: fleet }]
     ['attestation_proof', { status: 401, error: 'invalid_client_attestation' }],
     ['workload', { status: 401, error: 'invalid_client' }],
     ['workload_proof', { status: 401, error: 'invalid_client' }],
+    ['assertion', { status: 400, error: 'invalid_grant' }],
     ['dpop_header', { status: 400, error: 'invalid_dpop_proof' }],
   ] as const) {
     it(`C1 every kind but its own is refused as ${slot}`, async () => {
-      const others = kinds.filter((kind) => !slotsOf(kind).includes(slot))
+      // Our own ID-JAG shares its type with those of others: who brings it is known, and who made it is the next question.
+      const known = slot === 'assertion' ? ['own_id_jag'] : []
+      const others = kinds.filter((kind) => !slotsOf(kind).includes(slot) && !known.includes(kind))
       const tokens = new Map<string, string>()
       for (const kind of others) tokens.set(kind, await made.get(kind)!())
       await strangersWithoutTrace(
@@ -248,9 +298,21 @@ attested_by: [{ attester: fleet }]
     })
   }
 
+  it('C1 an ID-JAG of ours is refused as one for us: we speak for no users here', async () => {
+    const token = await made.get('own_id_jag')!()
+    await refusedWithoutTrace(
+      house,
+      () => send('assertion', token),
+      { status: 400, error: 'invalid_grant', reason: 'untrusted_issuer' },
+      async () => send('assertion', await made.get('id_jag')!()),
+    )
+  })
+
   it('C1 each kind is taken in its own slots, where nothing but its kind is in question', async () => {
     expect((await send('subject_token', house.userToken('alice'))).status).toBe(200)
     expect((await send('client_assertion', research.assertion())).status).toBe(200)
+    expect((await send('assertion', await made.get('id_jag')!())).status).toBe(200)
+    expect((await send('assertion', await made.get('workload_grant')!())).body['error']).toBe('use_dpop_nonce')
     expect((await send('actor_token', research.assertion())).status).toBe(200)
     expect((await send('dpop_header', await made.get('dpop_proof')!())).status).toBe(200)
     for (const slot of ['client_assertion', 'actor_token'] as const) {
