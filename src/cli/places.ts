@@ -75,7 +75,7 @@ export async function adminClient(cli: Cli): Promise<Client> {
 }
 
 /** Every issuer that the local configuration trusts; the file of each, where it can be read. */
-async function* issuersIn(configDir: string) {
+export async function* issuersIn(configDir: string) {
   const folder = join(configDir, 'issuers')
   const names = await readdir(folder).catch(() => [])
   for (const name of names.filter((each) => /\.ya?ml$/.test(each)).sort()) {

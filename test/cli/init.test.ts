@@ -1,142 +1,60 @@
 import { spawn } from 'node:child_process'
-import { generateKeyPairSync, sign } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { createServer, type Server } from 'node:http'
-import { tmpdir } from 'node:os'
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
-import pc from 'picocolors'
-import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Cli } from '../../src/cli/cli.ts'
-import { run } from '../../src/cli/main.ts'
-import { type Service, serve } from '../../src/main.ts'
 import { freePort } from '../running.ts'
+import { errand, openPlace, type OwnPlace, type World } from './own.ts'
 
+let place: OwnPlace
 let folder: string
-const closing: (() => Promise<unknown> | unknown)[] = []
+let mine: string
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'errand-init-'))
+  place = await openPlace()
+  folder = place.folder
+  mine = place.mine
 })
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close()
-  await rm(folder, { recursive: true, force: true })
-})
+afterEach(() => place.close())
 
-interface World {
-  readonly env?: { readonly [name: string]: string }
-  readonly terminal?: Cli['terminal']
-  readonly stdin?: string
-}
-
-async function errand(argv: readonly string[], { env = {}, terminal, stdin = '' }: World = {}) {
-  const [out, err]: string[][] = [[], []]
-  const exit = await run(argv, {
-    out: (line) => void out!.push(`${line}\n`),
-    err: (line) => void err!.push(`${line}\n`),
-    stdin: async () => stdin,
-    env,
-    fetch: globalThis.fetch,
-    now: () => Date.now() / 1000,
-    wait: async () => {},
-    signal: new AbortController().signal,
-    colors: pc.createColors(false),
-    command: 'errand',
-    nodeVersion: '24.11.0',
-    ...(terminal ? { terminal } : {}),
-  })
-  return { exit, out: out!.join(''), err: err!.join('') }
-}
-
-const mine = () => join(folder, 'mine')
-const text = (path: string) => readFile(join(mine(), path), 'utf8')
-const environment = (url?: string) => ({
-  ERRAND_CONFIG: join(mine(), 'config'),
-  ERRAND_KEYS: join(mine(), 'keys'),
-  ERRAND_DATA: join(mine(), 'data'),
-  ...(url === undefined ? {} : { ERRAND_URL: url }),
-})
-
-/** What was made, as a service of its own. */
-async function started(): Promise<Service> {
-  const service = await serve({
-    configDir: join(mine(), 'config'),
-    dataDir: join(mine(), 'data'),
-    keysDir: join(mine(), 'keys'),
-    print: () => {},
-    logger: pino({ level: 'error' }, { write: (line: string) => void console.error(line) }),
-  })
-  closing.push(() => service.close())
-  return service
-}
-
-/** An identity provider: its key, its metadata (`change` spoils it), and tokens of its users. */
-async function identityProvider(change: (metadata: object) => object = (metadata) => metadata) {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const jwks = JSON.stringify({
-    keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'ES256', use: 'sig' }],
-  })
-  const server: Server = createServer((request, response) => {
-    if (request.url === '/keys') return void response.end(jwks)
-    if (request.url === '/moved/.well-known/openid-configuration')
-      return void response.writeHead(302, { location: '/.well-known/openid-configuration' }).end()
-    if (request.url !== '/.well-known/openid-configuration') return void response.writeHead(404).end()
-    const metadata = { issuer, jwks_uri: `${issuer}/keys`, id_token_signing_alg_values_supported: ['ES256', 'HS256'] }
-    response.end(JSON.stringify(change(metadata)))
-  })
-  const port = await freePort()
-  const issuer = `http://127.0.0.1:${port}`
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
-  closing.push(() => server.close())
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
-  return {
-    issuer,
-    jwks,
-    token(claims: object): string {
-      const iat = Math.floor(Date.now() / 1000)
-      const input = `${part({ alg: 'ES256', typ: 'JWT', kid: 'k1' })}.${part({ iss: issuer, sub: 'u-1', iat, exp: iat + 300, ...claims })}`
-      return `${input}.${sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
-    },
-  }
-}
+const text = (path: string) => readFile(join(mine, path), 'utf8')
 
 describe('errand init', () => {
   it('T1 makes what a service starts on, with keys that only their owner reads, and a token comes out of it', async () => {
     const url = `http://127.0.0.1:${await freePort()}`
     const made = await errand([
       'init',
-      mine(),
+      mine,
       ...['--yes', '--url', url, '--agent', 'librarian', '--tool', 'notes', '--stage', 'read'],
     ])
     expect(made).toMatchObject({ exit: 0 })
     expect(made.out).toContain('agent    librarian, stage read, key in keys/agents/librarian.jwk')
-    expect(made.err).toContain(`  cd ${mine()}\n  errand serve\n`)
+    expect(made.err).toContain(`  cd ${mine}\n  errand serve\n`)
     for (const key of ['agents/librarian.jwk', 'tools/notes.jwk'])
-      expect(((await stat(join(mine(), 'keys', key))).mode & 0o7777).toString(8), key).toBe('600')
+      expect(((await stat(join(mine, 'keys', key))).mode & 0o7777).toString(8), key).toBe('600')
     expect(await text('keys/.gitignore')).toBe('*\n')
     expect(await readdir(folder)).toEqual(['mine'])
 
-    await started()
+    await place.started()
     const given = await errand(['token', 'get', '--agent', 'librarian', '--user', 'alice', '--tool', 'notes'], {
-      env: environment(),
+      env: place.environment(),
     })
     expect(given.err).toContain('scope     notes:read_note\n')
     expect(given.exit).toBe(0)
     // Bob is in no group: he has no right, and neither has an agent for him.
     expect(
       await errand(['token', 'get', '--agent', 'librarian', '--user', 'bob', '--tool', 'notes'], {
-        env: environment(),
+        env: place.environment(),
       }),
     ).toMatchObject({ exit: 1, out: '' })
-    expect((await errand(['config', 'check', join(mine(), 'config')], { env: environment() })).exit).toBe(0)
+    expect((await errand(['config', 'check', join(mine, 'config')], { env: place.environment() })).exit).toBe(0)
   })
 
   it('takes users of an identity provider that it finds by its metadata', async () => {
-    const idp = await identityProvider()
+    const idp = await place.identityProvider()
     const url = `http://127.0.0.1:${await freePort()}`
     const made = await errand([
       'init',
-      mine(),
+      mine,
       ...['--yes', '--url', url, '--idp', idp.issuer, '--idp-audience', 'errand', '--groups-claim', 'teams'],
       ...['--group', 'support', '--stage', 'reversible_write'],
     ])
@@ -144,10 +62,10 @@ describe('errand init', () => {
     expect(await text('config/issuers/company.yaml')).toContain(
       `issuer: ${idp.issuer}\njwks_uri: ${idp.issuer}/keys\nalgorithms:\n  - ES256\naudiences:\n  - errand\n`,
     )
-    await started()
+    await place.started()
     const token = (claims: object) =>
       errand(['token', 'get', '--agent', 'assistant', '--tool', 'notes', '--subject-token-file', '-'], {
-        env: environment(),
+        env: place.environment(),
         stdin: idp.token(claims),
       })
     expect(await token({ aud: 'errand', teams: ['support'] })).toMatchObject({
@@ -159,7 +77,7 @@ describe('errand init', () => {
   })
 
   it('is production where the service has an https name, and every user then only reads', async () => {
-    const idp = await identityProvider()
+    const idp = await place.identityProvider()
     const keys = join(folder, 'idp-keys.json')
     await writeFile(keys, idp.jwks)
     const answers = join(folder, 'answers.yaml')
@@ -178,7 +96,7 @@ tools:
       delete_ticket: irreversible_write
 `,
     )
-    const made = await errand(['init', mine(), '--answers', answers])
+    const made = await errand(['init', mine, '--answers', answers])
     expect(made.exit, made.err).toBe(0)
     expect(made.out).toContain('production mode')
     expect(made.out).toContain('rights   every user: to read\n')
@@ -187,14 +105,14 @@ tools:
 
     const port = await freePort()
     const settings = await text('config/errand.yaml')
-    await writeFile(join(mine(), 'config/errand.yaml'), settings.replace('port: 4460', `port: ${port}`))
+    await writeFile(join(mine, 'config/errand.yaml'), settings.replace('port: 4460', `port: ${port}`))
     expect(settings).toContain('mode: production\n')
-    await started()
+    await place.started()
     const iat = { iss: 'https://login.example.com', aud: 'errand' }
     const given = await errand(
       ['token', 'get', '--agent', 'research', '--tool', 'tickets', '--subject-token-file', '-'],
       {
-        env: environment(`http://127.0.0.1:${port}`),
+        env: place.environment(`http://127.0.0.1:${port}`),
         stdin: idp.token(iat),
       },
     )
@@ -225,7 +143,7 @@ paths:
     get: {}
 `,
     )
-    const made = await errand(['init', mine(), '--yes', '--tool', 'tickets', '--openapi', document])
+    const made = await errand(['init', mine, '--yes', '--tool', 'tickets', '--openapi', document])
     expect(made.exit, made.err).toBe(0)
     expect(made.err).toContain('note: left out of tickets: GET /reports/{a}-{b}: a path that no route can say\n')
     expect(made.err).toContain(
@@ -264,7 +182,7 @@ paths:
       { name: 'no name\u202e' },
     ]
     await writeFile(answer, JSON.stringify({ jsonrpc: '2.0', id: 1, result: { tools } }))
-    const made = await errand(['init', mine(), '--yes', '--tool', 'desk', '--mcp-tools', answer])
+    const made = await errand(['init', mine, '--yes', '--tool', 'desk', '--mcp-tools', answer])
     expect(made.exit, made.err).toBe(0)
     expect((await text('config/tools/desk.yaml')).split('operations:\n')[1]).toBe(`  read_ticket:
     effect: read # a guess, from readOnlyHint
@@ -285,7 +203,7 @@ paths:
   describe('refuses, and leaves nothing behind:', () => {
     const refused = async (argv: readonly string[], world?: World) => {
       const before = await readdir(folder, { recursive: true })
-      const outcome = await errand(['init', mine(), ...argv], world)
+      const outcome = await errand(['init', mine, ...argv], world)
       expect(await readdir(folder, { recursive: true })).toEqual(before)
       expect(outcome.out).toBe('')
       return outcome
@@ -293,29 +211,29 @@ paths:
 
     it('a folder in which a configuration, keys or data stand', async () => {
       for (const part of ['config', 'keys', 'data']) {
-        await mkdir(join(mine(), part), { recursive: true })
-        await writeFile(join(mine(), part, 'something'), 'precious')
+        await mkdir(join(mine, part), { recursive: true })
+        await writeFile(join(mine, part, 'something'), 'precious')
         const { exit, err } = await refused(['--yes'])
         expect(exit).toBe(1)
-        expect(err).toContain(`${join(mine(), part)} is there already, and is not overwritten`)
-        await rm(mine(), { recursive: true })
+        expect(err).toContain(`${join(mine, part)} is there already, and is not overwritten`)
+        await rm(mine, { recursive: true })
       }
     })
 
     it('an identity provider that is another one, is away, redirects, or is inside', async () => {
-      const other = await identityProvider((metadata) => ({ ...metadata, issuer: 'http://127.0.0.1:1/other' }))
+      const other = await place.identityProvider((metadata) => ({ ...metadata, issuer: 'http://127.0.0.1:1/other' }))
       const { exit, err } = await refused(['--yes', '--idp', other.issuer])
       expect(exit).toBe(3)
       expect(err).toContain('its metadata names another issuer')
       expect(err).toContain('It calls itself http://127.0.0.1:1/other: give exactly that')
       expect((await refused(['--yes', '--idp', `http://127.0.0.1:${await freePort()}`])).err).toContain('ECONNREFUSED')
-      const idp = await identityProvider()
+      const idp = await place.identityProvider()
       expect((await refused(['--yes', '--idp', `${idp.issuer}/moved`])).err).toMatch(/redirect_refused|404/)
       expect((await refused(['--yes', '--idp', 'https://169.254.169.254/'])).err).toContain(
         'private or loopback address',
       )
       expect((await refused(['--yes', '--idp', 'http://login.example.com'])).err).toContain('only in development')
-      const inside = await identityProvider((metadata) => ({ ...metadata, jwks_uri: 'https://10.0.0.1/keys' }))
+      const inside = await place.identityProvider((metadata) => ({ ...metadata, jwks_uri: 'https://10.0.0.1/keys' }))
       expect((await refused(['--yes', '--idp', inside.issuer])).err).toContain('its jwks_uri names a private')
     })
 
@@ -364,7 +282,7 @@ paths:
       terminal.output.on('data', (chunk) => {
         shown += String(chunk)
       })
-      const outcome = errand(['init', mine()], { terminal })
+      const outcome = errand(['init', mine], { terminal })
       const rest = [...keys]
       // One key for each question: a prompt is there when its last line is.
       for (let seen = 0; rest.length > 0; ) {
@@ -383,13 +301,13 @@ paths:
     const made = await type(Array.from({ length: 10 }, () => '\r'))
     expect(made.exit, `${made.err}${made.shown}`).toBe(0)
     expect(made.shown).toContain('Where do your users sign in?')
-    expect((await readdir(mine())).sort()).toEqual(['config', 'keys'])
+    expect((await readdir(mine)).sort()).toEqual(['config', 'keys'])
     expect(await text('config/tools/notes.yaml')).toContain('add_note:\n    effect: reversible_write\n')
   })
 
   it('T1 no secret of it stands in what it prints', async () => {
     const bin = new URL('../../bin/errand.js', import.meta.url).pathname
-    const child = spawn(process.execPath, [bin, 'init', mine(), '--yes'], { env: { PATH: process.env['PATH'] ?? '' } })
+    const child = spawn(process.execPath, [bin, 'init', mine, '--yes'], { env: { PATH: process.env['PATH'] ?? '' } })
     let shown = ''
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk) => {
