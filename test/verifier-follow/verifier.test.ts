@@ -101,6 +101,23 @@ describe('a good request', () => {
     expect(caller.claims.jti).toMatch(/^[A-Za-z0-9_-]{27}$/)
   })
 
+  test('puts each step into what the tool gives for spans, a refused one too, and tells it nothing else', async () => {
+    const steps: unknown[][] = []
+    const it = verifier({
+      trace: async (...[step, run, ...more]) => {
+        try {
+          return await run()
+        } finally {
+          steps.push([step, ...more])
+        }
+      },
+    })
+    await it.verify(request(await service.token(), { now: clock.now }), read)
+    expect(steps).toEqual([['errand.authenticate'], ['errand.authorize']])
+    await expect(it.verify(request('x.y.z', { now: clock.now }), read)).rejects.toThrow(VerificationError)
+    expect(steps).toHaveLength(3)
+  })
+
   test('is taken from a Fetch Request as well, and no caller can change what the next one sees', async () => {
     const it = verifier()
     const token = await service.token()

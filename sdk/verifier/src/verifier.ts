@@ -77,6 +77,8 @@ export interface VerifierOptions {
   readonly proofMaxAgeSeconds?: number
   /** Shared by the processes of a tool; by default each remembers for itself. */
   readonly replayGuard?: ReplayGuard
+  /** Put around each step, for spans: `(name, run) => tracer.startActiveSpan(name, …)`. Names no caller and no token. */
+  readonly trace?: <T>(step: string, run: () => Promise<T>) => Promise<T>
   /** Which operation a request is; what matches no route is refused. */
   readonly routes?: readonly Route[]
   /** MCP tool name → operation. */
@@ -528,11 +530,18 @@ export function createVerifier(options: VerifierOptions): Verifier {
     return { ...caller, operation: call.operation, effect, arguments: call.arguments }
   }
 
+  const { trace } = options
+  const steps = trace
+    ? {
+        authenticate: (request: VerifyRequest) => trace('errand.authenticate', () => authenticate(request)),
+        authorize: (caller: Authenticated, call: Call) => trace('errand.authorize', () => authorize(caller, call)),
+      }
+    : { authenticate, authorize }
+
   return {
-    authenticate,
-    authorize,
+    ...steps,
     async verify(request, call) {
-      return authorize(await authenticate(request), call)
+      return steps.authorize(await steps.authenticate(request), call)
     },
     authenticateToken: (token) =>
       authenticateBy(token, ({ cnf }) => {
