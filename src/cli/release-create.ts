@@ -18,10 +18,10 @@ import { shape } from '../config/shape.ts'
 import { readYaml } from '../config/yaml.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import { componentsOf, LOCK_FILES, LockFileFault } from './lock-files.ts'
-import { safe } from './print.ts'
+import { json, safe } from './print.ts'
 import { type Found, openReleaseFolder, type ReleaseFolder } from './release-folder.ts'
 import { isObject, text } from './rows.ts'
-import { verb } from './verb.ts'
+import { JSON_FLAG, verb } from './verb.ts'
 
 const FILE = 'release.yaml'
 
@@ -33,6 +33,7 @@ export const create = verb({
     model: { type: 'string', valueHint: 'id', description: 'instead of the one in the file' },
     'release-version': { type: 'string', valueHint: 'text', description: 'instead of the one in the file' },
     out: { type: 'string', valueHint: 'file', description: 'where to write it; a file that is there is kept' },
+    ...JSON_FLAG,
   },
   examples: [
     'errand release create ./research --image registry.example.com/research@sha256:… --out research-1.4.0.json',
@@ -43,8 +44,9 @@ export const create = verb({
     const manifest = await manifestIn(folder, { ...args, version: args['release-version'] }, (line) => cli.err(line))
     const made = manifestText(manifest)
     cli.err(summary(cli, manifest))
-    if (args.out === undefined) cli.out(made)
-    else await writeNew(args.out, `${made}\n`)
+    if (args.out !== undefined) await writeNew(args.out, `${made}\n`)
+    if (args.json) cli.out(json({ release: releaseId(made), manifest }))
+    else if (args.out === undefined) cli.out(made)
     return EXIT.ok
   },
 })

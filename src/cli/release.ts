@@ -22,13 +22,14 @@ const FILE_ARG = { type: 'positional', description: 'the signed release', requir
 export const keygen = verb({
   description:
     'Makes a key for signing releases: <path>.jwk, for the signer alone, and <path>.pub.jwk for the agent’s file.',
-  args: { path: { type: 'positional', description: 'without .jwk', required: true } },
+  args: { path: { type: 'positional', description: 'without .jwk', required: true }, ...JSON_FLAG },
   examples: ['errand release keygen keys/releases/ci'],
-  async run({ path }, cli) {
+  async run(args, cli) {
+    const { path } = args
     const key = await generatePrivateJwk('release-')
     await writeNew(`${path}.jwk`, `${JSON.stringify(key.jwk, undefined, 2)}\n`, 0o600)
     await writeNew(`${path}.pub.jwk`, `${JSON.stringify(key.publicJwk, undefined, 2)}\n`)
-    cli.out(key.kid)
+    cli.out(args.json ? json({ kid: key.kid, file: `${path}.jwk`, public_file: `${path}.pub.jwk` }) : key.kid)
     return EXIT.ok
   },
 })
@@ -39,6 +40,7 @@ export const sign = verb({
     manifest: { type: 'positional', description: 'what errand release create made', required: true },
     key: { type: 'string', valueHint: 'file', description: 'private JWK of the signer, mode 0600', required: true },
     out: { type: 'string', valueHint: 'file', description: 'where to write it; a file that is there is kept' },
+    ...JSON_FLAG,
   },
   examples: ['errand release sign research-1.4.0.json --key ci.jwk --out config/releases/research-1.4.0.jws'],
   async run(args, cli) {
@@ -50,8 +52,9 @@ export const sign = verb({
     const own = readSignedRelease(jws, () => [key.publicJwk])
     if (!own.ok) throw new Error(`what was signed does not verify: ${own.why}`)
     cli.err(summary(cli, manifest))
-    if (args.out === undefined) cli.out(jws)
-    else await writeNew(args.out, `${jws}\n`)
+    if (args.out !== undefined) await writeNew(args.out, `${jws}\n`)
+    if (args.json) cli.out(json({ release: own.id, signer: key.kid, signed_at: own.signedAt, jws }))
+    else if (args.out === undefined) cli.out(jws)
     return EXIT.ok
   },
 })

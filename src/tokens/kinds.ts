@@ -8,7 +8,7 @@ export interface Kind {
   /** Lower case, without `application/`; `undefined` in the list: the header may lack it. */
   readonly typ: readonly (string | undefined)[]
   /** Whose key signs it. */
-  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'workload_oidc_issuer' | 'attester' | 'holder' | 'agent_platform' | 'proof_key' | 'id_jag_key' | 'txn_token_key'
+  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'workload_oidc_issuer' | 'attester' | 'holder' | 'agent_platform' | 'proof_key' | 'id_jag_key' | 'txn_token_key' | 'release_signer'
   /** Where it may be presented to us; `attestation` and `workload` are header fields of their own. */
   readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'assertion' | 'attestation' | 'attestation_proof' | 'workload' | 'workload_proof' | 'dpop_header' | 'introspected')[]
 }
@@ -38,6 +38,7 @@ export const KINDS = {
   dpop_proof: { typ: [TYP.dpop], signer: 'proof_key', slots: ['dpop_header'] },
   own_id_jag: { typ: [TYP.idJag], signer: 'id_jag_key', slots: [] },
   txn_token: { typ: [TYP.txnToken], signer: 'txn_token_key', slots: [] },
+  release_manifest: { typ: [TYP.release], signer: 'release_signer', slots: [] },
   feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
   statement: { typ: [TYP.statement], signer: 'feed_key', slots: [] },
 } as const satisfies Record<string, Kind>

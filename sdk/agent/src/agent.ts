@@ -1,9 +1,9 @@
 /** The agent: its evidence, its proof key, and the tasks it opens. */
 import { createDpop } from './dpop.ts'
 import { badArgument, ErrandError } from './errors.ts'
-import type { Evidence, Provided } from './evidence.ts'
+import { type Evidence, type Provided, provided } from './evidence.ts'
 import { opaque } from './opaque.ts'
-import { createService, isIssuer, type Json } from './service.ts'
+import { createService, isIssuer, type Json, type Service } from './service.ts'
 import { createTask, EXCHANGE, handOverForm, type Source, subjectForm, type Task } from './task.ts'
 import { readTokenAnswer, readTokenRequest, type TokenRequest, type ToolAuthorization } from './token.ts'
 
@@ -75,10 +75,25 @@ export interface Agent {
   close(): void
 }
 
+export interface Measurements {
+  readonly model?: string
+  /** All tools of the agent: the definition, or `sha256:` and the digest of its canonical JSON (RFC 8785). */
+  readonly tools?: { readonly [name: string]: Json | string }
+  /** All prompts: `sha256:` and the digest of the file. */
+  readonly prompts?: { readonly [name: string]: string }
+}
+
 export interface AgentOptions {
   /** The service's issuer identifier, exactly. https, or http on this machine. */
   readonly issuer: string
   readonly evidence: Evidence
+  /** Id of the registered release that this agent is; sent with each exchange. */
+  readonly release?: string
+  /**
+   * What the agent sees of itself, compared with its release at each exchange. Tools are given as the model gets them,
+   * by name: where one changed since it was released, the refusal names the byte.
+   */
+  readonly measurements?: Provided<Measurements>
   /** A bound on each try, 10 by default. */
   readonly timeoutSeconds?: number
   /** Instead of the global fetch. */
@@ -120,7 +135,7 @@ export function createAgent(options: AgentOptions): Agent {
   const wait = options.wait ?? ((milliseconds: number) => new Promise<void>((done) => setTimeout(done, milliseconds)))
   const fetch = options.fetch ?? globalThis.fetch
   const dpop = createDpop({ now, ...(evidence.proofKey ? { key: evidence.proofKey } : {}) })
-  const service = createService({
+  const exchanging = createService({
     issuer,
     evidence,
     dpop,
@@ -129,6 +144,14 @@ export function createAgent(options: AgentOptions): Agent {
     wait,
     timeoutSeconds: options.timeoutSeconds ?? 10,
   })
+  const service: Service = {
+    ...exchanging,
+    async exchange(form) {
+      const { release, measurements } = options
+      const seen = measurements === undefined ? undefined : JSON.stringify(await provided(measurements))
+      return exchanging.exchange({ ...form, release, measurements: seen })
+    },
+  }
   const heartbeats = new Set<ReturnType<typeof setInterval>>()
 
   const held = (id: string, source: Source, heartbeatSeconds: number | undefined): Task =>

@@ -4,6 +4,7 @@ export {
   type AgentOptions,
   type Budget,
   createAgent,
+  type Measurements,
   type TaskAuthority,
   type TaskDetails,
   type TaskRequest,
