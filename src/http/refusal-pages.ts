@@ -72,6 +72,8 @@ interface Page {
   readonly parts: readonly Part[]
 }
 
+/** A name in pointed brackets is code on a page; in an answer it stands as it is. */
+const marked = (text: string): string => text.replace(/[^\s`]*<[^>`]+>[^\s`,;]*(?!`)/g, '`$&`')
 const sentence = (text: string): string => `${text[0]!.toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? '' : '.'}`
 
 function pageAbout(subject: Subject): Page {
@@ -84,15 +86,15 @@ function pageAbout(subject: Subject): Page {
   return {
     title: subject,
     parts: [
-      { paragraphs: [sentence(words.says), `**Answer:** ${answerLine(subject)}.`] },
+      { paragraphs: [sentence(marked(words.says)), `**Answer:** ${answerLine(subject)}.`] },
       { heading: 'What it means', paragraphs: [words.means, words.why] },
       {
         heading: 'What helps',
         list: [
-          `**Next step** (\`${words.action}\`): ${words.next}.`,
+          `**Next step** (\`${words.action}\`): ${marked(words.next)}.`,
           ...[...elsewhere].map(
             ([{ action, next }, slots]) =>
-              `**Presented ${slots.map((slot) => PLACES[slot]).join(' or ')}** (\`${action}\`): ${next}.`,
+              `**Presented ${slots.map((slot) => PLACES[slot]).join(' or ')}** (\`${action}\`): ${marked(next)}.`,
           ),
           `**Whoever writes the client:** ${words.agent}`,
           ...(words.operator === undefined ? [] : [`**Whoever runs ${at}:** ${words.operator}`]),
@@ -118,7 +120,7 @@ const indexPage = (link: (subject: Subject) => string): Page => ({
     },
     ...[...groupsOf()].map(([group, subjects]) => ({
       heading: group,
-      list: subjects.map((subject) => `[${subject}](${link(subject)}): ${wordsOf(subject).says}`),
+      list: subjects.map((subject) => `[${subject}](${link(subject)}): ${marked(wordsOf(subject).says)}`),
     })),
   ],
 })

@@ -17,7 +17,6 @@ export const NEXT_ACTIONS = {
   open_task: 'open a new task',
   wait: 'send the same request again after `wait_seconds`',
   fix_request: 'change the program that makes the request; the same request is refused each time',
-  none: 'nothing that the caller does will help',
 } as const
 
 export type NextAction = keyof typeof NEXT_ACTIONS
@@ -28,7 +27,7 @@ export interface Step {
   readonly next: string
 }
 
-/** Text may hold `code` in backticks, nothing else of Markdown. No entry tells whose a thing is, or whether it exists. */
+/** Text may hold `code` in backticks (and `says` and `next` <names> without), nothing else of Markdown. No entry tells whose a thing is, or whether it exists. */
 export interface Words extends Step {
   /** What is wrong, about the caller's own request: `error_description`. Plain ASCII, no stop at its end. */
   readonly says: string
