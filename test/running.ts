@@ -20,7 +20,11 @@ export async function freePort(): Promise<number> {
 
 export type Running = Awaited<ReturnType<typeof openRunning>>
 
-export async function openRunning(change: (file: string, text: string) => string = (_, text) => text) {
+export async function openRunning(
+  change: (file: string, text: string) => string = (_, text) => text,
+  /** Further files of config/, or what becomes of those of the sample. */
+  more: Readonly<Record<string, string | ((text: string) => string)>> = {},
+) {
   const folder = await mkdtemp(join(tmpdir(), 'errand-running-'))
   const port = await freePort()
   const issuer = `http://127.0.0.1:${port}`
@@ -32,6 +36,10 @@ export async function openRunning(change: (file: string, text: string) => string
       .replaceAll('http://127.0.0.1:4460', issuer)
       .replace('port: 4460', `port: ${port}`)
     await writeFile(path, change(file, text))
+  }
+  for (const [file, text] of Object.entries(more)) {
+    const path = join(configDir, file)
+    await writeFile(path, typeof text === 'string' ? text : text(await readFile(path, 'utf8')))
   }
   const lines: string[] = []
   const service = await serve({

@@ -50,7 +50,7 @@ export function readForeign(
   if (audience === undefined) return refuse('param_missing', 'request', { detail: 'audience is missing' })
   const reach = reachOf(directory.tools, agent.ceiling)
   const served = directory.tools.all.filter(
-    ({ name, takes }) => takes?.kind === kind && audienceOf(takes) === audience && reach.byName(name) !== undefined,
+    ({ name, takes }) => takes?.kind === kind && isAudience(takes, audience) && reach.byName(name) !== undefined,
   )
   const named =
     request.resources.length === 0 ? served : served.filter((tool) => request.resources.includes(tool.audience))
@@ -75,7 +75,12 @@ export function readForeign(
   })
 }
 
-const audienceOf = (takes: Takes): string => (takes.kind === 'id_jag' ? takes.authorizationServer : takes.trustDomain)
+/** Clients read issuers as URLs, and then write an empty path as a slash; what goes into `aud` is what we know. */
+const isAudience = (takes: Takes, audience: string): boolean =>
+  takes.kind === 'id_jag'
+    ? audience === takes.authorizationServer ||
+      (audience === `${takes.authorizationServer}/` && new URL(audience).pathname === '/')
+    : audience === takes.trustDomain
 
 /** Either spelling is understood: the other side's, or ours. */
 function ownScope(scope: string, { name, takes }: Tool): string {
