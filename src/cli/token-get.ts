@@ -1,6 +1,6 @@
 /** `errand token get`: one exchange, as an agent would make it. */
 import { randomUUID } from 'node:crypto'
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parseJws } from '@errand/verifier/jws.ts'
 import { signEs256 } from '@errand/verifier/signature.ts'
@@ -44,6 +44,12 @@ export const get = verb({
     environment: { type: 'enum', options: [...ENVIRONMENTS], description: 'of the new task', default: 'development' },
     classification: { type: 'enum', options: [...CLASSIFICATIONS], description: 'of its data', default: 'internal' },
     deadline: { type: 'string', valueHint: 'seconds', description: 'of the new task', default: '900' },
+    release: { type: 'string', valueHint: 'id', description: 'the registered release that the agent is' },
+    measurements: {
+      type: 'string',
+      valueHint: 'file',
+      description: 'what the agent sees of itself (JSON: model, tools, prompts), compared with the release',
+    },
     'dry-run': { type: 'boolean', description: 'show the decision, issue nothing' },
     'key-file': {
       type: 'string',
@@ -101,6 +107,8 @@ export const get = verb({
       audience: args.tool,
       scope: args.scope,
       ...(args.task === undefined ? { request_details: JSON.stringify(details) } : { task_id: args.task }),
+      release: args.release,
+      measurements: args.measurements === undefined ? undefined : await fileText(args.measurements),
       dry_run: args['dry-run'] ? 'true' : undefined,
     })
     if (args.json) cli.out(json(answer))
@@ -116,6 +124,11 @@ export const get = verb({
     return EXIT.ok
   },
 })
+
+const fileText = (path: string): Promise<string> =>
+  readFile(path, 'utf8').catch((error: NodeJS.ErrnoException): never => {
+    throw usage(`${safe(path)} cannot be read (${error.code ?? 'unknown error'})`)
+  })
 
 /** Keys of agents on this machine, against slips of the fingers. */
 async function checkKeyOf(keysDir: string, agent: string): Promise<void> {

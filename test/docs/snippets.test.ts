@@ -90,7 +90,7 @@ describe('TypeScript', () => {
 function schemaOf(block: Block): SchemaName | undefined {
   const [, folder] = /^config\/(agents|tools|issuers)\//.exec(markOf(block, 'file') ?? '') ?? []
   if (folder !== undefined) return folder.slice(0, -1) as SchemaName
-  return (['errand', 'agent', 'tool', 'issuer'] as const).find((name) => block.marks.includes(name))
+  return (['errand', 'agent', 'tool', 'issuer', 'release'] as const).find((name) => block.marks.includes(name))
 }
 
 describe('configuration', () => {
