@@ -1,5 +1,5 @@
 /** Wycheproof's own verdicts on JWS, JWK, ECDSA P-256 (P1363) and Ed25519, and where we are stricter, why. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createPublicKey } from 'node:crypto'
 import { readCompactJws } from '@errand/verifier/jws.ts'
 import {
@@ -69,7 +69,25 @@ const keysOf = (group: Group): readonly { readonly [name: string]: unknown }[] =
   return Array.isArray(set['keys']) ? (set['keys'] as { [name: string]: unknown }[]) : [set]
 }
 
+it('each place where we are stricter than Wycheproof is on the page about attestation, with its reason', () => {
+  const page = readFileSync(new URL('../../docs/attestation.md', import.meta.url), 'utf8')
+  for (const { why } of STRICTER) expect(page).toContain(why)
+})
+
 describe.skipIf(!present)('Wycheproof (skipped where ../shared/vectors is absent)', () => {
+  it('runs every file of vectors that there is', () => {
+    expect(
+      readdirSync(folder)
+        .filter((name) => name.endsWith('.json'))
+        .sort(),
+    ).toEqual([
+      'ecdsa_secp256r1_sha256_p1363_test.json',
+      'ed25519_test.json',
+      'json_web_key_test.json',
+      'json_web_signature_test.json',
+    ])
+  })
+
   it.each(['json_web_signature_test.json', 'json_web_key_test.json'])('A1 A2 A4 A5 A17 %s', (file) => {
     let stricter = 0
     for (const group of groupsOf(file))
