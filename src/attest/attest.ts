@@ -12,6 +12,7 @@ import type { AgentLookup, Attestor, Evidence, EvidenceSlot } from './attestor.t
 import { createClientAssertions } from './client-assertion.ts'
 import { createClientAttestation } from './client-attestation.ts'
 import type { HeldToken, ProofDeps } from './held-token.ts'
+import { createHolderCertificate } from './holder-certificate.ts'
 import { createJoinedKey } from './joined-key.ts'
 import type { Joining } from './joining.ts'
 import { createJwtSvid } from './jwt-svid.ts'
@@ -36,7 +37,7 @@ export interface Presentation {
   readonly held?: HeldToken
   /** What the request calls its client, by parameter or header. */
   readonly clientId?: string
-  /** The client's certificates from mTLS: DER, leaf first. */
+  /** The client's certificates from mTLS: DER, leaf first. Beside another kind of evidence, proof of a key. */
   readonly certificate?: readonly Uint8Array[]
   /** Id of the release that the request says its agent is. */
   readonly release?: string
@@ -66,6 +67,7 @@ export function createAttest(deps: AttestDeps): Attest {
   const jwtSvid = createJwtSvid(deps)
   const x509Svid = createX509Svid({ now, agents, trustDomains })
   const workloadOidc = createWorkloadOidc(deps)
+  const holderCertificate = createHolderCertificate(deps)
   const witSvid = createWitSvid(deps)
   const clientAttestation = createClientAttestation(deps)
   const tlsClientAuth = createTlsClientAuth({ now, agents })
@@ -141,6 +143,8 @@ export function createAttest(deps: AttestDeps): Attest {
     if (!verified.ok) return verified
     if (evidence.jws && !evidence.held && verified.value.oneUse === undefined) parsed.keep(evidence.jws)
     const { tier = by.tier, alsoCalled, measurements, statedRelease, ...proven } = verified.value
+    const standing = proven.standingId !== undefined && proven.oneUse === undefined
+    const certificateThumbprint = standing ? holderCertificate(presentation.certificate) : undefined
     const measured = measure({
       rule: proven.agent.release,
       ages: proven.agent.evidenceAges,
@@ -152,6 +156,7 @@ export function createAttest(deps: AttestDeps): Attest {
     })
     const result = {
       ...proven,
+      ...(certificateThumbprint === undefined ? {} : { certificateThumbprint }),
       kind: by.kind,
       tier: measured.ok ? measured.tier : tier,
       spiffeId: proven.agent.spiffeId,

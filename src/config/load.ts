@@ -304,9 +304,12 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       reportOf(agent)(['workload', rule], 'duplicate', message, 'name a claim in both whose values differ')
     }
     const subjects = new Map<string, AgentRegistration>()
+    const called = new Map(agents.flatMap((agent) => [agent.clientId, agent.spiffeId].map((name) => [name, agent])))
     for (const agent of agents) {
       for (const [index, { subject }] of (agent.attestedBy ?? []).entries()) {
-        const other = subjects.get(subject)
+        // Nor may it be what another agent is called: client_id would name the one, and the attestation the other.
+        const named = called.get(subject)
+        const other = subjects.get(subject) ?? (named === agent ? undefined : named)
         subjects.set(subject, other ?? agent)
         // An attestation names no issuer: its subject alone says whose it is, and which attester must have signed it.
         if (other === undefined) continue

@@ -67,26 +67,31 @@ export function createProveAgent(deps: AuthenticateDeps): ProveAgent {
             challengeAsNonce: attested.challengeAsNonce ?? client?.challengeAsNonce,
           })
     if (proof && !proof.ok) return proof
-    const certificate = attested.certificateThumbprint
-    for (const evidence of client ? [attested, client] : [attested]) {
+    const both: readonly (readonly [AttestationResult, Presented['slot']])[] = client
+      ? [
+          [attested, slot],
+          [client, 'client'],
+        ]
+      : [[attested, slot]]
+    for (const [evidence] of both) {
       const possessed = checkPossession(evidence, proof?.value.jkt, 'dpop')
       if (!possessed.ok) return possessed
     }
 
-    const spent = await spendEvidence(attested, deps.replayGuard, slot)
-    if (!spent.ok) return spent
-    if (client) {
-      const alsoSpent = await spendEvidence(client, deps.replayGuard, 'client')
-      if (!alsoSpent.ok) return alsoSpent
+    for (const [evidence, at] of both) {
+      const spent = await spendEvidence(evidence, deps.replayGuard, at)
+      if (!spent.ok) return spent
     }
     if (proof) {
       const fresh = await deps.dpop.spend(proof.value)
       if (!fresh.ok) return fresh
-      const pinned = await pinProofKey(attested, proof.value.jkt, deps.keyPins, slot)
-      if (!pinned.ok) return pinned
-      const alsoPinned = client ? await pinProofKey(client, proof.value.jkt, deps.keyPins, 'client') : pinned
-      if (!alsoPinned.ok) return alsoPinned
     }
+    for (const [evidence, at] of both) {
+      const key = proof?.value.jkt ?? evidence.certificateThumbprint
+      const pinned = key === undefined ? ok(true) : await pinProofKey(evidence, key, deps.keyPins, at)
+      if (!pinned.ok) return pinned
+    }
+    const certificate = attested.certificateThumbprint
     const confirmation: Confirmation | undefined = proof
       ? { jkt: proof.value.jkt }
       : certificate
@@ -132,7 +137,7 @@ async function presentedEvidence(
         ...(clientId === undefined ? {} : { clientId }),
         ...(release === undefined ? {} : { release }),
         ...(wire.held ? { held: wire.held } : {}),
-        ...(wire.certificate && clientAssertion === undefined ? { certificate: wire.certificate } : {}),
+        ...(wire.certificate ? { certificate: wire.certificate } : {}),
       })
     : undefined
   if (client && !client.ok) return client
@@ -142,6 +147,7 @@ async function presentedEvidence(
   const actor = await deps.attest({
     slot: 'actor_token',
     assertion: { token: actorToken },
+    ...(wire.certificate ? { certificate: wire.certificate } : {}),
     ...(clientId === undefined ? {} : { clientId }),
     ...(release === undefined ? {} : { release }),
   })

@@ -82,7 +82,7 @@ export async function callerOf(
     ...(presented.assertion ? { assertion: presented.assertion } : {}),
     ...(presented.clientId === undefined ? {} : { clientId: presented.clientId }),
     ...(wire.held ? { held: wire.held } : {}),
-    ...(wire.certificate && !presented.assertion ? { certificate: wire.certificate } : {}),
+    ...(wire.certificate ? { certificate: wire.certificate } : {}),
   })
   if (!attested.ok) return attested
   const { agent, certificateThumbprint, challengeAsNonce } = attested.value
@@ -95,7 +95,10 @@ export async function callerOf(
   if (proof) {
     const fresh = await deps.dpop.spend(proof.value)
     if (!fresh.ok) return fresh
-    const pinned = await pinProofKey(attested.value, proof.value.jkt, deps.keyPins, slot)
+  }
+  const key = proof?.value.jkt ?? certificateThumbprint
+  if (key !== undefined) {
+    const pinned = await pinProofKey(attested.value, key, deps.keyPins, slot)
     if (!pinned.ok) return pinned
   }
   if (!allowed.includes('agent')) return refuse('not_permitted', 'api', { proven: true })

@@ -218,6 +218,11 @@ describe('attesters', () => {
       'bad_value none of its kinds of evidence reaches the tier platform',
     ],
     [
+      'a subject that is what another agent is called',
+      attested('attested_by: [{ attester: fleet, subject: research }]\n'),
+      'duplicate the subject research is already taken by research',
+    ],
+    [
       'one subject for two agents',
       {
         ...attested('attested_by: [{ attester: fleet, subject: shared }]\n'),

@@ -342,6 +342,26 @@ describe('an X.509-SVID over mTLS', () => {
     expect([other.status, other.body['reason']]).toEqual([400, 'cnf_mismatch'])
   })
 
+  it('F1 E13 a JWT-SVID without a DPoP proof belongs to the certificate of its first connection, and so does its token', async () => {
+    const jwtSvid = await domain.jwtSvid('/agents/research', issuer)
+    const evidence = { client_assertion_type: ASSERTION_TYPE.jwtSpiffe, client_assertion: jwtSvid }
+    // Signed by nobody whom we trust: the connection proves its key, and the SVID who it is.
+    const self = await issue({ name: 'CN=any' })
+    const mine = connected({ ...self, chain: [self.der] })
+    const answer = await mine('/token', await exchange(evidence))
+    expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+    const { payload } = decode(String(answer.body['access_token']))
+    const { createHash } = await import('node:crypto')
+    expect(payload['cnf']).toEqual({ 'x5t#S256': createHash('sha256').update(self.der).digest('base64url') })
+    expect(payload['att']).toEqual({ kind: 'jwt_svid', tier: 'platform' })
+    const theirs = await issue({ name: 'CN=any' })
+    const stolen = await connected({ ...theirs, chain: [theirs.der] })('/token', await exchange(evidence))
+    expect([stolen.status, stolen.body['error']]).toEqual([400, 'invalid_dpop_proof'])
+    const bare = await connected()('/token', await exchange(evidence))
+    expect([bare.status, bare.body['reason']]).toEqual([400, 'proof_required'])
+    expect((await mine('/token', await exchange(evidence))).status).toBe(200)
+  })
+
   it('E13 needs a client_id that is its own', async () => {
     const send = connected(await domain.x509Svid('/agents/research'))
     for (const client_id of ['', 'payments', 'nobody', 'RESEARCH']) {
