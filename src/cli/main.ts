@@ -10,14 +10,14 @@ import { groupHelp, verbHelp } from './help.ts'
 import { safe } from './print.ts'
 import { nearest, type Verb } from './verb.ts'
 
-interface Group {
+export interface Group {
   readonly description: string
   readonly verbs: { readonly [name: string]: readonly [description: string, load: () => Promise<Verb>] }
 }
-type Entry = Group | readonly [description: string, load: () => Promise<Verb>]
+export type Entry = Group | readonly [description: string, load: () => Promise<Verb>]
 
 // Loaded when used: `errand token get` does not wait for the service's modules.
-const VERBS: { readonly [name: string]: Entry } = {
+export const VERBS: { readonly [name: string]: Entry } = {
   init: ['make a configuration of your own', async () => (await import('./init.ts')).init],
   serve: ['start the service', async () => (await import('./serve.ts')).serve],
   doctor: ['what is weak or wrong, and how to mend it', async () => (await import('./doctor.ts')).doctor],
@@ -94,6 +94,14 @@ const VERBS: { readonly [name: string]: Entry } = {
     verbs: {
       check: ['check a configuration folder', async () => (await import('./config.ts')).check],
       show: ['what is in force', async () => (await import('./config.ts')).show],
+    },
+  },
+  completion: {
+    description: 'Completion: what the shell fills in when Tab is pressed.',
+    verbs: {
+      bash: ['for bash', async () => (await import('./completion.ts')).bash],
+      zsh: ['for zsh', async () => (await import('./completion.ts')).zsh],
+      fish: ['for fish', async () => (await import('./completion.ts')).fish],
     },
   },
 }
