@@ -169,7 +169,8 @@ describe('the question over TLS', () => {
     respond = (response) => response.writeHead(201).end('{"ok":true}')
   })
   afterAll(() => void server.close())
-  const post = (more: Partial<ReviewRequest> = {}) => postReview({ url, authority, bearer: 't', body: '{"a":1}', ...more })
+  const post = (more: Partial<ReviewRequest> = {}) =>
+    postReview({ url, authority, bearer: 't', body: '{"a":1}', ...more })
 
   it('carries our token to the server that the authority vouches for', async () => {
     expect(await post()).toBe('{"ok":true}')
