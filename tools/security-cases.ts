@@ -357,7 +357,6 @@ const PARTS = {
 /** By id, or by the letter of a group for all of it. A case that has a test waits for nothing. */
 const WAITING: Readonly<Record<string, keyof typeof PARTS>> = {
   D17: 'tenants',
-  F15: 'attestation',
   F16: 'attestation',
   H4: 'bench',
   H6: 'tenants',

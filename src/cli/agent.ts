@@ -4,7 +4,7 @@ import { find, noAgent, REASON, reasonOf } from './known.ts'
 import type { Json } from './client.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
-import { objects, operationsOf, texts } from './rows.ts'
+import { object, objects, operationsOf, texts } from './rows.ts'
 import { count, JSON_FLAG, verb } from './verb.ts'
 
 export const list = verb({
@@ -52,6 +52,8 @@ export const show = verb({
       ['state', agent['disabled'] === true ? 'disabled' : 'enabled'],
       ['stage', agent['stage']],
       ['evidence', texts(agent['evidence']).join(' ')],
+      ['minimum tier', agent['minimum_tier']],
+      ['releases', texts(object(agent['release'])['registered']).join(' ')],
       ['autonomous', agent['autonomous'] === true ? 'yes' : 'no'],
       ['hands over to', texts(agent['delegates_to']).join(' ')],
       ['ceiling', operationsOf(agent['ceiling']).join(' ')],

@@ -16,6 +16,7 @@ export interface Named {
   readonly root?: string | undefined
   readonly jti?: string | undefined
   readonly kid?: string | undefined
+  readonly release?: string | undefined
 }
 
 /** What cannot be a name of the kind at all: no service is needed to say so. */
@@ -40,11 +41,12 @@ export function taskId(id: string, what = 'that'): string {
 
 /** Refuses names that the service does not know. Where it cannot be asked, the command goes on: it must not depend on it. */
 export async function checkKnown(cli: Cli, client: Client, named: Named): Promise<void> {
-  const { agent, sub, task, root, kid } = named
+  const { agent, sub, task, root, kid, release } = named
   if (agent !== undefined) {
     const agents = await namesIn(client, '/agents', 'agents', agent.startsWith('spiffe://') ? 'spiffe_id' : 'client_id')
     mustBe('agent', agent, agents)
   }
+  if (release !== undefined) mustBe('release', release, await namesIn(client, '/releases', 'releases', 'release'))
   if (kid !== undefined) mustBe('key', kid, await namesIn(client, '/keys', 'keys', 'kid'))
   if (sub?.includes('|')) {
     const issuer = sub.slice(0, sub.indexOf('|'))

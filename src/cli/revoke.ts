@@ -22,7 +22,7 @@ export const revoke = verb({
     jti: dimension('jti', 'this token and what was made from it'),
     kid: dimension('kid', 'tokens signed by this key'),
     policy: dimension('digest', 'tokens that this policy set decided'),
-    release: dimension('digest', 'tokens of this measured release'),
+    release: dimension('id', 'tokens of this release of an agent'),
     domain: dimension('name', 'agents of this trust domain'),
     all: { type: 'boolean', description: 'everything of this issuer' },
     mode: {

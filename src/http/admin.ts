@@ -42,6 +42,10 @@ function agentView({ deps }: Call, agent: AgentRegistration) {
       agent.ceiling,
       (tool, operation) => snapshot.tools.byName(tool)?.operations.get(operation)?.effect ?? 'privileged',
     ),
+    ...(agent.minimumTier === undefined ? {} : { minimum_tier: agent.minimumTier }),
+    ...(agent.release === undefined
+      ? {}
+      : { release: { required: agent.release.required, registered: [...agent.release.registered.keys()] } }),
     file: agent.file,
   }
 }
@@ -118,6 +122,7 @@ const toolsRoute: Route = {
         audience: tool.audience,
         follows_feed: tool.followsFeed,
         accepts_bearer: tool.acceptsBearer,
+        ...(tool.takes === undefined ? {} : { takes: tool.takes.kind }),
         max_token_lifetime_seconds: tool.maxTokenLifetimeSeconds,
         staleness_seconds: tool.stalenessSeconds,
         operations: operations.map((operation) => ({

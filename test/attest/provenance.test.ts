@@ -55,7 +55,7 @@ describe('the provenance of an image', () => {
     )
   })
 
-  it('A that does not verify is none: another authority, key, time, log entry, or text', async () => {
+  it('that does not verify is none: another authority, key, time, log entry, or text', async () => {
     const statement = statementOf(IMAGE)
     const good = await sigstore.bundle(statement)
     const elsewhere = await createSigstore()

@@ -289,6 +289,16 @@ abcdefghijklmnopqrstuv  research  1.4.0    2027-01-15 08:00:00Z  pkg:pypi/litell
 `)
     expect(service.received.at(-1)).toMatchObject({ path: '/releases', query: { component: 'litellm@1.82.8' } })
   })
+
+  it('aims no revocation at a release that nobody registered', async () => {
+    service.answers.set('GET /releases', { releases: [{ release: 'abcdefghijklmnopqrstuv' }] })
+    service.answers.set('POST /revocations', { id: 'rev_1', epoch: '1.1', match: {}, mode: 'ban' })
+    const revoke = (id: string) => service.cli('revoke', '--release', id, '--reason', 'bad part')
+    const missed = await revoke('abcdefghijklmnopqrstuw')
+    expect([missed.exit, missed.err.includes('did you mean abcdefghijklmnopqrstuv?')]).toEqual([2, true])
+    expect((await revoke('abcdefghijklmnopqrstuv')).exit).toBe(0)
+    expect(service.received.at(-1)?.body).toMatchObject({ match: { release: 'abcdefghijklmnopqrstuv' } })
+  })
 })
 
 it('one digest stands for all prompts', () => {

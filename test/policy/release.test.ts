@@ -52,7 +52,7 @@ describe('a policy about releases', () => {
     expect(allowed(policies, running(manifestOf({ components: ['pkg:pypi/litellm@1.82.9'] })))).toBe(true)
   })
 
-  it('G is refused at load where it reads a part that does not exist, or reads without looking whether it is there', () => {
+  it('is refused at load where it reads a part that does not exist, or reads without looking whether it is there', () => {
     expect(problemsOf(permit('context has release && context.release.modell == "x"'))).toHaveLength(1)
     expect(problemsOf(permit('context.release.model == "x"'))).toHaveLength(1)
     expect(problemsOf(permit('context has release && context.release.components == "x"'))).toHaveLength(1)
