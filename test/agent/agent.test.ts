@@ -1,4 +1,6 @@
 import { inspect } from 'node:util'
+import { NEXT_ACTIONS as KNOWN_HERE } from '../../sdk/agent/src/errors.ts'
+import { NEXT_ACTIONS } from '../../src/oauth/refusals/words.ts'
 import { ErrandError } from '@errand/agent'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { agentAt, agentKey, details } from './house.ts'
@@ -330,7 +332,13 @@ describe('what goes wrong', () => {
               reason: 'scope_not_granted',
               rule: 'support-may-not-refund',
               missing: ['payments:refund'],
+              lost: [
+                { tool: 'payments', operation: 'refund', operand: 'stage', had: 'read', least_change: 'raise `stage`' },
+              ],
+              narrower: { scope: 'payments:read_payment' },
+              next_action: 'ask_narrower',
               next: 'ask for payments:read',
+              error_uri: 'http://127.0.0.1/docs/refusals/scope_not_granted',
               decision_id: 'dec_x',
             },
           }
@@ -345,12 +353,28 @@ describe('what goes wrong', () => {
       reason: 'scope_not_granted',
       rule: 'support-may-not-refund',
       missing: ['payments:refund'],
+      lost: [{ tool: 'payments', operation: 'refund', operand: 'stage', had: 'read', leastChange: 'raise `stage`' }],
+      narrower: { scope: 'payments:read_payment' },
+      nextAction: 'ask_narrower',
       next: 'ask for payments:read',
+      errorUri: 'http://127.0.0.1/docs/refusals/scope_not_granted',
       decisionId: 'dec_x',
       retryAfter: undefined,
       temporary: false,
     })
     expect(refusal.message).toBe('invalid_scope (scope_not_granted: not all of what was asked for is permitted)')
+  })
+
+  it('knows every next step of the service, and hands on no member that is of another form', async () => {
+    expect([...KNOWN_HERE].sort()).toEqual(Object.keys(NEXT_ACTIONS).sort())
+    const service = await errand((request) =>
+      request.path === '/token'
+        ? { status: 400, body: { error: 'invalid_scope', lost: 'all', narrower: 'none', next_action: 'constructor' } }
+        : undefined,
+    )
+    const task = await agentAt(service.url).agent.task(details)
+    const refusal = await refusalOf(task.token({ tool: 'payments' }))
+    expect(refusal).toMatchObject({ lost: [], narrower: undefined, nextAction: undefined, errorUri: undefined })
   })
 
   it('bounds an endless answer and a silent service', async () => {

@@ -9,7 +9,7 @@ export {
   type TaskDetails,
   type TaskRequest,
 } from './agent.ts'
-export { ErrandError, type ErrandErrorFields } from './errors.ts'
+export { ErrandError, type ErrandErrorFields, type Lost, type NextAction } from './errors.ts'
 export {
   type CertificateOptions,
   type Evidence,

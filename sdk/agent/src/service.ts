@@ -1,9 +1,10 @@
 /** Authenticated requests to the service: fresh evidence and proof for each try, bounded retries, typed refusals. */
 import { randomUUID } from 'node:crypto'
 import type { Dpop } from './dpop.ts'
-import { ErrandError } from './errors.ts'
+import { ErrandError, type ErrandErrorFields, type Lost, NEXT_ACTIONS } from './errors.ts'
 import type { Evidence } from './evidence.ts'
 import { type Endpoints, endpointsOf, metadataUrl, secureUrl } from './metadata.ts'
+import type { ToolAuthorization } from './token.ts'
 import { boundedText, retryAfterSeconds, type Transport } from './transport.ts'
 
 export interface ServiceDeps {
@@ -183,8 +184,13 @@ function readRefusal(text: string, response: Response, now: number): ErrandError
     description: textOr(body['error_description']),
     rule: textOr(body['rule']),
     next: textOr(body['next']),
+    errorUri: textOr(body['error_uri']),
     decisionId: textOr(body['decision_id']),
   }
+  const lost = readLost(body['lost'])
+  const narrower = readNarrower(body['narrower'])
+  // A service that is newer may know of more; what this version does not know it does not hand on.
+  const nextAction = NEXT_ACTIONS.find((action) => action === body['next_action'])
   return new ErrandError({
     status: response.status,
     code: textOr(body['error']) ?? (response.status >= 500 ? 'server_error' : 'bad_response'),
@@ -192,8 +198,29 @@ function readRefusal(text: string, response: Response, now: number): ErrandError
       [K in keyof typeof fields]?: string
     }),
     ...(Array.isArray(missing) && missing.every((each) => typeof each === 'string') ? { missing } : {}),
+    ...(lost.length > 0 ? { lost } : {}),
+    ...(narrower ? { narrower } : {}),
+    ...(nextAction ? { nextAction } : {}),
     ...(retryAfter === undefined ? {} : { retryAfter }),
   })
+}
+
+const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const readLost = (value: unknown): readonly Lost[] =>
+  (Array.isArray(value) ? value.filter(isObject) : []).map((each) => ({
+    tool: textOr(each['tool']) ?? '',
+    operation: textOr(each['operation']) ?? '',
+    operand: textOr(each['operand']) ?? '',
+    ...(each['had'] === undefined ? {} : { had: each['had'] }),
+    leastChange: textOr(each['least_change']) ?? '',
+  }))
+
+function readNarrower(value: unknown): ErrandErrorFields['narrower'] {
+  if (!isObject(value)) return undefined
+  const { scope, authorization_details: details } = value
+  if (typeof scope === 'string') return { scope }
+  return Array.isArray(details) ? { authorizationDetails: details as readonly ToolAuthorization[] } : undefined
 }
 
 /** Where it failed and how, but nothing of what was sent. */

@@ -38,6 +38,36 @@ export interface RefusalAnswer {
   /** Value of `WWW-Authenticate`, on 401 and 403. */
   readonly wwwAuthenticate?: string
   readonly retryAfterSeconds?: number
+  /** The token service, which has a page about each code. */
+  readonly issuer?: string
+}
+
+/** What a program at the caller's side may do; the same words as the token service's `next_action`. */
+export type NextAction = 'renew' | 'prove_again' | 'ask_parent' | 'open_task' | 'fix_request' | 'wait'
+
+const BY_CODE: Partial<Record<RefusalCode, NextAction>> = {
+  bad_auth_scheme: 'fix_request',
+  binding_downgrade: 'prove_again',
+  cnf_mismatch: 'prove_again',
+  ancestor_revoked: 'ask_parent',
+  task_not_active: 'open_task',
+  budget_exhausted: 'open_task',
+  operation_unknown: 'fix_request',
+}
+
+function nextActionOf(code: RefusalCode, error: string): NextAction {
+  const action = BY_CODE[code]
+  if (action !== undefined) return action
+  switch (error) {
+    case 'invalid_dpop_proof':
+      return 'prove_again'
+    case 'invalid_request':
+      return 'fix_request'
+    case 'temporarily_unavailable':
+      return 'wait'
+    default:
+      return 'renew'
+  }
 }
 
 /** What `verify` throws for a request that must not be served. `instanceof` its subclasses tells the kinds apart. */
@@ -47,8 +77,11 @@ export class VerificationError extends Error {
   readonly code: RefusalCode
   readonly wwwAuthenticate: string | undefined
   readonly retryAfterSeconds: number | undefined
+  readonly nextAction: NextAction
+  /** The page about the code, at the token service (RFC 6750 §3: `error_uri`). */
+  readonly errorUri: string | undefined
 
-  constructor({ status, error, code, description, wwwAuthenticate, retryAfterSeconds }: RefusalAnswer) {
+  constructor({ status, error, code, description, wwwAuthenticate, retryAfterSeconds, issuer }: RefusalAnswer) {
     super(description)
     this.name = new.target.name
     this.status = status
@@ -56,6 +89,8 @@ export class VerificationError extends Error {
     this.code = code
     this.wwwAuthenticate = wwwAuthenticate
     this.retryAfterSeconds = retryAfterSeconds
+    this.nextAction = nextActionOf(code, error)
+    this.errorUri = issuer === undefined ? undefined : `${issuer}/docs/refusals/${code}`
   }
 }
 
@@ -76,7 +111,7 @@ export function refusalResponse(refusal: VerificationError): {
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
 } {
-  const { status, error, code, message, wwwAuthenticate, retryAfterSeconds } = refusal
+  const { status, error, code, message, wwwAuthenticate, retryAfterSeconds, nextAction, errorUri } = refusal
   return {
     status,
     headers: {
@@ -85,6 +120,12 @@ export function refusalResponse(refusal: VerificationError): {
       ...(wwwAuthenticate === undefined ? {} : { 'www-authenticate': wwwAuthenticate }),
       ...(retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }),
     },
-    body: JSON.stringify({ error, error_description: message, code }),
+    body: JSON.stringify({
+      error,
+      error_description: message,
+      ...(errorUri === undefined ? {} : { error_uri: errorUri }),
+      code,
+      next_action: nextAction,
+    }),
   }
 }

@@ -16,6 +16,7 @@ export {
   InsufficientScopeError,
   InvalidProofError,
   InvalidTokenError,
+  type NextAction,
   type RefusalCode,
   refusalResponse,
   UnavailableError,

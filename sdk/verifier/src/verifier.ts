@@ -267,6 +267,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       error: code === 'token_too_large' ? 'invalid_request' : 'invalid_token',
       code,
       description,
+      issuer,
       // RFC 6750 §3.1: who sent no token is told where to get one, not that it did wrong.
       wwwAuthenticate: challenge(code === 'token_required' ? undefined : 'invalid_token', description),
     })
@@ -276,6 +277,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       error: 'invalid_dpop_proof',
       code,
       description,
+      issuer,
       wwwAuthenticate: challenge('invalid_dpop_proof', description),
     })
   const forbidden = (code: RefusalCode, description: string, scope?: string) =>
@@ -284,10 +286,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
       error: 'insufficient_scope',
       code,
       description,
+      issuer,
       wwwAuthenticate: challenge('insufficient_scope', description, scope),
     })
   const unavailable = (code: RefusalCode, description: string) =>
-    new UnavailableError({ status: 503, error: 'temporarily_unavailable', code, description, retryAfterSeconds: 1 })
+    new UnavailableError({ status: 503, error: 'temporarily_unavailable', code, description, issuer, retryAfterSeconds: 1 })
   const tokenFault = ({ fault, detail }: Pick<Fault, 'fault' | 'detail'>) =>
     badToken(fault, detail ?? `the access token is refused: ${fault}`)
 
@@ -555,7 +558,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const { refused, description } = found
       if (refused === 'operation_unknown') throw forbidden(refused, description)
       const status = refused === 'media_type' ? 415 : refused === 'body_too_large' ? 413 : 400
-      throw new BadRequestError({ status, error: 'invalid_request', code: refused, description })
+      throw new BadRequestError({ status, error: 'invalid_request', code: refused, description, issuer })
     },
     operationOfMcpTool(name) {
       const operation = options.mcpTools && Object.hasOwn(options.mcpTools, name) ? options.mcpTools[name] : undefined
