@@ -1,6 +1,8 @@
 /** A clone to try a page in: the real sources, its own config/, keys/ and data/, a port of its own, and a shell. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { ROOT } from '../../tools/files.ts'
@@ -9,16 +11,18 @@ import { freePort } from '../running.ts'
 const LENT = ['bin', 'node_modules', 'package.json', 'sdk', 'src', 'tsconfig.json']
 /** What the pages say, and what it is here: each page has ports of its own, so that pages can be tried at once. */
 const PORTS = ['4460', '4470']
+/** Your identity provider, as the pages call it: here one that has metadata and a key, and nothing else. */
+const IDP = 'https://login.example.com'
 
 /** The commands of the pages, without what npm adds to them in time and words. */
 const SHELL = `
 npx() { case $1 in
-  errand) shift; "$NODE" bin/errand.js "$@" ;;
+  errand) shift; "$NODE" "$CLONE/bin/errand.js" "$@" ;;
   tsx) shift; "$NODE" --import tsx "$@" ;;
   *) echo "no such command here: npx $1" >&2; return 127 ;;
 esac; }
 npm() { case $1 in
-  start) exec "$NODE" bin/errand.js serve ;;
+  start) exec "$NODE" "$CLONE/bin/errand.js" serve ;;
   *) echo "no such command here: npm $1" >&2; return 127 ;;
 esac; }
 command -v curl >/dev/null || curl() { "$NODE" -e 'fetch(process.argv.at(-1)).then(async (answer) => {
@@ -49,8 +53,10 @@ export async function openClone(): Promise<Clone> {
   for (const name of LENT) await symlink(join(ROOT, name), join(folder, name))
   await cp(join(ROOT, 'config'), join(folder, 'config'), { recursive: true })
   const ports = await Promise.all(PORTS.map(async (said) => [said, String(await freePort())] as const))
-  const here = (text: string): string => ports.reduce((all, [said, own]) => all.replaceAll(said, own), text)
-  const asSaid = (text: string): string => ports.reduce((all, [said, own]) => all.replaceAll(own, said), text)
+  const idp = await openIdp()
+  const names = [...ports, [IDP, idp.issuer] as const]
+  const here = (text: string): string => names.reduce((all, [said, own]) => all.replaceAll(said, own), text)
+  const asSaid = (text: string): string => names.reduce((all, [said, own]) => all.replaceAll(own, said), text)
   for (const file of ['config/errand.yaml', 'config/issuers/dev.yaml'])
     await writeFile(join(folder, file), here(await readFile(join(folder, file), 'utf8')))
 
@@ -60,7 +66,7 @@ export async function openClone(): Promise<Clone> {
     spawn('bash', ['-c', `${SHELL}${here(script)}`], {
       cwd: folder,
       // Nobody's settings but the page's.
-      env: { PATH: process.env['PATH'] ?? '', HOME: folder, NODE: process.execPath, NO_COLOR: '1' },
+      env: { PATH: process.env['PATH'] ?? '', HOME: folder, NODE: process.execPath, CLONE: folder, NO_COLOR: '1' },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })
@@ -105,9 +111,23 @@ export async function openClone(): Promise<Clone> {
         process.kill(-child.pid!, 'SIGTERM')
         await end
       }
+      idp.close()
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+async function openIdp() {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const keys = [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'ES256', use: 'sig' }]
+  const issuer = `http://127.0.0.1:${await freePort()}`
+  const server = createServer((request, response) => {
+    if (request.url === '/keys') response.end(JSON.stringify({ keys }))
+    else if (request.url !== '/.well-known/openid-configuration') response.writeHead(404).end()
+    else response.end(JSON.stringify({ issuer, jwks_uri: `${issuer}/keys` }))
+  })
+  await new Promise<void>((resolve) => server.listen(Number(new URL(issuer).port), '127.0.0.1', resolve))
+  return { issuer, close: () => server.close() }
 }
 
 /** Lines of `said` that no line of `output` answers, in order; `…` stands for anything, and for lines left out. */

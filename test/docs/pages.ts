@@ -7,7 +7,7 @@ export interface Block {
   readonly page: string
   readonly line: number
   readonly language: string
-  /** What follows the language on the fence: `run`, `exit=1`, `file=config/tools/notes.yaml`, … */
+  /** What follows the language on the fence: `run`, `exit=1`, `cwd=mine`, `file=config/tools/notes.yaml`, … */
   readonly marks: readonly string[]
   readonly text: string
   /** TypeScript that stands before the block in an HTML comment: what it takes for granted. */

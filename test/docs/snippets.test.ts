@@ -39,10 +39,12 @@ describe('commands', () => {
       let output = ''
       for (const block of blocks) {
         const file = markOf(block, 'file')
+        const cwd = markOf(block, 'cwd')
+        const script = cwd === undefined ? block.text : `cd ${cwd}\n${block.text}`
         if (file !== undefined) await clone.write(file, block.text)
-        else if (block.marks.includes('background')) await clone.start(block.text)
+        else if (block.marks.includes('background')) await clone.start(script)
         else if (block.marks.includes('run')) {
-          const outcome = await clone.run(block.text)
+          const outcome = await clone.run(script)
           output = outcome.output
           expect(outcome.code, `${placeOf(block)}\n${output}`).toBe(Number(markOf(block, 'exit') ?? 0))
         } else if (block.marks.includes('output')) {
