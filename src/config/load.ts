@@ -373,6 +373,16 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
           `there is no agent "${value.agent}"`,
           didYouMean(value.agent, clientIds).suggestion,
         )
+      for (const client of value.takes?.kind === 'id_jag' ? Object.keys(value.takes.clients) : []) {
+        if (clientIds.includes(client)) continue
+        const { suggestion } = didYouMean(client, clientIds)
+        report(['takes', 'clients', client], 'unknown_reference', `there is no agent "${client}"`, suggestion)
+      }
+    }
+    const longest = settings?.tasks.maxDeadlineSeconds ?? Number.POSITIVE_INFINITY
+    for (const { value, report } of [...agentFiles, ...issuerFiles.filter(isPlatform)]) {
+      if ((value.default_task?.deadline_seconds ?? 0) > longest)
+        report(['default_task', 'deadline_seconds'], 'bad_limit', `above tasks.max_deadline_seconds, ${longest}`)
     }
     for (const [index, { clientId }] of administrators.entries()) {
       if (clientIds.includes(clientId))

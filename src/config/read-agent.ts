@@ -40,6 +40,9 @@ export async function readAgent(
       'private_key_jwt needs a public key',
       'add keys_file: agents/<client_id>.pub.jwk',
     )
+  const granted = source.evidence.indexOf('workload_grant')
+  if (granted >= 0)
+    report(['evidence', granted], 'bad_value', 'workload_grant is for agents of platforms, which no file registers')
   return {
     clientId: source.client_id,
     spiffeId: source.spiffe_id,
