@@ -97,7 +97,7 @@ const withOpenssl = hasOpenssl()
 if (!withOpenssl) console.warn('skipped: there is no OpenSSL 3 to compare certificate chains with')
 
 describe('chains with something wrong in them', () => {
-  const judges: readonly ['openssl' | 'pkijs', (chains: readonly Chain[]) => Promise<readonly Opinion[]>][] = [
+  const judges: readonly (readonly ['openssl' | 'pkijs', (chains: readonly Chain[]) => Promise<readonly Opinion[]>])[] = [
     ['pkijs', (chains) => Promise.all(chains.map(pkijs))],
     ...(withOpenssl ? ([['openssl', openssl]] as const) : []),
   ]
