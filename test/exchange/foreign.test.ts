@@ -3,6 +3,7 @@ import { createPublicKey, verify } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { GRANT, TOKEN_TYPE } from '../../src/oauth/words.ts'
 import { type Answer, decode, type ExchangeOptions, type House, ISSUER, openHouse } from '../house.ts'
+import { agentFile } from '../company.ts'
 import { refusedWithoutTrace } from '../nothing-lost.ts'
 
 type Agent = Awaited<ReturnType<House['agent']>>
@@ -12,6 +13,8 @@ const FILES = 'https://files.chat.example/'
 
 const tool = (name: string, lines: readonly string[]): string => [`name: ${name}`, ...lines, ''].join('\n')
 const company = {
+  'agents/desk.yaml': agentFile('desk', { ceiling: ['trading:quote', 'trading:buy', 'chat:read'] }),
+  'tools/tickets.yaml': (text: string) => text.replace('name: tickets\n', 'name: tickets\nagent: desk\n'),
   'tools/chat.yaml': tool('chat', [
     `audience: ${CHAT}`,
     'takes:',
@@ -235,6 +238,46 @@ describe('a transaction token', () => {
     await refused({ request_details: `{"x":"${'y'.repeat(2048)}"}` }, 'invalid_request', 'bad_param')
     await refused({ request_details: call, request_context: '{"authn":"face"}' }, 'invalid_request', 'bad_param')
     await refused({ request_details: call, scope: 'trade.stocks tickets:read_ticket' }, 'invalid_target', 'one_target')
+  })
+
+  it('D1 D14 is given to the tool that was called, within the task of the token it was called with', async () => {
+    const desk = await house.agent('desk')
+    const called = async (ops: string) => {
+      const details = house.details({ purpose: 'answer a ticket' })
+      return token(await research.exchange({ form: { scope: ops, request_details: details } }))
+    }
+    const pass = (inbound: string, form: ExchangeOptions['form'] = {}) =>
+      desk.from(inbound, {
+        requested_token_type: TOKEN_TYPE.txnToken,
+        audience: 'trading.company.example',
+        scope: 'trading:quote',
+        ...form,
+      })
+    const inbound = await called('tickets:read_ticket')
+    const { payload } = decode(token(await pass(inbound)))
+    expect(payload).toMatchObject({ sub: 'dev|alice', req_wl: 'spiffe://company.example/agents/desk' })
+    // Of a task without it nothing is passed on, and by nobody else than whom the token is for.
+    const narrow = await research.call('POST', '/tasks', {
+      ...(JSON.parse(house.details()) as object),
+      subject_token: house.userToken('alice'),
+      subject_token_type: TOKEN_TYPE.idToken,
+      scope: 'tickets:read_ticket',
+    })
+    const bounded = token(
+      await research.exchange({ form: { scope: 'tickets:read_ticket', task_id: String(narrow.body['id']) } }),
+    )
+    await refusedWithoutTrace(
+      house,
+      () => pass(bounded),
+      { status: 400, error: 'invalid_target', reason: 'audience_denied' },
+      () => pass(inbound),
+    )
+    const payments = await house.agent('payments')
+    const stolen = await payments.from(inbound, {
+      requested_token_type: TOKEN_TYPE.txnToken,
+      audience: 'trading.company.example',
+    })
+    expect(stolen.status).toBe(400)
   })
 
   it('is given to an agent for itself where policy lets it, and dies with its ban', async () => {
