@@ -11,6 +11,7 @@ import { growthSection } from './growth.ts'
 import { overloadSection } from './overload.ts'
 import { createFigures, machine, misses, table } from './report.ts'
 import { startingSection } from './starting.ts'
+import { tenantsSection } from './tenants.ts'
 import { verificationSection } from './verification.ts'
 
 const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
@@ -19,6 +20,7 @@ const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   start: startingSection,
   growth: growthSection,
   overload: overloadSection,
+  tenants: tenantsSection,
 }
 const USAGE = `npm run bench -- [--json] [--only ${Object.keys(SECTIONS).join(',')}] [--quick | --long] [--profile]`
 
