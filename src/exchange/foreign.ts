@@ -31,7 +31,7 @@ export interface ForeignRequest {
 
 const MAX_CONTEXT = 2048
 
-export const foreignKind = ({ requestedTokenType }: TokenRequest): Takes['kind'] | undefined =>
+const foreignKind = ({ requestedTokenType }: TokenRequest): Takes['kind'] | undefined =>
   requestedTokenType === TOKEN_TYPE.idJag
     ? 'id_jag'
     : requestedTokenType === TOKEN_TYPE.txnToken

@@ -8,9 +8,33 @@ export interface Kind {
   /** Lower case, without `application/`; `undefined` in the list: the header may lack it. */
   readonly typ: readonly (string | undefined)[]
   /** Whose key signs it. */
-  readonly signer: 'token_key' | 'feed_key' | 'client' | 'user_issuer' | 'workload_issuer' | 'workload_oidc_issuer' | 'attester' | 'holder' | 'agent_platform' | 'proof_key' | 'id_jag_key' | 'txn_token_key' | 'release_signer'
+  readonly signer:
+    | 'token_key'
+    | 'feed_key'
+    | 'client'
+    | 'user_issuer'
+    | 'workload_issuer'
+    | 'workload_oidc_issuer'
+    | 'attester'
+    | 'holder'
+    | 'agent_platform'
+    | 'proof_key'
+    | 'id_jag_key'
+    | 'txn_token_key'
+    | 'release_signer'
   /** Where it may be presented to us; `attestation` and `workload` are header fields of their own. */
-  readonly slots: readonly ('subject_token' | 'actor_token' | 'client_assertion' | 'assertion' | 'attestation' | 'attestation_proof' | 'workload' | 'workload_proof' | 'dpop_header' | 'introspected')[]
+  readonly slots: readonly (
+    | 'subject_token'
+    | 'actor_token'
+    | 'client_assertion'
+    | 'assertion'
+    | 'attestation'
+    | 'attestation_proof'
+    | 'workload'
+    | 'workload_proof'
+    | 'dpop_header'
+    | 'introspected'
+  )[]
 }
 
 export const KINDS = {
