@@ -41,10 +41,12 @@ async function asked(
     deps.audit.countStranger(wire.source, refusal.reason)
     deps.metrics.refused(refusal.reason)
     c.set('reason', refusal.reason)
-    return { answer: refusalResponse(refusal, {
-    dpopNonce: deps.dpop.freshNonce(hint),
-    issuer: deps.snapshot().settings.issuer,
-  }) }
+    return {
+      answer: refusalResponse(refusal, {
+        dpopNonce: deps.dpop.freshNonce(hint),
+        issuer: deps.snapshot().settings.issuer,
+      }),
+    }
   }
   const form = formOf(c)
   if (!form.ok) return refused(form.refusal)

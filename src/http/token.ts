@@ -86,9 +86,9 @@ export async function answerToken({
     deps.metrics.refused(refusal.reason)
     c.set('reason', refusal.reason)
     return refusalResponse(refusal, {
-    dpopNonce: deps.dpop.freshNonce(hint.clientHint),
-    issuer: deps.snapshot().settings.issuer,
-  })
+      dpopNonce: deps.dpop.freshNonce(hint.clientHint),
+      issuer: deps.snapshot().settings.issuer,
+    })
   }
   const form = formOf(c)
   if (!form.ok) return refused(form.refusal)

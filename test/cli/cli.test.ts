@@ -156,6 +156,103 @@ payments:refund: to permit it, raise the stage of research to irreversible_write
     )
   })
 
+  it('draws the whole intersection, with constraints as notes, every loss, the next step and the page', async () => {
+    const bound = (maximum: number) => ({ properties: { amount_cents: { maximum } }, type: 'object' })
+    service.answers.set(`GET /explanations/${DECISION}`, {
+      decision: 'refuse',
+      decision_id: DECISION,
+      reason: 'scope_not_granted',
+      error_uri: 'https://errand.example/docs/refusals/scope_not_granted',
+      details: {
+        rule: 'subject',
+        next: 'ask for less',
+        next_action: 'ask_person',
+        lost: [
+          { tool: 'payments', operation: 'refund', operand: 'subject', least_change: 'widen its constraints' },
+          { tool: 'payments', operation: 'refund', operand: 'stage', least_change: 'raise `stage`' },
+        ],
+      },
+      intersection: {
+        more: 3,
+        rows: [
+          {
+            tool: 'payments',
+            operation: 'refund',
+            effect: 'irreversible_write',
+            permitted: false,
+            operands: {
+              tool: 'yes',
+              subject: 'no',
+              ceiling: 'yes',
+              stage: 'no',
+              task: 'absent',
+              parent: 'absent',
+              policy: 'not_asked',
+            },
+            constraints: { tool: [bound(500_000)], subject: [bound(900)], ceiling: [bound(500_000)] },
+            policies: [],
+          },
+        ],
+      },
+    })
+    const { out } = await service.cli('explain', DECISION)
+    expect(out).toBe(
+      `refused ${DECISION}
+
+reason  scope_not_granted
+rule    subject
+next    ask for less
+action  ask_person
+page    https://errand.example/docs/refusals/scope_not_granted
+
+OPERATION        EFFECT              tool  subject  ceiling  stage  task  parent  policy
+payments:refund  irreversible_write  yes¹  NO²      yes¹     NO     –     –       ·       refused
+¹ {"amount_cents":{"maximum":500000}}
+² {"amount_cents":{"maximum":900}}
+… and 3 more
+
+payments:refund: at subject, widen its constraints
+payments:refund: at stage, raise \`stage\`
+`,
+    )
+    const { out: whole } = await service.cli('explain', DECISION, '--json')
+    expect(JSON.parse(whole)).toHaveProperty('intersection.rows')
+  })
+
+  it('notes the constraints that a token was granted with', async () => {
+    service.answers.set(`GET /explanations/${JTI}`, {
+      decision: 'permit',
+      decision_id: DECISION,
+      claims: {
+        authorization_details: [
+          {
+            type: 'tool',
+            tool: 'payments',
+            operations: ['refund'],
+            constraints: { properties: { amount_cents: { maximum: 5 } } },
+          },
+        ],
+      },
+      intersection: {
+        rows: [
+          {
+            tool: 'payments',
+            operation: 'refund',
+            effect: 'irreversible_write',
+            permitted: true,
+            operands: { tool: 'yes', subject: 'yes', ceiling: 'yes', stage: 'yes', policy: 'yes' },
+            policies: ['refunds'],
+            reasons: ['refunds for users who may'],
+          },
+        ],
+      },
+    })
+    const { out } = await service.cli('explain', JTI)
+    expect(out).toContain(
+      'permitted¹\n¹ {"amount_cents":{"maximum":5}}\n\npayments:refund: refunds for users who may\n',
+    )
+  })
+
   it('revokes by a conjunction, with the tool’s audience looked up, and prints the epoch', async () => {
     service.answers.set('GET /tools', { tools: [{ name: 'tickets', audience: 'https://tickets.example.com/' }] })
     service.answers.set('POST /revocations', ({ body }: { body: { match: object } }) => ({

@@ -290,7 +290,14 @@ export function createVerifier(options: VerifierOptions): Verifier {
       wwwAuthenticate: challenge('insufficient_scope', description, scope),
     })
   const unavailable = (code: RefusalCode, description: string) =>
-    new UnavailableError({ status: 503, error: 'temporarily_unavailable', code, description, issuer, retryAfterSeconds: 1 })
+    new UnavailableError({
+      status: 503,
+      error: 'temporarily_unavailable',
+      code,
+      description,
+      issuer,
+      retryAfterSeconds: 1,
+    })
   const tokenFault = ({ fault, detail }: Pick<Fault, 'fault' | 'detail'>) =>
     badToken(fault, detail ?? `the access token is refused: ${fault}`)
 
