@@ -38,7 +38,7 @@ export const MAX_COMBINATIONS = 256
 interface Shape {
   readonly paths: readonly (readonly string[])[]
   /** Values at the paths, in their order → whose they are. */
-  readonly owners: Map<string, AgentRegistration>
+  readonly owners: Map<string, WorkloadMatch>
 }
 
 export function createWorkloadRules(agents: readonly AgentRegistration[]): WorkloadRules {
@@ -50,7 +50,10 @@ export function createWorkloadRules(agents: readonly AgentRegistration[]): Workl
       const key = shapeOf(rule)
       const shape = shapes.get(key) ?? { paths: sorted(rule).map(({ path }) => path), owners: new Map() }
       shapes.set(key, shape)
-      for (const values of combinations(rule)) shape.owners.set(JSON.stringify(values), agent)
+      for (const values of combinations(rule)) {
+        const text = JSON.stringify(values)
+        shape.owners.set(text, { agent, principal: `workload_oidc:${digestOf([rule.issuer, key, text])}` })
+      }
     }
   }
   return {
@@ -58,11 +61,8 @@ export function createWorkloadRules(agents: readonly AgentRegistration[]): Workl
       for (const { paths, owners } of byIssuer.get(issuer)?.values() ?? []) {
         const values = paths.map((path) => claimAt(payload, path))
         if (values.includes(undefined)) continue
-        const key = JSON.stringify(values)
-        const agent = owners.get(key)
-        if (agent !== undefined) {
-          return { agent, principal: `workload_oidc:${digestOf([issuer, JSON.stringify(paths), key])}` }
-        }
+        const match = owners.get(JSON.stringify(values))
+        if (match !== undefined) return match
       }
       return undefined
     },
