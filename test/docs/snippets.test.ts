@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest'
 import type { SchemaName } from '../../src/config/json-schemas.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { shape } from '../../src/config/shape.ts'
+import { readAnswers } from '../../src/config/starter.ts'
 import { readYaml } from '../../src/config/yaml.ts'
 import { createCedar } from '../../src/policy/cedar.ts'
 import { loadPolicies } from '../../src/policy/load.ts'
@@ -97,6 +98,11 @@ function schemaOf(block: Block): SchemaName | undefined {
 
 describe('configuration', () => {
   it.each(named(ALL.filter(({ language }) => language === 'yaml')))('%s passes the schema', (_, block) => {
+    if (block.marks.includes('answers')) {
+      const answers = readYaml(placeOf(block), block.text)
+      expect(answers.ok && readAnswers(answers.value.data)).toMatchObject({ ok: true })
+      return
+    }
     const name = schemaOf(block)
     expect(name, 'the mark says which file it is').toBeDefined()
     // A part of errand.yaml says what is new; the issuer is always there.
