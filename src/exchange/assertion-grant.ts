@@ -61,6 +61,7 @@ export async function readAssertion(
       ...(bound.value ? { parentGrants: bound.value } : {}),
       oneUse: { id: assertionSpendId(grant), expiresAt: grant.expiresAt + CLOCK_LEEWAY_SECONDS },
       identity: assertionSpendId(grant),
+      grant: { issuer: grant.iss, jti: grant.jti },
     }),
     permitsTarget: ({ tool }) =>
       grant.resources === undefined || grant.resources.includes(tool.audience)

@@ -80,6 +80,7 @@ export function permitEvent(
       kind: context.target.tool.takes?.kind ?? (context.handOverTo === undefined ? 'access_token' : 'hand_over'),
       opened_task: 'opens' in standing.task,
       evidence: proven.attested.kind,
+      ...(standing.grant === undefined ? {} : { grant: standing.grant }),
       ...rowsOf(decision),
     },
   }

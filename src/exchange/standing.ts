@@ -43,6 +43,8 @@ export interface Standing {
   readonly oneUse?: { readonly id: string; readonly expiresAt: number }
   /** The name of the task that this grant opens, where it opens one and only one. */
   readonly opensTask?: string
+  /** The grant of somebody else that this rests on: who gave it can find it in his own records. */
+  readonly grant?: { readonly issuer: string; readonly jti: string }
   /** jti of the token this one follows from. */
   readonly cause?: string
   /** What a retry must have in common with the first try. */

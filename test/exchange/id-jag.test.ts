@@ -57,6 +57,8 @@ describe('an ID-JAG', () => {
       client_id: 'research',
       act: { sub: 'spiffe://company.example/agents/research' },
     })
+    const [record] = await house.records({ jti: claimsOf(answer)['jti'] as string })
+    expect(record).toMatchObject({ details: { grant: { issuer: DEV_ISSUER, jti: expect.any(String) } } })
     const task = await research.call('GET', `/tasks/${String(answer.body['task_id'])}`)
     expect(task.body).toMatchObject({
       purpose: 'Answer what users ask',
