@@ -74,7 +74,9 @@ const sourcesIn = (folder: string): readonly Source[] =>
 
 function roomOf(path: string): string {
   const [top = '', second = ''] = path.split('/')
-  return top === 'src' ? second : `${top}/${second}`
+  // What stands beside main.ts is a part of it: it opens rooms, and no room imports it.
+  if (top === 'src') return second.endsWith('.ts') ? 'main.ts' : second
+  return `${top}/${second}`
 }
 
 type Target = { readonly kind: 'file'; readonly path: string } | { readonly kind: 'package'; readonly name: string }
