@@ -47,6 +47,7 @@ const DECLARED: Record<string, string> = {
   'GET /agents/:id': 'admin agent',
   'GET /tools': 'admin agent tool',
   'GET /config': 'admin',
+  'GET /releases': 'admin',
   'GET /keys': 'admin',
   'POST /keys/rotate': 'admin',
   'POST /keys/compromise': 'admin',
