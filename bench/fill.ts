@@ -1,5 +1,6 @@
 /** Makes large data folders and configurations, through the stores' own code, fast enough to be made for one run. */
 import { join } from 'node:path'
+import { newDecisionId } from '../src/audit/ids.ts'
 import { newId } from '../src/tasks/ids.ts'
 import { openAuditLog } from '../src/store/files/audit-log.ts'
 import { openStores } from '../src/store/open.ts'
@@ -78,7 +79,7 @@ export const recordsIn = (count: number) => async (dataDir: string) => {
       type: 'token.refused',
       decision: 'refuse',
       reason: 'policy_denied',
-      decisionId: newId('dec'),
+      decisionId: newDecisionId(log.logId, Date.now()),
       agent: 'research',
       task: newId('task'),
       tool: 'tickets',

@@ -280,6 +280,10 @@ export async function run({ port, requests }: Load, options: RunOptions = {}): P
   for (const socket of sockets) {
     let rest: Buffer = Buffer.alloc(0)
     socket.on('error', broke)
+    // After the last answer nobody listens any more.
+    socket.on('close', () =>
+      broke(new Error(`a connection was closed after ${answered} of ${requests.length} answers`)),
+    )
     socket.on('data', (chunk: Buffer) => {
       rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
       const head = rest.indexOf('\r\n\r\n')

@@ -4,6 +4,8 @@ import { type Load, type Result, run } from './load.ts'
 import { interleave } from './spread.ts'
 
 const CONNECTIONS = 64
+/** Requests before the first round: the compiler goes on improving for thousands. */
+const WARM_UP = 10_000
 
 export interface Contender {
   readonly pid: number
@@ -22,7 +24,7 @@ export async function race<Name extends string>(
   const results = Object.fromEntries(names.map((name) => [name, [] as Result[]])) as Record<Name, Result[]>
   const turn = (name: Name, counts: boolean) => async (round: number) => {
     const contender = contenders[name]
-    const load = await contender.prepare(counts ? requests : Math.min(requests, 2000))
+    const load = await contender.prepare(counts ? requests : quick ? WARM_UP / 4 : WARM_UP)
     const result = await run(load, { connections: CONNECTIONS, pid: contender.pid })
     if (result.failed > 0)
       throw new Error(`${name}: ${result.failed} were refused, the first with ${result.firstFailure}`)

@@ -40,7 +40,9 @@ export async function makeFolder(files: Readonly<Record<string, string>> = {}): 
   }
   // bin/errand.js runs dist/ where it finds no src/ beside it.
   await cp('bin', join(path, 'bin'), { recursive: true })
-  await symlink(resolve('dist'), join(path, 'dist'))
+  // A copy: a build meanwhile must not take files from under what is measured.
+  await cp('dist', join(path, 'dist'), { recursive: true })
+  await symlink(resolve('node_modules'), join(path, 'node_modules'))
   for (const [name, text] of Object.entries(files)) await writeFile(join(path, 'config', name), text)
   return { path, issuer, remove: () => rm(path, { recursive: true, force: true }) }
 }
