@@ -177,7 +177,14 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       userIssuer: wanted.issuers.length > 0,
     })
     const { tenant } = options
-    const load = createConfigLoader({ dir: configDir, keysDir, now, ...(tenant ? { host: hostOf(tenant) } : {}) })
+    const load = createConfigLoader({
+      dir: configDir,
+      keysDir,
+      now,
+      // Keys are fetched when they are first asked for: there is a log by then.
+      onKeysRefused: (uri, why) => logger.warn({ uri, why }, 'the keys of an issuer could not be had'),
+      ...(tenant ? { host: hostOf(tenant) } : {}),
+    })
     const first = await load()
     if (!first.ok) throw new ConfigRefused(formatProblems(first.problems))
     const holder = createConfigHolder({ first: first.snapshot, load, now })
@@ -689,6 +696,7 @@ function decidingWithSpans(current: () => Snapshot, tracing: Tracing): () => Sna
 function banner({ url, mtlsUrl, snapshot, made }: Service): string[] {
   const { settings, agents, tools } = snapshot()
   const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`
+  const first = agents.all.find(({ ceiling, disabled }) => ceiling.length > 0 && !disabled)
   return [
     `Errand is listening on ${url}${mtlsUrl === undefined ? '' : `, with client certificates on ${mtlsUrl}`}`,
     `  ${count(agents.all.length, 'agent')}, ${count(tools.all.length, 'tool')}, ${settings.store.kind} store, ${settings.mode} mode`,
@@ -698,7 +706,10 @@ function banner({ url, mtlsUrl, snapshot, made }: Service): string[] {
       ? [
           '',
           'Try next, in another terminal:',
-          '  npx errand token get --agent research --user alice --tool tickets',
+          ...(first === undefined
+            ? []
+            : [`  npx errand token get --agent ${first.clientId} --user alice --tool ${first.ceiling[0]!.tool}`]),
+          '  npx errand doctor',
           '  npx errand task list',
           '  npx errand audit tail',
           '  npx errand explain <jti or decision id>',

@@ -10,7 +10,7 @@ import type { BundleEndpoint, TrustDomain } from '../attest/trust-domain.ts'
 import { validateX509Svid } from '../attest/x509/validate.ts'
 import { PURPOSE } from '../attest/x509/path.ts'
 import { Unavailable } from '../oauth/refusal.ts'
-import type { FetchJwks, FetchTrust } from './fetch-jwks.ts'
+import { type FetchJwks, type FetchTrust, whyNotFetched } from './fetch-jwks.ts'
 
 /** §4.1.2 leaves the interval to the client where a bundle says none; bounded where it does. */
 const DEFAULT_INTERVAL_SECONDS = 300
@@ -212,7 +212,7 @@ export function createBundleEndpoints(deps: {
       // Earlier than it asks for, never later.
       entry.nextAt = now() + (entry.held?.interval ?? DEFAULT_INTERVAL_SECONDS) * (0.9 + 0.1 * deps.random())
     } catch (error) {
-      note(domain, entry, problemOf(error))
+      note(domain, entry, whyNotFetched(error))
       const retry = Math.min(RETRY_SECONDS, entry.held?.interval ?? RETRY_SECONDS)
       entry.nextAt = now() + retry * (0.5 + 0.5 * deps.random())
     }
@@ -285,11 +285,4 @@ function sharedWith(
   const own = new Set(keyNames(bundle))
   return domains.find((other) => other.name !== bundle.name && keyNames(heldOf(other)).some((key) => own.has(key)))
     ?.name
-}
-
-/** OpenSSL's codes for a peer that is not vouched for, under the name that the refusals have for it. */
-function problemOf(error: unknown): string {
-  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
-  const text = typeof message === 'string' ? message.slice(0, 200) : 'not fetched'
-  return typeof code === 'string' && /CERT|ALTNAME|SELF_SIGNED|UNABLE_TO/.test(code) ? `jwks_untrusted: ${text}` : text
 }

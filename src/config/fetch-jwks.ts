@@ -41,7 +41,7 @@ export type FetchJwks = (uri: string, trust?: FetchTrust) => Promise<Fetched>
 
 export interface RemoteKeys {
   /** The lookup of one issuer: its state outlives a reload of the configuration. */
-  of(uri: string, algorithms: readonly KeyAlgorithm[]): (kid: string) => Promise<JWK | undefined>
+  of(uri: string, algorithms: readonly KeyAlgorithm[], trust?: FetchTrust): (kid: string) => Promise<JWK | undefined>
 }
 
 interface KeySet {
@@ -63,14 +63,16 @@ export function createRemoteKeys({
 }): RemoteKeys {
   const lookups = new Map<string, (kid: string) => Promise<JWK | undefined>>()
 
-  function createLookup(uri: string, algorithms: readonly KeyAlgorithm[]) {
+  function createLookup(uri: string, algorithms: readonly KeyAlgorithm[], trust: FetchTrust) {
     let current: KeySet | undefined
+    let untrusted = false
     let lastTry = Number.NEGATIVE_INFINITY
     let inFlight: Promise<void> | undefined
 
     async function refresh(): Promise<void> {
       try {
-        const { text, maxAgeSeconds } = await fetch(uri)
+        const { text, maxAgeSeconds } = await fetch(uri, trust)
+        untrusted = false
         const read = readPublicKeys(JSON.parse(text), algorithms)
         if (!read.ok) return onRefused(uri, read.why)
         const life = Math.min(MAX_LIFE_SECONDS, Math.max(MIN_LIFE_SECONDS, maxAgeSeconds ?? DEFAULT_LIFE_SECONDS))
@@ -81,7 +83,9 @@ export function createRemoteKeys({
           expiresAt: at + Math.max(life, 3600),
         }
       } catch (error) {
-        onRefused(uri, error instanceof Error ? error.message : 'not fetched')
+        const why = whyNotFetched(error)
+        untrusted = why.startsWith(UNTRUSTED)
+        onRefused(uri, why)
       }
     }
 
@@ -104,7 +108,7 @@ export function createRemoteKeys({
         if (known === undefined) await inFlight
       }
       if (current === undefined || now() >= current.expiresAt) {
-        throw new Unavailable('jwks_rejected', `no usable keys from ${uri}`, {
+        throw new Unavailable(untrusted ? 'jwks_untrusted' : 'jwks_rejected', `no usable keys from ${uri}`, {
           retryAfterSeconds: EMPTY_COOLDOWN_SECONDS,
         })
       }
@@ -113,15 +117,26 @@ export function createRemoteKeys({
   }
 
   return {
-    of(uri, algorithms) {
-      const key = JSON.stringify([uri, algorithms])
+    of(uri, algorithms, trust = {}) {
+      const pinned = trust.authorities?.map((der) => Buffer.from(der).toString('base64'))
+      const key = JSON.stringify([uri, algorithms, pinned])
       const known = lookups.get(key)
       if (known) return known
-      const created = createLookup(uri, algorithms)
+      const created = createLookup(uri, algorithms, trust)
       lookups.set(key, created)
       return created
     },
   }
+}
+
+const UNTRUSTED = 'jwks_untrusted: '
+
+/** OpenSSL's codes for a peer that is not vouched for, under the name that the refusals have for it. */
+export function whyNotFetched(error: unknown): string {
+  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
+  const text = typeof message === 'string' ? message.slice(0, 200) : 'not fetched'
+  const unvouched = typeof code === 'string' && /CERT|ALTNAME|SELF_SIGNED|UNABLE_TO/.test(code)
+  return unvouched ? `${UNTRUSTED}${text}` : text
 }
 
 /** Resolves once, checks, and connects to exactly what was checked. */

@@ -58,6 +58,8 @@ export interface Loading {
   /** Kept across reloads: what was parsed and fetched before need not be again. */
   readonly cedar?: Cedar
   readonly remoteKeys?: (mode: { readonly development: boolean }) => RemoteKeys
+  /** Told why a set of keys that was fetched, or not, changes nothing. */
+  readonly onKeysRefused?: (uri: string, why: string) => void
   /** How a cluster is asked about its tokens. */
   readonly postReview?: PostReview
 }
@@ -80,7 +82,7 @@ interface Read<N extends SchemaName> {
 
 /** Reads the same folder again and again: what was parsed and fetched once is kept. */
 export function createConfigLoader(loading: Loading): () => Promise<LoadResult> {
-  const { cedar = createCedar(), remoteKeys = createDefaultRemoteKeys(loading.now) } = loading
+  const { cedar = createCedar(), remoteKeys = createDefaultRemoteKeys(loading) } = loading
   return () => loadConfig({ ...loading, cedar, remoteKeys })
 }
 
@@ -245,7 +247,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     if (release) agents[index] = { ...agent, release }
   }
 
-  const remoteKeys = (loading.remoteKeys ?? createDefaultRemoteKeys(now))({ development })
+  const remoteKeys = (loading.remoteKeys ?? createDefaultRemoteKeys(loading))({ development })
   const issuers: TrustedIssuer[] = []
   const trustDomains: TrustDomain[] = []
   const workloadIssuers: WorkloadIssuer[] = []
@@ -345,7 +347,11 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       const raised = attesters.some(({ name, tier }) => {
         return tier === 'platform' && value.attested_by.some((by) => by.attester === name)
       })
-      if (value.minimum_tier === 'platform' && !raised && value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')) {
+      if (
+        value.minimum_tier === 'platform' &&
+        !raised &&
+        value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')
+      ) {
         report(['minimum_tier'], 'bad_value', 'none of its kinds of evidence reaches the tier platform')
       }
       const measurable = [
@@ -435,7 +441,12 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     policyCount: policies.set.policies.size,
     snapshot: {
       settings: { ...settings, developmentShortcuts: shortcuts },
-      agents: { all: agents, byClientId: by(agents, 'clientId'), bySpiffeId: by(agents, 'spiffeId'), ...evidenceIndex(agents) },
+      agents: {
+        all: agents,
+        byClientId: by(agents, 'clientId'),
+        bySpiffeId: by(agents, 'spiffeId'),
+        ...evidenceIndex(agents),
+      },
       tools: { all: tools, byName: by(tools, 'name'), byAudience: by(tools, 'audience') },
       issuers: { all: issuers, byIss: by(issuers, 'issuer') },
       trustDomains: { all: trustDomains, byName: by(trustDomains, 'name') },
@@ -507,11 +518,16 @@ function by<K extends string, T extends { readonly [key in K]: string }>(
   return (value) => index.get(value)
 }
 
-function createDefaultRemoteKeys(now: () => number): (mode: { readonly development: boolean }) => RemoteKeys {
+function createDefaultRemoteKeys({
+  now,
+  onKeysRefused,
+}: Pick<Loading, 'now' | 'onKeysRefused'>): (mode: { readonly development: boolean }) => RemoteKeys {
   // One for each mode: what development may fetch is not found in production.
   const made = new Map<boolean, RemoteKeys>()
   return ({ development }) => {
-    const known = made.get(development) ?? createRemoteKeys({ fetch: createFetchJwks({ development }), now })
+    const onRefused = onKeysRefused === undefined ? {} : { onRefused: onKeysRefused }
+    const fetch = createFetchJwks({ development })
+    const known = made.get(development) ?? createRemoteKeys({ fetch, now, ...onRefused })
     made.set(development, known)
     return known
   }

@@ -64,7 +64,9 @@ const defaultTask = section({
   purpose: display.describe('What it does.'),
   environment: z.enum(ENVIRONMENTS).describe('Where it does it.'),
   data_classification: z.enum(CLASSIFICATIONS).describe('With what data at most.'),
-  deadline_seconds: limit(1, 604_800).optional().describe('Seconds until it ends; without it tasks.default_deadline_seconds.'),
+  deadline_seconds: limit(1, 604_800)
+    .optional()
+    .describe('Seconds until it ends; without it tasks.default_deadline_seconds.'),
 })
   .optional()
   .describe('Of tasks that its client opens without request_details, because it cannot send them.')
@@ -73,7 +75,9 @@ const imageDigestClaim = z
   .min(1)
   .max(5)
   .optional()
-  .describe('Names that lead to the claim in which the platform says which image runs: [submods, container, image_digest].')
+  .describe(
+    'Names that lead to the claim in which the platform says which image runs: [submods, container, image_digest].',
+  )
 /** Compared as it stands (RFC 8705 §2.1.2). */
 const certificateName = z.string().min(1).max(1024)
 
@@ -294,9 +298,7 @@ const staleness = Object.fromEntries(EFFECTS.map((effect) => [effect, limit(0, 1
   z.ZodOptional<z.ZodInt>
 >
 
-const claimName = z
-  .string()
-  .regex(/^[A-Za-z][A-Za-z0-9_:/.-]{0,127}$/, { error: 'not a claim name' })
+const claimName = z.string().regex(/^[A-Za-z][A-Za-z0-9_:/.-]{0,127}$/, { error: 'not a claim name' })
 const foreignScopes = z
   .record(
     identifier(OPERATION_NAME, 'not an operation name'),
@@ -349,7 +351,9 @@ export const toolSchema = section({
           .regex(/^[!-~]{1,255}$/, { error: 'not the name of a trust domain' })
           .describe('The exact string in `aud`.'),
         scopes: foreignScopes,
-        request_context: list(claimName).describe('Members of `request_context` that are passed on as `rctx`; others are refused.'),
+        request_context: list(claimName).describe(
+          'Members of `request_context` that are passed on as `rctx`; others are refused.',
+        ),
         lifetime_seconds: limit(1, 300).default(60).describe('Life of a transaction token.'),
       }),
     ])
@@ -382,11 +386,8 @@ export const toolSchema = section({
     .describe('What can be done with it, by name. What is not here is denied.'),
 })
 
-const tenantClaim = z
-  .string()
-  .min(1)
-  .max(255)
-  .describe('Which of its tenants is ours, where it serves several.')
+const tenantClaim = z.string().min(1).max(255).describe('Which of its tenants is ours, where it serves several.')
+const JWKS_CA = 'Authorities (PEM) by path inside the keys folder that alone may vouch for the host of jwks_uri.'
 const userIssuer = section({
   kind: z.literal('user').describe('Its tokens speak for users.'),
   name: toolName.describe('Our name for it: the part of `sub` before the bar.'),
@@ -395,6 +396,7 @@ const userIssuer = section({
   jwks_uri: url
     .optional()
     .describe('Its keys, fetched over https: never from private addresses, never redirected, 256 KB in 2 s at most.'),
+  jwks_ca_file: keysPath.optional().describe(JWKS_CA),
   algorithms: z
     .array(z.enum(['ES256', 'EdDSA', 'RS256', 'PS256', 'ES384']))
     .min(1)
@@ -493,6 +495,7 @@ const jwks = {
   jwks_uri: url
     .optional()
     .describe('Its keys, fetched over https: never from private addresses, never redirected, 256 KB in 2 s at most.'),
+  jwks_ca_file: keysPath.optional().describe(JWKS_CA),
 }
 
 const workloadOidc = section({
@@ -511,7 +514,9 @@ const workloadOidc = section({
   image_digest_claim: imageDigestClaim,
   token_review: section({
     api_server: url.describe('Base URL of the Kubernetes API server, https; a private address is no fault here.'),
-    ca_file: keysPath.describe('Authorities (PEM) of its certificate, by path inside the keys folder; no others count.'),
+    ca_file: keysPath.describe(
+      'Authorities (PEM) of its certificate, by path inside the keys folder; no others count.',
+    ),
     token_file: keysPath.describe('Token with which we ask, by path inside the keys folder; read anew each time.'),
     cache_seconds: limit(0, 60).default(10).describe('How long an answer counts.'),
   })
@@ -535,7 +540,9 @@ const attester = section({
 })
 
 const agentPlatform = section({
-  kind: z.literal('agent_platform').describe('Its grants speak for agents that it hosts, and that nobody registers here.'),
+  kind: z
+    .literal('agent_platform')
+    .describe('Its grants speak for agents that it hosts, and that nobody registers here.'),
   name: toolName.describe('Our name for it: policies say Agent::"platform:<name>", its agents are platform:<name>:….'),
   issuer: url.describe('Compared as an exact string with `iss`.'),
   ...jwks,
@@ -568,7 +575,13 @@ const agentPlatform = section({
   default_task: defaultTask,
 })
 
-export const issuerSchema = z.discriminatedUnion('kind', [userIssuer, workloadIssuer, workloadOidc, attester, agentPlatform])
+export const issuerSchema = z.discriminatedUnion('kind', [
+  userIssuer,
+  workloadIssuer,
+  workloadOidc,
+  attester,
+  agentPlatform,
+])
 
 export type ErrandFile = z.output<typeof errandSchema>
 export type IssuerFile = z.output<typeof issuerSchema>

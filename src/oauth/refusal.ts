@@ -76,6 +76,7 @@ const table = {
   key_scope: 'by_slot',
   untrusted_issuer: 'by_slot',
   jwks_rejected: 'un',
+  jwks_untrusted: 'un',
   // C. kinds
   wrong_typ: 'by_slot',
   assertion_audience: 'ic',

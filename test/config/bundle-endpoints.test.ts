@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readBundle } from '../../src/attest/bundle.ts'
 import type { BundleEndpoint, TrustDomain } from '../../src/attest/trust-domain.ts'
 import { type BundleChange, createBundleEndpoints, type KeptBundle } from '../../src/config/bundle-endpoints.ts'
-import { createFetchJwks, type FetchTrust } from '../../src/config/fetch-jwks.ts'
+import { createFetchJwks, createRemoteKeys, type FetchTrust } from '../../src/config/fetch-jwks.ts'
 import { createSealer } from '../../src/keys/seal.ts'
 import { createKeptBundles } from '../../src/store/files/kept-bundles.ts'
 import { createTestTrustDomain, type Issued, issue, NOW, pemOf, type TestTrustDomain } from '../attest/pki.ts'
@@ -301,6 +301,17 @@ describe('an endpoint that proves itself', () => {
     })
     await endpoints.poll()
     expect(problems).toEqual([expect.stringMatching(/^jwks_untrusted: /)])
+
+    // The same for the keys of an issuer.
+    const remote = createRemoteKeys({ fetch, now: () => NOW })
+    const keysOf = ({ url }: { url: string }, authorities?: readonly Uint8Array[]) =>
+      remote.of(url, ['ES256'], authorities ? { authorities } : {})('a')
+    for (const each of [swapped, elsewhere]) {
+      await expect(keysOf(each, [ca.der])).rejects.toMatchObject({ reason: 'jwks_untrusted' })
+    }
+    await expect(keysOf(swapped)).rejects.toMatchObject({ reason: 'jwks_untrusted' })
+    // Vouched for, and holding nothing.
+    await expect(keysOf(good, [ca.der])).rejects.toMatchObject({ reason: 'jwks_rejected' })
   })
 
   it('F16 https_spiffe is believed for its SPIFFE id under the bundle that is held, and is asked nothing before', async () => {

@@ -81,6 +81,18 @@ export const ISSUERS_AND_KINDS = {
       "Ask for `jwks_uri` from the service's machine: https, no redirect, at most 256 KB in 2 seconds, no private address.",
     example: 'the identity provider is down for longer than its key set may be kept',
   },
+  jwks_untrusted: {
+    action: 'wait',
+    next: 'wait as long as Retry-After says, then send it again',
+    says: 'whoever serves the keys of the issuer is not vouched for',
+    means:
+      "The host of `jwks_uri` showed a certificate that the system's authorities, or those of `jwks_ca_file`, do not vouch for, and no good older set is left.",
+    why: "Whoever takes over a name (by DNS, in an outage, say) must not bring keys of their own.",
+    agent: 'Send it again later; nothing is wrong with your request.',
+    operator:
+      'Look at the certificate of that host. If it is the right one, give its authority by `jwks_ca_file`; if not, somebody else answers there.',
+    example: 'the name of the identity provider leads to another machine',
+  },
   wrong_typ: {
     ...KIND,
     says: 'this kind of token does not go here',
