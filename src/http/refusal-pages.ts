@@ -1,7 +1,8 @@
 /** The pages about refusals: what `error_uri` leads to. The same text is docs/refusals/ for readers of the repository. */
 import { createHash } from 'node:crypto'
+import { VerificationError } from '@errand/verifier/errors.ts'
 import { answerTo, refuse, type Slot } from '../oauth/refusal.ts'
-import { AT_TOOLS } from '../oauth/refusals/at-tools.ts'
+import { ALSO_AT_TOOLS, AT_TOOLS } from '../oauth/refusals/at-tools.ts'
 import { isAtTools, isSubject, type Subject, SUBJECTS, wordsOf } from '../oauth/refusals/all.ts'
 import { NEXT_ACTIONS, type Step } from '../oauth/refusals/words.ts'
 import { REFUSAL_PAGES } from './refusal-response.ts'
@@ -43,7 +44,20 @@ function answersOf(subject: Subject): readonly Answered[] {
 function answerLine(subject: Subject): string {
   const [usual, ...others] = answersOf(subject)
   const rest = others.map(({ answer, slots }) => `${slots.map((slot) => PLACES[slot]).join(' or ')}: ${answer}`)
-  return [`${usual!.answer}${isAtTools(subject) ? ', from a tool' : ''}`, ...rest].join('; ')
+  if (isAtTools(subject)) return `${usual!.answer}, from a tool`
+  const fromTool = isAlsoAtTools(subject) ? [`from a tool: ${ALSO_AT_TOOLS[subject]}`] : []
+  return [usual!.answer, ...rest, ...fromTool].join('; ')
+}
+
+const isAlsoAtTools = (subject: Subject): subject is keyof typeof ALSO_AT_TOOLS => Object.hasOwn(ALSO_AT_TOOLS, subject)
+
+/** What the verifier tells a program, where it is another step than the service's. */
+function fromTool(subject: Subject, { action }: Step): readonly string[] {
+  if (!isAlsoAtTools(subject)) return []
+  const [, status, error] = /^(\d+) `(.+)`$/.exec(ALSO_AT_TOOLS[subject])!
+  const answer = { status: Number(status), error: error!, code: subject, description: '' }
+  const { nextAction } = new VerificationError(answer)
+  return nextAction === action ? [] : [`**From a tool** (\`${nextAction}\`): ${NEXT_ACTIONS[nextAction]}.`]
 }
 
 /** By OAuth error; what is answered by where it was presented is a group of its own. */
@@ -96,6 +110,7 @@ function pageAbout(subject: Subject): Page {
             ([{ action, next }, slots]) =>
               `**Presented ${slots.map((slot) => PLACES[slot]).join(' or ')}** (\`${action}\`): ${marked(next)}.`,
           ),
+          ...fromTool(subject, words),
           `**Whoever writes the client:** ${words.agent}`,
           ...(words.operator === undefined ? [] : [`**Whoever runs ${at}:** ${words.operator}`]),
         ],

@@ -143,7 +143,7 @@ export const ATTESTATION = {
     means: 'The agent was not seen before, and its platform has as many principals here as its registration allows.',
     why: 'A platform that makes agents without end would fill the store and hide one among many.',
     agent: 'Use an agent of the platform that is known here already.',
-    operator: "Raise the number in the platform issuer's file, if so many agents are meant to be.",
+    operator: 'Raise `max_agents` in the file of the platform, if so many agents are meant to be.',
     example: 'a platform that makes a new agent identity for each conversation',
   },
   evidence_revoked: {

@@ -87,7 +87,7 @@ export const ISSUERS_AND_KINDS = {
     says: 'whoever serves the keys of the issuer is not vouched for',
     means:
       "The host of `jwks_uri` showed a certificate that the system's authorities, or those of `jwks_ca_file`, do not vouch for, and no good older set is left.",
-    why: "Whoever takes over a name (by DNS, in an outage, say) must not bring keys of their own.",
+    why: 'Whoever takes over a name (by DNS, in an outage, say) must not bring keys of their own.',
     agent: 'Send it again later; nothing is wrong with your request.',
     operator:
       'Look at the certificate of that host. If it is the right one, give its authority by `jwks_ca_file`; if not, somebody else answers there.',

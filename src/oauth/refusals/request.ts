@@ -66,7 +66,8 @@ export const REQUEST = {
     says: 'this grant type is not supported',
     means: '`grant_type` is missing, or none that this service knows.',
     why: 'Users sign in at their own identity provider; agents exchange what they got there.',
-    agent: 'Use `urn:ietf:params:oauth:grant-type:token-exchange`, or `client_credentials` for an autonomous task.',
+    agent:
+      'Use `urn:ietf:params:oauth:grant-type:token-exchange`, `client_credentials` for an autonomous task, or `urn:ietf:params:oauth:grant-type:jwt-bearer` with an assertion of a platform that is registered here.',
     example: '`grant_type=password`',
   },
   body_too_large: {
