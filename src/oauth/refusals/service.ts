@@ -33,7 +33,8 @@ export const SERVICE = {
     means: 'The data of this tenant have reached its quota, so no task is opened and no token issued.',
     why: 'What one tenant stores must not take the disk from the others. Revocation goes on working.',
     agent: 'Nothing is wrong with the request; it will be refused until somebody makes room.',
-    operator: 'Raise the quota of the tenant in `config/errand.yaml`, or find out what fills it: most often the audit log.',
+    operator:
+      'Raise the quota of the tenant in `config/errand.yaml`, or find out what fills it: most often the audit log.',
     example: 'a year of records in a quota for a month',
   },
   replay_guard_unavailable: {
@@ -53,7 +54,7 @@ export const SERVICE = {
     why: 'A store that went back in time may have forgotten a revocation.',
     agent: 'Wait. Tokens that you hold go on working as far as their tools can tell.',
     operator:
-      'The service log says what is missing: bring the store's data back. Do not start with an empty store to get rid of this.',
+      'The service log says what is missing: bring its data back. Do not start with an empty store to get rid of this.',
     example: 'Redis came back without its data after a failover',
   },
   no_active_key: {
