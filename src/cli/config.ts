@@ -13,9 +13,10 @@ import {
 } from '../config/tenants.ts'
 import { formatProblem, type Problem } from '../policy/problem.ts'
 import { type Cli, EXIT } from './cli.ts'
+import type { Json } from './client.ts'
 import { adminClient, placesOf } from './places.ts'
 import { facts, json, safe, time } from './print.ts'
-import { object, text, texts } from './rows.ts'
+import { object, objects, text, texts } from './rows.ts'
 import { JSON_FLAG, verb } from './verb.ts'
 
 export const check = verb({
@@ -123,9 +124,18 @@ export const show = verb({
       ['development shortcuts', texts(answer['development_shortcuts']).join('; ')],
       ['policies', answer['policy_digest']],
       ['last reload', problems === undefined ? 'taken' : 'refused; the one before it is in force'],
+      ...objects(answer['bundle_endpoints']).map(
+        (each) => [`bundle of ${safe(each['trust_domain'])}`, bundleState(each)] as const,
+      ),
     ]))
       cli.out(line)
     for (const line of problems?.split('\n') ?? []) cli.out(safe(line))
     return EXIT.ok
   },
 })
+
+function bundleState({ confirmed_at: at, spiffe_sequence: sequence, problem }: Json): string {
+  const known = at === undefined ? 'never fetched' : `confirmed ${time(at)}`
+  const which = sequence === undefined ? '' : `, sequence ${safe(sequence)}`
+  return `${known}${which}${problem === undefined ? '' : `; ${safe(problem)}`}`
+}

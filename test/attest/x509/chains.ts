@@ -3,7 +3,7 @@ import { Buffer } from 'node:buffer'
 import fc from 'fast-check'
 import { type CertificateWish, der, type Issued, issue, nameConstraints, NOW, newKey, USAGE, x509 } from '../pki.ts'
 
-export const PURPOSES = { client: '1.3.6.1.5.5.7.3.2', server: '1.3.6.1.5.5.7.3.1', any: '2.5.29.37.0' } as const
+const PURPOSES = { client: '1.3.6.1.5.5.7.3.2', server: '1.3.6.1.5.5.7.3.1', any: '2.5.29.37.0' } as const
 
 /** Level 0 is the anchor; the last one is the leaf. */
 type Change = (wish: CertificateWish & { issuer?: Issued }, level: Level) => CertificateWish
@@ -41,7 +41,7 @@ const issued =
     wish.issuer ? { ...wish, issuer: change(wish.issuer, level) } : wish
 
 /** By name; each may happen to any certificate of a chain. */
-export const CHANGES: Readonly<Record<string, Change>> = {
+const CHANGES: Readonly<Record<string, Change>> = {
   expired: (wish) => ({ ...wish, notAfter: NOW - 1 }),
   'not yet valid': (wish) => ({ ...wish, notBefore: NOW + 60 }),
   'ends this second': (wish) => ({ ...wish, notAfter: NOW }),
