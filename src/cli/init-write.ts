@@ -1,6 +1,6 @@
 /** Writes a first configuration: whole or not at all, and over nothing that is there. */
 import { renameSync } from 'node:fs'
-import { chmod, copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { formatProblems } from '../config/check.ts'
 import { loadConfig } from '../config/load.ts'
@@ -24,6 +24,7 @@ const PARTS = ['config', 'keys', 'data'] as const
 
 /** Refuses a folder in which something of ours stands already: before the first question. */
 export async function refuseOverwriting(folder: string): Promise<void> {
+  await isFolder(folder)
   for (const part of PARTS) {
     const there = await readdir(join(folder, part)).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return []
@@ -40,10 +41,10 @@ export async function refuseOverwriting(folder: string): Promise<void> {
 /** Everything is made and checked beside the place where it goes; then it is there, all at once. */
 export async function writeStarter(cli: Cli, writing: Writing): Promise<Snapshot> {
   const folder = resolve(writing.folder)
-  await mkdir(dirname(folder), { recursive: true })
-  const unfinished = await mkdtemp(join(dirname(folder), '.errand-init-')).catch((error: NodeJS.ErrnoException) => {
-    throw usage(`nothing can be made in ${safe(dirname(folder))} (${error.code ?? 'unknown error'})`)
-  })
+  const there = await isFolder(folder)
+  // Inside a folder that is there: it may be a mount of its own, or a link to one.
+  const beside = there ? folder : dirname(folder)
+  const unfinished = await makeBeside(beside)
   try {
     await fill(unfinished, writing)
     const loaded = await loadConfig({
@@ -59,7 +60,8 @@ export async function writeStarter(cli: Cli, writing: Writing): Promise<Snapshot
         ...[...formatProblems(loaded.problems).split('\n').map(safe)],
       )
     if (cli.signal.aborted) throw new CliError(EXIT.interrupted, 'interrupted; nothing was written')
-    await place(unfinished, folder)
+    if (there) await placeInside(unfinished, folder)
+    else await placeWhole(unfinished, folder)
     return loaded.snapshot
   } finally {
     await rm(unfinished, { recursive: true, force: true })
@@ -87,20 +89,35 @@ async function fill(root: string, { files, pairs, copies }: Writing): Promise<vo
   }
 }
 
-async function place(unfinished: string, folder: string): Promise<void> {
-  const taken = await readdir(folder).then(
-    (names) => names.length > 0 || folder === process.cwd(),
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (stats) => {
+      if (!stats.isDirectory()) throw usage(`${safe(path)} is no folder`)
+      return true
+    },
     (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return false
-      throw usage(`${safe(folder)} is no folder that can be read (${error.code ?? 'unknown error'})`)
+      throw usage(`${safe(path)} cannot be looked into (${error.code ?? 'unknown error'})`)
     },
   )
-  if (!taken) {
-    await chmod(unfinished, 0o755)
-    renameSync(unfinished, folder)
-    return
+
+async function makeBeside(folder: string): Promise<string> {
+  try {
+    await mkdir(folder, { recursive: true })
+    return await mkdtemp(join(folder, '.errand-init-'))
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw usage(`nothing can be made in ${safe(folder)} (${code ?? 'unknown error'})`)
   }
-  // A folder with other things in it: two names, in one breath, the configuration never before its keys.
+}
+
+async function placeWhole(unfinished: string, folder: string): Promise<void> {
+  await chmod(unfinished, 0o755)
+  renameSync(unfinished, folder)
+}
+
+/** Two names, in one breath; the configuration never before its keys. */
+async function placeInside(unfinished: string, folder: string): Promise<void> {
   await refuseOverwriting(folder)
   renameSync(join(unfinished, 'keys'), join(folder, 'keys'))
   try {

@@ -2,7 +2,7 @@
 import { EFFECTS, type Effect } from '@errand/verifier/claims.ts'
 import { Document, isScalar } from 'yaml'
 import { z } from 'zod'
-import { STAGES, type Stage } from '../attest/registration.ts'
+import { STAGES } from '../attest/registration.ts'
 import { CLIENT_ID, OPERATION_NAME, TOOL_NAME } from '../policy/identifier.ts'
 import { stageAllows } from '../policy/stage.ts'
 import { didYouMean } from '../policy/suggest.ts'
@@ -17,7 +17,7 @@ const name = (pattern: RegExp, what: string) =>
 const text = z.string().min(1).max(2048)
 
 /** The kinds of evidence that a first configuration can be made for with what a person has at hand. */
-export const STARTER_EVIDENCE = ['private_key_jwt', 'jwt_svid', 'x509_svid'] as const
+const STARTER_EVIDENCE = ['private_key_jwt', 'jwt_svid', 'x509_svid'] as const
 
 const operation = z.union([
   z.enum(EFFECTS),
@@ -149,7 +149,8 @@ export function starterFiles(starter: Starter): ReadonlyMap<string, string> {
   files.set(`config/issuers/${issuer}.yaml`, issuerFile(starter))
   if (starter.bundleFile !== undefined)
     files.set(
-      'config/issuers/workloads.yaml',
+      // With a dot in it, which no issuer's name has.
+      'config/issuers/workloads.spiffe.yaml',
       yaml('issuer', 'Whose SVIDs speak for agents.', {
         kind: 'workload',
         trust_domain: starter.trustDomain,
@@ -158,7 +159,7 @@ export function starterFiles(starter: Starter): ReadonlyMap<string, string> {
     )
   for (const tool of tools) files.set(`config/tools/${tool.name}.yaml`, toolFile(tool))
   for (const agent of agents) files.set(`config/agents/${agent.client_id}.yaml`, agentFile(agent, starter))
-  files.set('config/policies/base.cedar', policies(agents.map(({ stage }) => stage)))
+  files.set('config/policies/base.cedar', policies(starter))
   return files
 }
 
@@ -289,9 +290,13 @@ const PERMITS: readonly { readonly effect: Effect; readonly reason: string; read
   { effect: 'external_communication', reason: 'agents may speak to the outside, for a user', ttlSeconds: 60 },
 ]
 
-function policies(stages: readonly Stage[]): string {
+function policies({ agents, tools }: Starter): string {
+  const effects = new Set(tools.flatMap(({ operations }) => [...operations.values()].map(({ effect }) => effect)))
+  // A policy for what no tool does would be refused. Stages are raised in a day; a permit for what harms is written then.
   const permits = PERMITS.filter(
-    ({ effect }) => stageAllows('reversible_write', effect) || stages.some((stage) => stageAllows(stage, effect)),
+    ({ effect }) =>
+      effects.has(effect) &&
+      (stageAllows('reversible_write', effect) || agents.some(({ stage }) => stageAllows(stage, effect))),
   )
   const undoable = permits.some(({ effect }) => effect === 'irreversible_write')
   return [

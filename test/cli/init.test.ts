@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createTestTrustDomain } from '../attest/pki.ts'
 import { freePort } from '../running.ts'
 import { errand, openPlace, type OwnPlace, type World } from './own.ts'
 
@@ -220,6 +221,18 @@ paths:
       }
     })
 
+    it('a place that is a file, or in which nothing can be made', async () => {
+      await writeFile(join(folder, 'mine'), 'a file')
+      const outcome = await refused(['--yes'])
+      expect([outcome.exit, outcome.err]).toEqual([2, expect.stringContaining(`${mine} is no folder`)])
+      await rm(join(folder, 'mine'))
+      const below = await errand(['init', '/dev/null/mine', '--yes'])
+      expect([below.exit, below.err]).toEqual([
+        2,
+        expect.stringContaining('/dev/null/mine cannot be looked into (ENOTDIR)'),
+      ])
+    })
+
     it('an identity provider that is another one, is away, redirects, or is inside', async () => {
       const other = await place.identityProvider((metadata) => ({ ...metadata, issuer: 'http://127.0.0.1:1/other' }))
       const { exit, err } = await refused(['--yes', '--idp', other.issuer])
@@ -273,6 +286,34 @@ paths:
       expect(exit).toBe(2)
       expect(err).toContain(message)
     })
+  })
+
+  it('makes it in a folder with other things in it, and beside nothing of its own', async () => {
+    await mkdir(mine)
+    await writeFile(join(mine, 'README.md'), 'ours')
+    expect((await errand(['init', mine, '--yes'])).exit).toBe(0)
+    expect((await readdir(mine)).sort()).toEqual(['README.md', 'config', 'keys'])
+    expect((await stat(join(mine, 'keys'))).mode & 0o777).toBe(0o700)
+    const again = await errand(['init', mine, '--yes'])
+    expect([again.exit, again.err]).toEqual([1, expect.stringContaining('is there already, and is not overwritten')])
+  })
+
+  it('registers agents by their SVIDs, with the bundle of their trust domain', async () => {
+    const { bundle } = await createTestTrustDomain('company.example')
+    await writeFile(join(folder, 'bundle.json'), JSON.stringify(await bundle()))
+    await writeFile(
+      join(folder, 'answers.yaml'),
+      `trust_domain: company.example
+spiffe_bundle: ${join(folder, 'bundle.json')}
+agents: [{ client_id: research, evidence: [jwt_svid] }]
+tools: [{ name: notes, audience: "http://127.0.0.1:4470/", operations: { read_note: read } }]
+`,
+    )
+    const made = await errand(['init', mine, '--answers', join(folder, 'answers.yaml')])
+    expect(made.exit, made.err).toBe(0)
+    expect(await text('config/issuers/workloads.spiffe.yaml')).toContain('bundle_file: workloads/bundle.json\n')
+    // Nobody needs a key of ours.
+    expect(await readdir(join(mine, 'keys'))).not.toContain('agents')
   })
 
   it('asks at a terminal, takes Enter for what it proposes, and Ctrl-C for an end that leaves nothing', async () => {
