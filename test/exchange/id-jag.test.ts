@@ -195,6 +195,43 @@ describe('an ID-JAG', () => {
     )
   })
 
+  it('D20 gives one token to ten that bring it at once', async () => {
+    const assertion = idJag()
+    const answers = await Promise.all(Array.from({ length: 10 }, () => send(assertion)))
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, ...Array.from({ length: 9 }, () => 400)])
+    expect(new Set(answers.map(({ body }) => body['reason']))).toEqual(new Set([undefined, 'replayed']))
+  })
+
+  it('C2 is read in every spelling that its draft knows', async () => {
+    expect((await send(idJag({ aud: [ISSUER] }, { typ: 'application/OAuth-ID-JAG+jwt' }))).status).toBe(200)
+    expect((await send(idJag({ resource: [TICKETS] }))).status).toBe(200)
+    const named = await send(idJag({ resource: undefined, scope: 'tickets:read_ticket' }))
+    expect(named.body['scope'], named.text).toBe('tickets:read_ticket')
+  })
+
+  it('D17 of an issuer that serves several tenants must be of ours', async () => {
+    const shared = await openHouse({
+      config: {
+        ...withIdJag,
+        'issuers/dev.yaml': (text) =>
+          text.replace('groups_claim: groups\n', 'groups_claim: groups\nid_jag: { tenant: ours }\n'),
+      },
+    })
+    try {
+      const agent = await shared.agent('research')
+      const brought = (tenant: string | undefined) => {
+        const claims = { client_id: 'research', jti: randomBytes(9).toString('hex'), resource: TICKETS, tenant }
+        const assertion = shared.userToken('alice', claims, { typ: 'oauth-id-jag+jwt' })
+        return agent.post({ grant_type: GRANT.jwtBearer, assertion })
+      }
+      expect((await brought('ours')).status).toBe(200)
+      expect((await brought('theirs')).body).toMatchObject({ error: 'invalid_grant', reason: 'untrusted_issuer' })
+      expect((await brought(undefined)).body).toMatchObject({ error: 'invalid_grant', reason: 'untrusted_issuer' })
+    } finally {
+      await shared.close()
+    }
+  })
+
   it('D20 answers a retry under its key with the same token, and nobody else', async () => {
     const assertion = idJag()
     const headers = { 'idempotency-key': randomBytes(9).toString('hex') }
