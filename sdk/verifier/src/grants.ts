@@ -160,6 +160,8 @@ const bad = (detail: string) => fail('bad_authorization_details', detail)
 const isRecord = (value: unknown): value is { readonly [name: string]: unknown } =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
+const DETAIL_FIELDS: ReadonlySet<string> = new Set(['type', 'tool', 'effect', 'operations', 'constraints'])
+
 type Detail = Omit<ToolAuthorization, 'effect'> & { readonly effect?: Effect }
 
 function readDetails(value: unknown): Checked<readonly Detail[]> {
@@ -169,9 +171,9 @@ function readDetails(value: unknown): Checked<readonly Detail[]> {
   let count = 0
   for (const entry of value as readonly unknown[]) {
     if (!isRecord(entry)) return bad('not a list of objects')
-    const { type, tool, effect, operations, constraints, ...unknown } = entry
+    const { type, tool, effect, operations, constraints } = entry
     // RFC 9396 §5: unknown types and fields are refused, not ignored.
-    if (Object.keys(unknown).length > 0) return bad('an object holds an unknown field')
+    if (!Object.keys(entry).every((name) => DETAIL_FIELDS.has(name))) return bad('an object holds an unknown field')
     if (type !== 'tool') return bad('the only type is tool')
     if (typeof tool !== 'string' || !TOOL.test(tool)) return bad('tool is not a name')
     if (effect !== undefined && !EFFECTS.some((known) => known === effect)) return bad('effect is not one of ours')

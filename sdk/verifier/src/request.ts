@@ -26,8 +26,13 @@ export interface Presented {
 export function headerValue(headers: HeadersLike, name: string): string | undefined {
   if (typeof (headers as Headers).get === 'function') return (headers as Headers).get(name) ?? undefined
   const found: string[] = []
-  for (const [key, value] of Object.entries(headers as Exclude<HeadersLike, Headers>))
-    if (key.toLowerCase() === name && value !== undefined) found.push(...(typeof value === 'string' ? [value] : value))
+  const fields = headers as Exclude<HeadersLike, Headers>
+  for (const key of Object.keys(fields)) {
+    if (key.length !== name.length || key.toLowerCase() !== name) continue
+    const value = fields[key]
+    if (typeof value === 'string') found.push(value)
+    else if (value !== undefined) found.push(...value)
+  }
   return found.length === 0 ? undefined : found.join(', ')
 }
 

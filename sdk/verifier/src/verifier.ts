@@ -586,6 +586,7 @@ function callerOf(claims: AccessTokenClaims): Caller {
   for (let actor: Actor | undefined = claims.act; actor; actor = actor.act) chain.push(actor.sub)
   // An autonomous token has no act: its subject is its agent. So is the first of a chain that began autonomously.
   if (chain.length === 0 || (claims.hops?.length ?? 0) >= chain.length) chain.push(claims.sub)
+  let grants: readonly Grant[] | undefined
   return Object.freeze({
     subject: claims.sub,
     agent: chain[0]!,
@@ -593,7 +594,11 @@ function callerOf(claims: AccessTokenClaims): Caller {
     task: claims.task,
     chain: Object.freeze(chain),
     scope: Object.freeze(claims.scope.split(' ')),
-    grants: fromAuthorizationDetails(claims.authorization_details),
+    /** Made when somebody asks. */
+    get grants() {
+      grants ??= fromAuthorizationDetails(claims.authorization_details)
+      return grants
+    },
     expiresAt: claims.exp,
     claims,
   })
