@@ -7,6 +7,7 @@ import { BlockList, isIP } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { ok, type Result, refuse, type Slot } from '../oauth/refusal.ts'
 import { decodeBase64 } from './base64.ts'
+import { createRemembered } from './remembered.ts'
 import { MAX_CERTIFICATE_BYTES } from './x509/certificate.ts'
 import { MAX_PATH_CERTIFICATES } from './x509/path.ts'
 
@@ -26,13 +27,25 @@ export function createTrustedProxies(blocks: readonly string[]): IsTrustedProxy 
     }
     list.addSubnet(address, prefix, family)
   }
-  return (peer) => {
+  // Most services have none, or a few proxies that all requests come from.
+  if (blocks.length === 0) return () => false
+  const known = createRemembered<boolean>(MAX_PEERS)
+  const isListed = (peer: string): boolean => {
     // A dual-stack socket reports IPv4 peers as ::ffff:a.b.c.d, one with a zone as fe80::1%eth0.
     const address = peer.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.)/i, '')
     const version = isIP(address)
     return version !== 0 && list.check(address, version === 6 ? 'ipv6' : 'ipv4')
   }
+  return (peer) => {
+    const before = known.get(peer)
+    if (before !== undefined) return before
+    const listed = isListed(peer)
+    known.put(peer, listed)
+    return listed
+  }
 }
+
+const MAX_PEERS = 1_000
 
 export interface PeerRequest {
   readonly peerAddress: string

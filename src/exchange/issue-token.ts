@@ -97,7 +97,10 @@ export async function issue(
   if (!charged.ok) return no(charged.refusal)
 
   const event = permitEvent(facts, claims, { ...prepared, wire, parent: place.parent?.id })
-  const receipt = await deps.audit.append(event)
+  // The charge and its record reach the disk beside one another; nothing leaves before both have.
+  const { durable } = charged.value
+  const written = deps.audit.append(event)
+  const receipt = durable ? (await Promise.all([written, durable]))[0] : await written
   if (key !== undefined && deps.now() - now > CLAIM_SECONDS) {
     throw new Unavailable('overloaded', 'the exchange took longer than its idempotency key is held')
   }

@@ -12,7 +12,7 @@ export async function openAndCharge(
   place: ReturnType<typeof rootOf>,
   now: number,
   key: string | undefined,
-): Promise<Result<void>> {
+): Promise<Result<{ readonly durable?: Promise<void> }>> {
   const { standing, taskId, proven, deadline, directory } = prepared
   const { task } = standing
   const payer = 'existing' in task ? task.existing : task.parent
@@ -61,7 +61,7 @@ export async function openAndCharge(
   // Only a budget of exchanges, here or above, makes an exchange a write.
   const counted =
     'existing' in task ? task.existing.budget.maxExchanges !== undefined : task.opens.budget.maxExchanges !== undefined
-  if (!counted && !payerHasParents(payer, standing)) return ok(undefined)
+  if (!counted && !payerHasParents(payer, standing)) return ok({})
   const reserved = await deps.tasks.reserve(
     taskId,
     // An id makes a retry free, and costs a row: only a retried request has one.
@@ -77,7 +77,7 @@ export async function openAndCharge(
   )
   if (reserved.outcome === 'exhausted') return budgetExhausted(reserved.budget)
   if (reserved.outcome === 'not_active') return refuse('task_not_active', 'request')
-  return ok(undefined)
+  return ok(reserved.durable ? { durable: reserved.durable } : {})
 }
 
 const payerHasParents = (payer: Task | undefined, { task }: Standing): boolean =>

@@ -36,7 +36,12 @@ async function readBounded(body: ReadableStream<Uint8Array>, most: number): Prom
   }
 }
 
-const mediaType = (c: Knock): string => (c.req.header('content-type') ?? '').split(';', 1)[0]!.trim().toLowerCase()
+const FORM = 'application/x-www-form-urlencoded'
+
+function mediaType(c: Knock): string {
+  const field = c.req.header('content-type') ?? ''
+  return field === FORM ? FORM : field.split(';', 1)[0]!.trim().toLowerCase()
+}
 
 /** A bare question mark is an empty query, and none. */
 const hasQuery = (url: string): boolean => url.includes('?') && new URL(url).search !== ''
@@ -44,7 +49,7 @@ const hasQuery = (url: string): boolean => url.includes('?') && new URL(url).sea
 const NOTHING: Result<string> = ok('')
 
 export function formOf(c: Knock): Result<ReadonlyMap<string, readonly string[]>> {
-  if (mediaType(c) !== 'application/x-www-form-urlencoded') return refuse('media_type', 'request')
+  if (mediaType(c) !== FORM) return refuse('media_type', 'request')
   if (hasQuery(c.req.url)) return refuse('param_in_query', 'request') // RFC 6749 §2.3.1, RFC 6750 §2.3
   const text = c.get('body') ?? NOTHING
   return text.ok ? readForm(text.value) : text

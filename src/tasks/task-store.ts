@@ -13,7 +13,12 @@ export interface Reservation {
 }
 
 export type ReservationAnswer =
-  | { readonly outcome: 'reserved'; readonly spent: Spent }
+  | {
+      readonly outcome: 'reserved'
+      readonly spent: Spent
+      /** Where it is decided and not yet durable: nothing leaves before this resolves. */
+      readonly durable?: Promise<void>
+    }
   /** `of`: the task (itself or an ancestor) whose budget does not suffice; nothing was reserved anywhere. */
   | { readonly outcome: 'exhausted'; readonly of: string; readonly budget: 'calls' | 'exchanges' | 'cost' }
   | { readonly outcome: 'not_active'; readonly state: TaskState | 'unknown' }

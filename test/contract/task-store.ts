@@ -199,7 +199,7 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
         stores.tasks.reserve(child.id, { calls: 0, exchanges: 0, cost: 0, ...amount }, START)
       expect(await ask({ calls: 2 })).toEqual({ outcome: 'exhausted', of: child.id, budget: 'calls' })
       expect(await ask({ calls: 1, cost: 6 })).toEqual({ outcome: 'exhausted', of: root.id, budget: 'cost' })
-      expect(await ask({ calls: 1, cost: 5 })).toEqual({
+      expect(await ask({ calls: 1, cost: 5 })).toMatchObject({
         outcome: 'reserved',
         spent: { calls: 1, exchanges: 0, cost: 5 },
       })

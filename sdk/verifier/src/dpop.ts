@@ -134,8 +134,7 @@ function judgeProof(
   const { jti, htm, htu, iat, exp, nbf, nonce, ath } = jws.payload
   if (typeof jti !== 'string' || !PRINTABLE.test(jti)) return fail('proof_invalid', 'jti is missing or no identifier')
   if (htm !== expected.method) return fail('htm')
-  const url = typeof htu === 'string' ? targetOf(htu) : undefined
-  if (url === undefined || url !== targetOf(expected.url)) return fail('htu')
+  if (typeof htu !== 'string' || !isTarget(htu, expected.url)) return fail('htu')
   const made = readNumericDate(iat)
   if (!made.ok) return made
   if (made.value > expected.now + CLOCK_LEEWAY_SECONDS) return fail('not_yet_valid')
@@ -157,6 +156,12 @@ function judgeProof(
     jwk: key.jwk,
     ...(nonce === undefined ? {} : { nonce }),
   })
+}
+
+/** What is spelt the same is the same, where it is a target at all. */
+function isTarget(htu: string, url: string): boolean {
+  const target = targetOf(url)
+  return target !== undefined && (htu === url || targetOf(htu) === target)
 }
 
 /** RFC 9449 §4.2: `ath`. */

@@ -44,6 +44,8 @@ const ROTATE_MS = 2_000
 const PART = 100
 const BETWEEN_PARTS_MS = 5
 const RETRY_MS = 1_000
+/** Where several arrive together, a sync is begun no sooner after the one before: more of them share one. */
+const GATHER_MS = 2
 
 interface Waiting {
   readonly entry: Entry
@@ -170,10 +172,17 @@ export function createJournal(deps: {
     }
   }
 
+  let begunAt = Number.NEGATIVE_INFINITY
+  let lastBatch = 0
+
   async function pump(): Promise<void> {
     while (queue.length > 0) {
+      const early = GATHER_MS - (performance.now() - begunAt)
+      if (lastBatch > 1 && early > 0 && !closed) await pause(early)
       const batch = queue
       queue = []
+      begunAt = performance.now()
+      lastBatch = batch.length
       await commit(batch)
     }
     pumping = undefined

@@ -147,8 +147,8 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     return { outcome: 'reserved', spent: after }
   }
 
-  /** Without: in memory at once, and durable when it resolves. */
-  async function reserveNow(id: string, amount: Reservation, now: number): Promise<ReservationAnswer> {
+  /** Without: in memory at once, and in the journal while its caller goes on. */
+  function reserveNow(id: string, amount: Reservation, now: number): ReservationAnswer {
     const tasks = line(id, get)
     const no = refusal(tasks, amount, now)
     if (no) return no
@@ -159,9 +159,9 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
       return journal.append(['spend', task.id, spent.calls, spent.exchanges, spent.cost])
     })
     // Where it could not be written it stays spent: what is on disk is not known, and a budget is never overspent.
-    if (writes.length === 1) await writes[0]
-    else await Promise.all(writes)
-    return { outcome: 'reserved', spent: plus(tasks![0]!.spent, amount) }
+    const durable = writes.length === 1 ? writes[0]! : Promise.all(writes).then(() => undefined)
+    durable.catch(() => undefined)
+    return { outcome: 'reserved', spent: plus(tasks![0]!.spent, amount), durable }
   }
 
   return {

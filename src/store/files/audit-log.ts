@@ -55,6 +55,8 @@ const TICK_MS = 250
 const MAX_BATCH_BYTES = 4 << 20
 const MAX_QUEUE = 20_000
 const PROBE_BYTES = 1 << 16
+/** Where several arrive together, a sync is begun no sooner after the one before: more of them share one. */
+const GATHER_MS = 2
 
 const everyReal = (ms: number, run: () => Promise<void>) => {
   const timer = setInterval(() => void run(), ms)
@@ -81,6 +83,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
   let pumping: Promise<void> | undefined
   let minding = false
   let closing = false
+  let lastBatch = 0
   const strangers = createStrangerFold()
   const batchBuffer = Buffer.allocUnsafe(MAX_BATCH_BYTES + MAX_RECORD_BYTES * 2)
 
@@ -157,8 +160,11 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     else for (const [at, it] of batch.entries()) it.resolve({ logId, index: firstOfBatch + at })
   }
 
+  let begunAt = Number.NEGATIVE_INFINITY
   const pump = async () => {
     while (queue.length > 0 && state === 'working') {
+      const early = GATHER_MS - (performance.now() - begunAt)
+      if (lastBatch > 1 && early > 0 && !closing) await pause(early)
       let bytes = 0
       let count = 0
       while (count < queue.length && bytes < MAX_BATCH_BYTES) {
@@ -168,6 +174,8 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
       }
       writing = queue.slice(0, count)
       queue = count === queue.length ? [] : queue.slice(count)
+      begunAt = performance.now()
+      lastBatch = count
       await commit(writing)
       writing = []
     }
@@ -327,6 +335,8 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     unseal: reader.unseal,
   }
 }
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 async function openLogId(files: LogFiles, folder: string, wanted: string | undefined): Promise<string> {
   await files.makeFolder(folder)
