@@ -312,7 +312,7 @@ describe('secrets', () => {
     const personal = /(?<![\w-])(alice|bob|carol|support|finance|engineering|customer-care)(?![\w-])/i
     const log = (await bytesUnder(join(house.folder, 'data', 'audit'))).toString('latin1')
     expect(log).toContain('payments:refund')
-    expect(log).toContain('"lost_at":"subject"')
+    expect(log).toContain('"operand":"subject"')
     expect(log.match(personal)?.[0]).toBeUndefined()
     expect(house.lines.join('').match(personal)?.[0]).toBeUndefined()
     for (const { body, status } of told) {
