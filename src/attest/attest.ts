@@ -84,7 +84,9 @@ export function createAttest(deps: AttestDeps): Attest {
   const byAssertion = ({ header, payload: { sub } }: ParsedJws): Attestor => {
     const agent = typeof sub === 'string' ? agents.byClientId(sub) : undefined
     if (!agent?.evidence.includes('join_token')) return privateKeyJwt
-    return agent.keys.some(({ kid }) => kid === header['kid']) ? privateKeyJwt : joinedKey
+    // Without a name it is the only registered key, as ever: one that joined is called by its thumbprint.
+    const { kid } = header
+    return kid === undefined || agent.keys.some((key) => key.kid === kid) ? privateKeyJwt : joinedKey
   }
 
   const choose = ({

@@ -1,7 +1,7 @@
 /** Reads key material that the configuration names by path inside the keys folder. */
 import { join } from 'node:path'
 import type { JWK } from '../attest/registration.ts'
-import { readPemCertificates } from '../attest/x509/pem.ts'
+import { readCertificates } from '../attest/x509/pem.ts'
 import type { ProblemCode } from '../policy/problem.ts'
 import { type KeyAlgorithm, readPublicKeys } from './jwks.ts'
 
@@ -19,7 +19,7 @@ export interface KeyFiles {
   }): Promise<Outcome<readonly JWK[]>>
   /** A JWKS of a user issuer. */
   jwks(file: string, algorithms: readonly KeyAlgorithm[]): Promise<Outcome<readonly JWK[]>>
-  /** Certificates (PEM): DER, at least one, each found good by `problem`. */
+  /** Certificates (PEM, or a JWKS with x5c): DER, at least one, each found good by `problem`. */
   certificates(file: string, problem: (der: Uint8Array) => string | undefined): Promise<Outcome<readonly Uint8Array[]>>
   /** A file that somebody else reads: a SPIFFE bundle. */
   text(file: string): Promise<Outcome<string>>
@@ -80,7 +80,7 @@ export function createKeyFiles({
   ): Promise<Outcome<readonly Uint8Array[]>> {
     const text = await textOf(file)
     if (!text.ok) return text.code === 'file_missing' && allowMissing ? { ok: true, value: [] } : text
-    const pem = readPemCertificates(text.value)
+    const pem = readCertificates(text.value)
     const fault = pem.ok ? pem.certificates.map(problem).find((each) => each !== undefined) : pem.problem
     if (!pem.ok || fault !== undefined) return { ok: false, code: 'bad_key', message: `${file}: ${fault}` }
     return { ok: true, value: pem.certificates }

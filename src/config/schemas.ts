@@ -254,7 +254,9 @@ export const agentSchema = section({
   attested_by: attestedBy,
   self_signed_certificates_file: keysPath
     .optional()
-    .describe('Its certificates (PEM) by path inside the keys folder: for self_signed_tls_client_auth.'),
+    .describe(
+      'Its certificates (PEM, or a JWKS with x5c) by path inside the keys folder: for self_signed_tls_client_auth.',
+    ),
   stage: z.enum(STAGES).describe('Its autonomy: a cap on effects.'),
   ceiling: rights.describe('What it may do at most, whoever asks.'),
   autonomous: z.boolean().default(false).describe('Whether it may open a task for itself.'),

@@ -5,7 +5,7 @@ import { type OwnCertificate, readOwnCertificate } from '../../src/attest/tls-cl
 import { only } from '../../src/attest/x509/der.ts'
 import { hasName, type NameForm, readExpectedName } from '../../src/attest/x509/expected-name.ts'
 import { readName } from '../../src/attest/x509/names.ts'
-import { readPemCertificates } from '../../src/attest/x509/pem.ts'
+import { readCertificates } from '../../src/attest/x509/pem.ts'
 import type { Result } from '../../src/oauth/refusal.ts'
 import { agent, type AttestHouse, createAttestHouse } from './house.ts'
 import { type CertificateWish, der, type Issued, issue, NOW, newKey, pemOf, USAGE, x509 } from './pki.ts'
@@ -268,6 +268,7 @@ describe('what a registration says of certificates', () => {
     'CN=\\xy',
     'CN=\\ff',
     'CN=a<b',
+    'CN=a+CN=a',
     '1.2.=a',
     '',
   ])('F3 %j is no subject', (dn) => {
@@ -282,7 +283,7 @@ describe('what a registration says of certificates', () => {
 
   it('O5 PEM with a private key, half a block, no block or broken base64 in it is refused', async () => {
     const pem = pemOf(ca)
-    expect(readPemCertificates(`subject=CN = x\n${pem}\n${pem}`)).toMatchObject({ ok: true })
+    expect(readCertificates(`subject=CN = x\n${pem}\n${pem}`)).toMatchObject({ ok: true })
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const key = String(privateKey.export({ format: 'pem', type: 'pkcs8' }))
     for (const text of [
@@ -293,7 +294,24 @@ describe('what a registration says of certificates', () => {
       pem.replace('END CERT', 'END X'),
       pem.replace('M', '-'),
     ]) {
-      expect(readPemCertificates(text).ok).toBe(false)
+      expect(readCertificates(text).ok).toBe(false)
     }
+  })
+
+  it('O5 a JWKS with x5c is read like PEM, and refused with a private key or without certificates', () => {
+    const x5c = [Buffer.from(ca.der).toString('base64')]
+    const jwks = (key: object) => JSON.stringify({ keys: [key] })
+    expect(readCertificates(jwks({ kty: 'EC', x5c }))).toEqual({ ok: true, certificates: [Buffer.from(ca.der)] })
+    for (const text of [
+      jwks({ kty: 'EC' }),
+      jwks({ kty: 'EC', d: 'x', x5c }),
+      jwks({ kty: 'EC', x5c: [Buffer.from(ca.der).toString('base64url')] }),
+      jwks({ kty: 'EC', x5c: [''] }),
+      '{"keys":[]}',
+      '{"keys":[],"keys":[]}',
+      '{}',
+      '{',
+    ])
+      expect(readCertificates(text).ok, text).toBe(false)
   })
 })

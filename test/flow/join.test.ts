@@ -63,9 +63,11 @@ describe('a join token', () => {
     expect(exchanged.status, exchanged.text).toBe(200)
     const { payload } = decode(String(exchanged.body['access_token']))
     expect(payload).toMatchObject({ client_id: 'research', att: { kind: 'join_token', tier: 'key' } })
-    // The key of the registration goes on as before.
+    // The key of the registration goes on as before, also where an assertion does not name it.
     const research = await house.agent('research')
     expect((await research.exchange({ form: { audience: 'tickets' } })).status).toBe(200)
+    const unnamed = research.assertion({}, { kid: undefined })
+    expect((await research.exchange({ form: { audience: 'tickets', client_assertion: unnamed } })).status).toBe(200)
 
     const shown = await house.admin('GET', '/agents/research')
     expect(shown.body['joined_keys']).toEqual([{ kid, joined_at: house.now(), by: 'admin' }])
@@ -169,7 +171,10 @@ describe('a join token', () => {
       [`errand_join_${'A'.repeat(43)}`, 'payments'],
     ] as const) {
       const answer = await bring(token, key, { clientId })
-      expect([answer.status, answer.body]).toEqual([403, { error: 'access_denied', error_description: 'not permitted' }])
+      expect([answer.status, answer.body]).toEqual([
+        403,
+        { error: 'access_denied', error_description: 'not permitted' },
+      ])
     }
     const { token } = await offer()
     const elsewhere = await bring(token, key, { clientId: 'triage' })

@@ -62,6 +62,7 @@ function readDn(text: string): ReadExpectedName {
     if (oid === undefined) return no(`${JSON.stringify(type.slice(0, 40))} is no attribute type`)
     const read = readValue(text, equals + 1)
     if (typeof read === 'string') return no(read)
+    if (current.some((each) => each.oid === oid)) return no('one attribute twice in one relative name')
     current.push({ oid, value: read.value })
     const separator = text[read.end]
     if (separator !== '+') {
