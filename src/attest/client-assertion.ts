@@ -10,6 +10,7 @@ import type { JWK } from 'jose'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { TYP } from '../oauth/words.ts'
 import { type EvidenceSlot, readLife } from './attestor.ts'
+import { RELEASE_ID } from './release-manifest.ts'
 import { digestOf } from './remembered.ts'
 import { createVerifyKeys } from './verify-keys.ts'
 
@@ -30,6 +31,8 @@ export interface VerifiedAssertion<C> {
   readonly oneUse: { readonly id: string; readonly expiresAt: number }
   /** RFC 7638 thumbprint of the key that signed it. */
   readonly keyThumbprint: string
+  /** Id of the release that the client says it is. */
+  readonly statedRelease?: string
 }
 
 interface HoldsKeys {
@@ -77,6 +80,10 @@ export function createClientAssertions(deps: {
       if (!life.ok) return life
       const { jti } = payload
       if (typeof jti !== 'string' || !JTI.test(jti)) return refuse('bad_claim', slot, { detail: 'jti is required' })
+      const { release } = payload
+      if (release !== undefined && (typeof release !== 'string' || !RELEASE_ID.test(release))) {
+        return refuse('bad_claim', slot, { detail: 'release is the id of a release: 22 characters of base64url' })
+      }
       return ok({
         client,
         ...life.value,
@@ -86,6 +93,7 @@ export function createClientAssertions(deps: {
           expiresAt: life.value.expiresAt + CLOCK_LEEWAY_SECONDS,
         },
         keyThumbprint: jwkThumbprint({ ...jwk }),
+        ...(release === undefined ? {} : { statedRelease: release }),
       })
     },
   }

@@ -33,8 +33,8 @@ export function createJoinedKey(deps: {
       const client = agent && { clientId: agent.clientId, keys: jwk ? [jwk] : [] }
       const verified = deps.assertions.verify(jws, slot, () => client)
       if (!verified.ok) return verified
-      const { expiresAt, issuedAt, oneUse } = verified.value
-      return ok({ agent: agent!, expiresAt, oneUse, ...(issuedAt === undefined ? {} : { issuedAt }) })
+      const { client: _, keyThumbprint: __, ...rest } = verified.value
+      return ok({ agent: agent!, ...rest })
     },
   }
 }
