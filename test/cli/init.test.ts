@@ -317,13 +317,13 @@ tools: [{ name: notes, audience: "http://127.0.0.1:4470/", operations: { read_no
   })
 
   it('asks at a terminal, takes Enter for what it proposes, and Ctrl-C for an end that leaves nothing', async () => {
-    const type = async (keys: readonly string[]) => {
+    const type = async (keys: readonly string[], flags: readonly string[] = []) => {
       const terminal = { input: new PassThrough(), output: new PassThrough() }
       let shown = ''
       terminal.output.on('data', (chunk) => {
         shown += String(chunk)
       })
-      const outcome = errand(['init', mine], { terminal })
+      const outcome = errand(['init', mine, ...flags], { terminal })
       const rest = [...keys]
       // One key for each question: a prompt is there when its last line is.
       for (let seen = 0; rest.length > 0; ) {
@@ -344,6 +344,19 @@ tools: [{ name: notes, audience: "http://127.0.0.1:4470/", operations: { read_no
     expect(made.shown).toContain('Where do your users sign in?')
     expect((await readdir(mine)).sort()).toEqual(['config', 'keys'])
     expect(await text('config/tools/notes.yaml')).toContain('add_note:\n    effect: reversible_write\n')
+
+    // What a flag says is not asked; an identity provider is, for what its tokens carry.
+    await rm(mine, { recursive: true })
+    const idp = await place.identityProvider()
+    const flags = ['--idp', idp.issuer, '--agent', 'research', '--tool', 'desk', '--operations', 'read_it=read']
+    const asked = await type(
+      Array.from({ length: 7 }, () => '\r'),
+      flags,
+    )
+    expect(asked.exit, `${asked.err}${asked.shown}`).toBe(0)
+    expect(asked.shown).not.toContain('Where do your users sign in?')
+    expect(await text('config/issuers/company.yaml')).toContain(`jwks_uri: ${idp.issuer}/keys\n`)
+    expect(await text('config/agents/research.yaml')).toContain('  - desk:read_it\n')
   })
 
   it('T1 no secret of it stands in what it prints', async () => {
