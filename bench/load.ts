@@ -239,7 +239,7 @@ export interface Result {
 }
 
 /** CPU time of a process so far, microseconds; in steps of 10 ms. */
-export function cpuOf(pid: number): number {
+function cpuOf(pid: number): number {
   const [utime, stime] = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ').slice(11, 13)
   return (Number(utime) + Number(stime)) * 10_000
 }

@@ -9,7 +9,6 @@ import { type Folder, makeFolder, start } from './service.ts'
 
 // dist/ alone is measured: the SDK too is the built one.
 const built: string = new URL('../sdk/agent/dist/index.js', import.meta.url).href
-const { createAgent, privateKeyJwt } = (await import(built)) as typeof agentSdk
 
 const agentFile = (name: string, to: readonly string[]) => `client_id: ${name}
 spiffe_id: spiffe://company.example/agents/${name}
@@ -42,11 +41,13 @@ async function userToken(folder: Folder, user: string): Promise<string> {
   return `${input}.${sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`
 }
 
-const agentOf = async (folder: Folder, clientId: string) =>
-  createAgent({
+async function agentOf(folder: Folder, clientId: string) {
+  const { createAgent, privateKeyJwt } = (await import(built)) as typeof agentSdk
+  return createAgent({
     issuer: folder.issuer,
     evidence: privateKeyJwt({ clientId, key: (await jwk(folder, `agents/${clientId}.jwk`)) as never }),
   })
+}
 
 const details = {
   purpose: 'answer a question about an order',
