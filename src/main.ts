@@ -198,7 +198,9 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
         ),
       ])
     }
-    const logger = options.logger ?? pino({ level: settings.log.level }, pino.destination({ fd: 2, sync: false }))
+    const logger =
+      options.logger ??
+      pino({ level: settings.log.level }, pino.destination({ fd: 2, sync: false, minLength: 4096, periodicFlush: 100 }))
     const sealer = createSealer(material.rootKey)
 
     const stores = await openStores({ store: settings.store, dataDir, now, monotonic })

@@ -32,6 +32,20 @@ export interface TokenRequest {
 
 const REPEATABLE = ['resource', 'audience']
 
+/** Nothing that needs decoding but escapes of ASCII, and no pair without its sign: what every client of ours sends. */
+const SIMPLE = /^(?:[A-Za-z0-9_]+=(?:[A-Za-z0-9._~*+:-]|%[2-7][0-9A-Fa-f])*(?:&|$))+$/
+
+/** What `URLSearchParams` makes of it (WHATWG URL §5.1), in less time where the text is simple. */
+export function pairsOf(body: string): Iterable<readonly [string, string]> {
+  if (!SIMPLE.test(body) || body.endsWith('&')) return new URLSearchParams(body)
+  return body.split('&').map((pair) => {
+    const sign = pair.indexOf('=')
+    const value = pair.slice(sign + 1)
+    const spaced = value.includes('+') ? value.replaceAll('+', ' ') : value
+    return [pair.slice(0, sign), spaced.includes('%') ? decodeURIComponent(spaced) : spaced]
+  })
+}
+
 /**
  * Form parameters, each at most once (RFC 6749 §3.2) but for `resource` and `audience`. A parameter without a value
  * counts as left out (same section). Unknown ones are ignored, as the section says: they have no effect.
@@ -39,7 +53,7 @@ const REPEATABLE = ['resource', 'audience']
 export function readForm(body: string): Result<ReadonlyMap<string, readonly string[]>> {
   const form = new Map<string, string[]>()
   let count = 0
-  for (const [name, value] of new URLSearchParams(body)) {
+  for (const [name, value] of pairsOf(body)) {
     if (++count > 64) return refuse('bad_body', 'request', { detail: 'more than 64 parameters' })
     const known = form.get(name)
     if (known && !REPEATABLE.includes(name)) {
