@@ -200,6 +200,7 @@ describe('an X.509-SVID over mTLS', () => {
     await writeFile(join(folder, 'keys', 'tls', 'server.pem'), pemOf(server))
     await writeFile(join(folder, 'keys', 'tls', 'server.key'), keyPem(server), { mode: 0o600 })
     await writeFile(join(folder, 'keys', 'trust', 'company.example.json'), JSON.stringify(await domain.bundle()))
+    await writeFile(join(folder, 'keys', 'trust', 'root.pem'), pemOf(domain.root))
     await writeFile(join(folder, 'config', 'issuers', 'company.yaml'), WORKLOAD('company.example'))
     for (const [file, change] of Object.entries({
       'errand.yaml': (text: string) =>
@@ -212,6 +213,9 @@ describe('an X.509-SVID over mTLS', () => {
       'issuers/dev.yaml': (text: string) => text.replaceAll('http://127.0.0.1:4460', issuer),
       'agents/research.yaml': EVIDENCE,
       'agents/payments.yaml': EVIDENCE,
+      // RFC 8705, with the same authority and another way of naming.
+      'agents/triage.yaml': (text: string) =>
+        `${text.replace('evidence: [private_key_jwt]', 'evidence: [private_key_jwt, tls_client_auth]')}tls_client_auth_ca_file: trust/root.pem\ntls_client_auth_subject_dn: CN=triage\n`,
     })) {
       const path = join(folder, 'config', file)
       await writeFile(path, change(await readFile(path, 'utf8')))
@@ -360,6 +364,42 @@ describe('an X.509-SVID over mTLS', () => {
     const bare = await connected()('/token', await exchange(evidence))
     expect([bare.status, bare.body['reason']]).toEqual([400, 'proof_required'])
     expect((await mine('/token', await exchange(evidence))).status).toBe(200)
+  })
+
+  it('E12 tls_client_auth is the same listener by other rules, and ends with its certificate on the same connection', async () => {
+    const form = {
+      grant_type: GRANT.clientCredentials,
+      client_id: 'triage',
+      request_details: (await exchange())['request_details'],
+      ...TICKETS,
+    }
+    const life = { notBefore: now() - 60, notAfter: now() + 100 }
+    const certificate = await issue({ name: 'CN=triage', issuer: domain.intermediate, ...life })
+    const send = connected({ ...certificate, chain: [certificate.der, domain.intermediate.der] })
+    const answer = await send('/token', form)
+    expect(answer.status, JSON.stringify(answer.body)).toBe(200)
+    expect(decode(String(answer.body['access_token'])).payload).toMatchObject({
+      client_id: 'triage',
+      att: { kind: 'tls_client_auth', tier: 'key' },
+      cnf: { 'x5t#S256': expect.any(String) },
+    })
+    // An SVID is not what this agent is known by, nor this certificate what the others are.
+    const svid = await connected(await domain.x509Svid('/agents/triage'))('/token', form)
+    expect([svid.status, svid.body['error']]).toEqual([401, 'invalid_client'])
+    const other = await send('/token', { ...form, client_id: 'research' })
+    expect([other.status, other.body['error'], other.reused]).toEqual([401, 'invalid_client', true])
+    clock.ms += 101_000
+    const late = await send('/token', form)
+    expect([late.status, late.body['error'], late.reused]).toEqual([401, 'invalid_client', true])
+    expect(lines.at(-1)).toContain('peer_invalid')
+    clock.ms -= 101_000
+    const methods = (await (await fetch(`${issuer}/.well-known/oauth-authorization-server`)).json()) as Record<
+      string,
+      unknown
+    >
+    expect(methods['token_endpoint_auth_methods_supported']).toEqual(
+      expect.arrayContaining(['tls_client_auth', 'self_signed_tls_client_auth']),
+    )
   })
 
   it('E13 needs a client_id that is its own', async () => {
