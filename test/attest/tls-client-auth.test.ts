@@ -281,7 +281,7 @@ describe('what a registration says of certificates', () => {
     expect(readExpectedName('san_uri', 'https://a b').ok).toBe(false)
   })
 
-  it('O5 PEM with a private key, half a block, no block or broken base64 in it is refused', async () => {
+  it('PEM with a private key, half a block, no block or broken base64 in it is refused', async () => {
     const pem = pemOf(ca)
     expect(readCertificates(`subject=CN = x\n${pem}\n${pem}`)).toMatchObject({ ok: true })
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -298,7 +298,7 @@ describe('what a registration says of certificates', () => {
     }
   })
 
-  it('O5 a JWKS with x5c is read like PEM, and refused with a private key or without certificates', () => {
+  it('a JWKS with x5c is read like PEM, and refused with a private key or without certificates', () => {
     const x5c = [Buffer.from(ca.der).toString('base64')]
     const jwks = (key: object) => JSON.stringify({ keys: [key] })
     expect(readCertificates(jwks({ kty: 'EC', x5c }))).toEqual({ ok: true, certificates: [Buffer.from(ca.der)] })

@@ -210,7 +210,7 @@ describe('a bundle endpoint', () => {
     expect(w.endpoints.live(file(undefined, await bundleOf(first))).bundleEndpoint).toBeUndefined()
   })
 
-  it('R6 takes effect after it is recorded, and not where it cannot be; a full disk keeps no old key alive', async () => {
+  it('takes effect after it is recorded, and not where it cannot be; a full disk keeps no old key alive', async () => {
     const domain = file({ url: URL_ })
     const w = world(domain)
     w.serves = await bundleOf(first)
@@ -363,7 +363,7 @@ describe('an endpoint that proves itself', () => {
 })
 
 describe('bundles on disk', () => {
-  it('M9 open whole under the key they were sealed with, for their own trust domain, and else are not there', async () => {
+  it('open whole under the key they were sealed with, for their own trust domain, and else are not there', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'errand-bundles-'))
     const { seal, open } = createSealer(new Uint8Array(32).fill(1))
     const kept = createKeptBundles({ folder, seal, open })

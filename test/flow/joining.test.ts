@@ -87,7 +87,7 @@ describe('an agent with nothing else', () => {
     await expect(works(keyFile, unasked)).rejects.toMatchObject({ code: 'invalid_token' })
   })
 
-  it('P1 goes on where it was stopped, with the key it had made', async () => {
+  it('goes on where it was stopped, with the key it had made', async () => {
     const token = await newToken()
     const keyFile = join(folder, 'stopped.jwk')
     const lost: typeof fetch = async (url, init) => {
