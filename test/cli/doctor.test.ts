@@ -6,8 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { weakSettings } from '../../src/cli/doctor-config.ts'
 import { certificateFiles, mountOf } from '../../src/cli/doctor-machine.ts'
 import type { ServiceSettings } from '../../src/config/settings.ts'
-import { issue, NOW, pemOf } from '../attest/pki.ts'
-import { edit, load } from '../config/folder.ts'
+import { createTestTrustDomain, issue, NOW, pemOf } from '../attest/pki.ts'
+import { edit, GOOD, load } from '../config/folder.ts'
 import { freePort } from '../running.ts'
 import { errand, openPlace, type OwnPlace, type World } from './own.ts'
 
@@ -275,6 +275,59 @@ describe('errand doctor', () => {
       ['no policies', { 'config/policies/base.cedar': '' }, ['no_policies']],
     ])('%s', async (_, changed, expected) => {
       expect((await codes(changed)).filter((code) => !USUAL.includes(code))).toEqual(expected)
+    })
+
+    it('agents that may do everything, or harm without anybody who asked or with a key alone', async () => {
+      const second = {
+        'config/tools/desk.yaml': `name: desk
+audience: https://desk.example.com/
+operations:
+  read: { effect: read }
+  write: { effect: reversible_write }
+  mail: { effect: external_communication }
+  purge: { effect: irreversible_write }
+`,
+      }
+      const ceiling = '  - tickets:*\n  - desk:*\n'
+      const changed = (stage: string, more = '') => ({
+        ...second,
+        'config/agents/research.yaml': GOOD['config/agents/research.yaml']!.replace('  - tickets:*\n', ceiling).replace(
+          'stage: reversible_write',
+          `stage: ${stage}${more}`,
+        ),
+      })
+      const own = async (files: Readonly<Record<string, string>>) =>
+        (await codes(files)).filter((code) => !USUAL.includes(code))
+      expect(await own(changed('reversible_write'))).toEqual(['wide_ceiling'])
+      expect(await own(changed('external'))).toEqual(['wide_ceiling', 'harm_by_key'])
+      expect(await own(changed('external', '\nautonomous: true'))).toEqual([
+        'wide_ceiling',
+        'harm_by_key',
+        'harm_without_user',
+      ])
+    })
+
+    it('trust domains whose bundle lacks what their agents need, or whose anchors end', async () => {
+      const domain = await createTestTrustDomain('company.example')
+      const bundle = await domain.bundle()
+      const workloads = 'kind: workload\ntrust_domain: company.example\nbundle_file: workloads/bundle.json\n'
+      const withBundle = (keys: readonly object[], evidence: string) => ({
+        'config/issuers/workloads.yaml': workloads,
+        'keys/workloads/bundle.json': JSON.stringify({ ...bundle, keys }),
+        ...agent('evidence: [private_key_jwt]', `evidence: [${evidence}]`),
+      })
+      const own = async (keys: readonly object[], evidence: string, now: number) => {
+        const loaded = await load(withBundle(keys, evidence))
+        if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems))
+        const found = weakSettings(loaded.snapshot, { policyCount: loaded.policyCount, now })
+        return found.map(({ code }) => code).filter((code) => !USUAL.includes(code))
+      }
+      const of = (use: string) => bundle.keys.filter((key) => key.use === use)
+      expect(await own(bundle.keys, 'jwt_svid', NOW)).toEqual([])
+      expect(await own(of('x509-svid'), 'jwt_svid', NOW)).toEqual(['bundle_without_jwt_keys'])
+      expect(await own(of('jwt-svid'), 'x509_svid', NOW)).toEqual(['bundle_without_anchors', 'no_mtls_listener'])
+      expect(await own(bundle.keys, 'jwt_svid', NOW + 350 * 86_400)).toEqual(['certificate_expires'])
+      expect(await own(bundle.keys, 'jwt_svid', NOW + 400 * 86_400)).toEqual(['certificate_expired'])
     })
 
     it('finds none in the good folder but what it lacks', async () => {
