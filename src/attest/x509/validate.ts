@@ -35,7 +35,13 @@ export type X509SvidVerdict =
   | { readonly ok: true; readonly value: X509Svid }
   | { readonly ok: false; readonly fault: X509Fault | SpiffeIdFault }
 
-export function validateX509Svid({ leaf, intermediates, trustDomains, now, purpose }: X509SvidQuestion): X509SvidVerdict {
+export function validateX509Svid({
+  leaf,
+  intermediates,
+  trustDomains,
+  now,
+  purpose,
+}: X509SvidQuestion): X509SvidVerdict {
   const no = (fault: X509Fault | SpiffeIdFault) => ({ ok: false, fault }) as const
   if (intermediates.length + 1 > MAX_PATH_CERTIFICATES) return no('x509_policy')
   const parsed = parseCertificate(leaf)
