@@ -61,18 +61,18 @@ function fromTool(subject: Subject, { action }: Step): readonly string[] {
 }
 
 /** By OAuth error; what is answered by where it was presented is a group of its own. */
-export function groupsOf(subjects: readonly Subject[] = SUBJECTS): ReadonlyMap<string, readonly Subject[]> {
-  const groups = new Map<string, Subject[]>()
-  for (const subject of subjects) {
+function groups(): ReadonlyMap<string, readonly Subject[]> {
+  const found = new Map<string, Subject[]>()
+  for (const subject of SUBJECTS) {
     const errors = new Set(answersOf(subject).map(({ answer }) => /`(.+)`/.exec(answer)![1]!))
     const group = isAtTools(subject)
       ? 'Answered by tools only'
       : errors.size > 2
         ? 'Answered by where it was presented'
         : `\`${[...errors][0]}\``
-    groups.set(group, [...(groups.get(group) ?? []), subject])
+    found.set(group, [...(found.get(group) ?? []), subject])
   }
-  return groups
+  return found
 }
 
 interface Part {
@@ -133,7 +133,7 @@ const indexPage = (link: (subject: Subject) => string): Page => ({
       paragraphs: ['`next_action` says to a program what `next` says to a person:'],
       list: Object.entries(NEXT_ACTIONS).map(([action, meaning]) => `\`${action}\`: ${meaning}`),
     },
-    ...[...groupsOf()].map(([group, subjects]) => ({
+    ...[...groups()].map(([group, subjects]) => ({
       heading: group,
       list: subjects.map((subject) => `[${subject}](${link(subject)}): ${marked(wordsOf(subject).says)}`),
     })),

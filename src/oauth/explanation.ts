@@ -34,7 +34,7 @@ export interface Explanation {
 }
 
 /** Losses that are told; the others are counted. */
-export const MOST_LOST = 20
+const MOST_LOST = 20
 
 /** The members of an answer. */
 export interface Explained {
