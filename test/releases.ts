@@ -51,7 +51,8 @@ export const signRelease = (
   manifest: Manifest,
   signer: Signer,
   { header = {}, payload = manifestText(manifest) }: { readonly header?: object; readonly payload?: string } = {},
-): string => signJws({ typ: 'errand-release+jwt', kid: signer.kid, iat: SIGNED_AT, ...header }, payload, signer.privateKey)
+): string =>
+  signJws({ typ: 'errand-release+jwt', kid: signer.kid, iat: SIGNED_AT, ...header }, payload, signer.privateKey)
 
 /** The lines to add to an agent's file. */
 export const releaseSection = (more = ''): string => `release:\n  keys_file: releases/ci.pub.jwk\n${more}`

@@ -22,7 +22,11 @@ describe('a manifest', () => {
   const good = manifestOf()
   const spoiled: readonly [string, string | Manifest, string][] = [
     ['spaces', ` ${manifestText(good)}`, 'it is not in canonical form (RFC 8785)'],
-    ['members in another order', JSON.stringify(Object.fromEntries(Object.entries(good).reverse())), 'it is not in canonical form (RFC 8785)'],
+    [
+      'members in another order',
+      JSON.stringify(Object.fromEntries(Object.entries(good).reverse())),
+      'it is not in canonical form (RFC 8785)',
+    ],
     ['a repeated member', `{"v":1,${manifestText(good).slice(1)}`, 'it is not strict JSON (duplicate_member)'],
     ['no JSON', '{', 'it is not strict JSON (bad_json)'],
     ['a member of its own', { ...good, extra: 1 } as unknown as Manifest, 'it: Unrecognized key: "extra"'],
