@@ -15,6 +15,8 @@ export interface FloodResult {
   readonly shedSilently: number
   readonly otherAnswers: number
   readonly firstOther?: string
+  /** What was said to those turned away, and how often. */
+  readonly shedAs: Readonly<Record<string, number>>
   /** Milliseconds from when a request was due. */
   readonly served: { readonly p50: number; readonly p99: number }
   readonly shed: { readonly p50: number; readonly p99: number }
@@ -49,6 +51,7 @@ export async function flood(
   let shedSilently = 0
   let otherAnswers = 0
   let firstOther: string | undefined
+  const shedAs: Record<string, number> = {}
   let over = false
 
   const answered = (socket: Socket, head: string, whole: () => string): void => {
@@ -61,6 +64,8 @@ export async function flood(
     else if (head.startsWith('HTTP/1.1 503 ')) {
       times.shed.push(now - request.due)
       if (!/\r\nretry-after: \d/i.test(head)) shedSilently += 1
+      const why = /"error_description":"([^"]*)"/.exec(whole())?.[1] ?? 'nothing'
+      shedAs[why] = (shedAs[why] ?? 0) + 1
       again.push(request)
     } else {
       otherAnswers += 1
@@ -136,6 +141,7 @@ export async function flood(
     shedPerSecond: times.shed.length / elapsed,
     shedSilently,
     otherAnswers,
+    shedAs,
     ...(firstOther === undefined ? {} : { firstOther }),
     served: quantiles(times.served),
     shed: quantiles(times.shed),

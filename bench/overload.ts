@@ -76,7 +76,8 @@ async function overloaded({ note }: Bench, site: Site, rate: number, seconds: nu
     note: `wanted ${Math.round(rate)}/s, four times the capacity`,
   })
   note('overload: served', result.servedPerSecond, '/s')
-  note('overload: turned away with 503', result.shedPerSecond, '/s')
+  const said = Object.entries(result.shedAs).map(([why, times]) => `${times} × ${why}`)
+  note('overload: turned away with 503', result.shedPerSecond, '/s', { note: said.join('; ') })
   note('overload: turned away without Retry-After', result.shedSilently, 'answers', { atMost: 0 })
   note('overload: neither', result.otherAnswers, 'answers', {
     atMost: 0,
