@@ -1,0 +1,103 @@
+/** The journal beside the database: what was acknowledged is there after a kill, and what stood half is not. */
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { createJournal, type Entry } from '../../src/store/embedded/journal.ts'
+import { realLogFiles } from '../../src/store/files/log-files.ts'
+
+const base = mkdtempSync(join(tmpdir(), 'errand-journal-'))
+afterAll(() => rmSync(base, { recursive: true, force: true }))
+
+let folders = 0
+function open(dataDir = join(base, String(folders++)), files = realLogFiles()) {
+  mkdirSync(dataDir, { recursive: true })
+  const carried: Entry[] = []
+  let away = false
+  const db = {
+    write: async <T>(step: () => T, options: { committed?: (value: T) => void } = {}): Promise<T> => {
+      if (away) throw new Error('the database is away')
+      const value = step()
+      options.committed?.(value)
+      return value
+    },
+  }
+  const journal = createJournal({ dataDir, db, files })
+  journal.carries('spent', { carry: (entry) => void carried.push(entry) })
+  const setAway = (value: boolean) => {
+    away = value
+  }
+  return { dataDir, journal, carried, setAway }
+}
+const names = (dataDir: string) => readdirSync(dataDir).filter((name) => name.startsWith('errand.journal'))
+
+describe('the journal', () => {
+  it('carries everything over when it is closed, the last word about each thing, and leaves no file', async () => {
+    const { journal, carried, dataDir } = open()
+    await Promise.all([journal.append(['spent', 'a', 1]), journal.append(['spent', 'b', 1])])
+    await journal.append(['spent', 'a', 2])
+    expect(names(dataDir)).toHaveLength(1)
+    await journal.close()
+    expect([...carried].sort()).toEqual([
+      ['spent', 'a', 2],
+      ['spent', 'b', 1],
+    ])
+    expect(names(dataDir)).toEqual([])
+    await expect(journal.append(['spent', 'c', 1])).rejects.toMatchObject({ reason: 'store_unavailable' })
+  })
+
+  it('P1 is read by the next start after a kill, up to what stands half at its end', async () => {
+    const killed = open()
+    await killed.journal.append(['spent', 'a', 1])
+    await killed.journal.append(['spent', 'é\n', 2])
+    const [name] = names(killed.dataDir)
+    const path = join(killed.dataDir, name!)
+    const whole = readFileSync(path)
+    appendFileSync(path, '1a2b3c ["spent","c"')
+    const next = open(killed.dataDir)
+    await next.journal.recover()
+    expect(next.carried).toEqual([
+      ['spent', 'a', 1],
+      ['spent', 'é\n', 2],
+    ])
+    expect(names(killed.dataDir)).toEqual([])
+
+    // Cut off anywhere, it holds a beginning of what was written.
+    for (let length = 0; length <= whole.length; length += 7) {
+      writeFileSync(path, whole.subarray(0, length))
+      const again = open(killed.dataDir)
+      await again.journal.recover()
+      expect(next.carried.slice(0, again.carried.length)).toEqual(again.carried)
+    }
+  })
+
+  it('FI-5 answers that it cannot write, goes on in another file, and keeps what it acknowledged', async () => {
+    const real = realLogFiles()
+    let full = false
+    const { journal, carried } = open(undefined, {
+      ...real,
+      write: (fd, bytes, position) =>
+        full ? Promise.reject(Object.assign(new Error('full'), { code: 'ENOSPC' })) : real.write(fd, bytes, position),
+    })
+    await journal.append(['spent', 'a', 1])
+    full = true
+    await expect(journal.append(['spent', 'b', 1], 'replay_guard_unavailable')).rejects.toMatchObject({
+      reason: 'replay_guard_unavailable',
+    })
+    full = false
+    await journal.append(['spent', 'c', 1])
+    await journal.close()
+    expect(carried.map(([, id]) => id)).toEqual(['a', 'c'])
+  })
+
+  it('keeps its file where the database is away when it is closed', async () => {
+    const { journal, carried, dataDir, setAway } = open()
+    await journal.append(['spent', 'a', 1])
+    setAway(true)
+    await journal.close()
+    expect(carried).toEqual([])
+    const next = open(dataDir)
+    await next.journal.recover()
+    expect(next.carried).toEqual([['spent', 'a', 1]])
+  })
+})
