@@ -9,8 +9,8 @@ import { type TrustMaterial, toSignedEntity, toTrustMaterial, Verifier } from '@
 import { parseStrictObject } from '@errand/verifier/strict-json.ts'
 import { z } from 'zod'
 
-export const MAX_BUNDLE_BYTES = 1_048_576
-export const MAX_TRUSTED_ROOT_BYTES = 262_144
+const MAX_BUNDLE_BYTES = 1_048_576
+const MAX_TRUSTED_ROOT_BYTES = 262_144
 const LIMITS = { maxDepth: 32, maxMembers: 20_000, integersOnly: false }
 
 export interface ProvenanceRule {

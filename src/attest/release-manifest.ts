@@ -45,7 +45,6 @@ const manifestSchema = z.strictObject({
 })
 
 export type Manifest = z.output<typeof manifestSchema>
-export type ManifestTool = Manifest['tools'][number]
 
 export type ManifestReading =
   | { readonly ok: true; readonly manifest: Manifest; readonly id: string }

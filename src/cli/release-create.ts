@@ -64,7 +64,7 @@ export async function writeNew(path: string, content: string, mode: 0o600 | 0o64
   if (!made) throw usage(`${safe(path)} is there already, and nothing is ever overwritten`)
 }
 
-export interface Given {
+interface Given {
   readonly image?: string | undefined
   readonly model?: string | undefined
   readonly version?: string | undefined

@@ -9,7 +9,7 @@ import { RELEASE_PATH } from '../config/release-file.ts'
 import { usage } from './cli.ts'
 import { safe } from './print.ts'
 
-export const FOLDER_BOUNDS = { fileBytes: 16_777_216, files: 5000, depth: 16 } as const
+const FOLDER_BOUNDS = { fileBytes: 16_777_216, files: 5000, depth: 16 } as const
 
 /** Names of files that hold secrets: environments, keys, credentials, tokens of package managers. */
 const SECRET =

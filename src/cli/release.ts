@@ -154,7 +154,7 @@ export const list = verb({
   },
 })
 
-export function differenceLines({ colors }: Pick<Cli, 'colors'>, { part, change, was, is, at }: Difference): string[] {
+function differenceLines({ colors }: Pick<Cli, 'colors'>, { part, change, was, is, at }: Difference): string[] {
   const paint = { added: colors.green, removed: colors.red, changed: colors.yellow }[change]
   const [before, after] = at ? [at.was, at.is] : [was, is]
   return [
