@@ -1,6 +1,6 @@
 /** The answers to `errand init`: from a file, from flags, or asked for at the terminal. */
 import { readFile } from 'node:fs/promises'
-import { type Answers, readAnswers } from '../config/starter.ts'
+import { type Answers, readAnswers } from '../config/answers.ts'
 import { readYaml } from '../config/yaml.ts'
 import { type Cli, usage } from './cli.ts'
 import { safe } from './print.ts'

@@ -85,10 +85,10 @@ describe('examples', () => {
   })
 
   it('are all run here, and each says in a page of 25 lines at most what it shows', () => {
-    const pages = filesUnder('examples', 'README.md').filter((page) => page !== 'examples/company/README.md')
-    for (const page of pages) expect(textOf(page).trimEnd().split('\n').length, page).toBeLessThanOrEqual(25)
-    expect(pages).toEqual(
-      ['express', 'hono', 'langchain', 'mcp', 'vercel-ai'].map((name) => `examples/${name}/README.md`),
-    )
+    const programs = filesUnder('examples', 'agent.ts').filter((path) => path.endsWith('/agent.ts'))
+    const names = ['express', 'hono', 'langchain', 'mcp', 'vercel-ai']
+    expect(programs).toEqual(names.map((name) => `examples/${name}/agent.ts`))
+    for (const name of names)
+      expect(textOf(`examples/${name}/README.md`).trimEnd().split('\n').length, name).toBeLessThanOrEqual(25)
   })
 })
