@@ -53,8 +53,8 @@ export const tasksIn = (count: number) => (dataDir: string) =>
 
 /** Live revocations, in turn of a task, of a token, and of a user at a tool. */
 export const revocationsIn = (count: number) => (dataDir: string) =>
-  withStores(dataDir, ({ revocations }) =>
-    inBatches(count, (number) => {
+  withStores(dataDir, async ({ revocations }) => {
+    const add = (number: number) => {
       const match = [
         { task: newId('task') },
         { jti: newId('req').slice(4) },
@@ -62,8 +62,11 @@ export const revocationsIn = (count: number) => (dataDir: string) =>
       ][number % 3]!
       const common = { id: newId('rev'), match, reason: 'measured', by: 'admin', at: now(), expiresAt: now() + HOUR }
       return revocations.add({ ...common, mode: number % 3 === 0 ? 'ban' : 'cut' })
-    }),
-  )
+    }
+    // A combination of dimensions that is new is weighed against all that is being written: each is there before many.
+    for (const number of [0, 1, 2]) await add(number)
+    await inBatches(count - 3, (number) => add(number + 3))
+  })
 
 /** Says nothing of anybody, so no subject is asked for. */
 const nobody = (): never => {
