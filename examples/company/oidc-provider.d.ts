@@ -1,4 +1,4 @@
-/** The part of oidc-provider (which ships no types) that the demo's identity provider uses. */
+/** The part of oidc-provider (which ships no types) that the demo's identity provider and the benchmark use. */
 declare module 'oidc-provider' {
   import type { IncomingMessage, ServerResponse } from 'node:http'
 
@@ -15,12 +15,37 @@ declare module 'oidc-provider' {
     readonly session?: { readonly accountId: string }
   }
 
+  interface Context {
+    readonly oidc: { readonly client: object; readonly params: { readonly [name: string]: string | undefined } }
+    body: object
+  }
+
+  interface ResourceServerInfo {
+    readonly scope: string
+    readonly audience: string
+    readonly accessTokenFormat: 'jwt'
+    readonly accessTokenTTL: number
+    readonly jwt: { readonly sign: { readonly alg: string } }
+  }
+
   export default class Provider {
     constructor(issuer: string, configuration: object)
     readonly Grant: new (properties: {
       accountId: string
       clientId: string
     }) => Grant
+    readonly AccessToken: new (
+      values: object,
+    ) => {
+      resourceServer: object
+      scope: string
+      save(): Promise<string>
+    }
+    readonly ResourceServer: new (
+      identifier: string,
+      info: ResourceServerInfo,
+    ) => object
+    registerGrantType(name: string, handler: (context: Context) => Promise<void>, parameters: readonly string[]): void
     callback(): (request: IncomingMessage, response: ServerResponse) => void
     interactionDetails(request: IncomingMessage, response: ServerResponse): Promise<InteractionDetails>
     interactionFinished(

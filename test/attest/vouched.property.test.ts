@@ -87,7 +87,7 @@ it('any one character changed, left out or doubled is a refusal', async () => {
       for (const [name, text] of Object.entries(good)) {
         const other = edited(text, change)
         if (other === text) continue
-        const { attestation: token, pop, wit, wpt } = { ...good, [name]: other }
+        const { attestation: token, pop, wit, wpt }: typeof good = { ...good, ...{ [name]: other } }
         const result =
           name === 'workload'
             ? await house.attest({ slot: 'actor_token', assertion: { token: other } })
