@@ -98,10 +98,13 @@ export function issuerConflict(
   const own = new URL(issuer)
   const service = new URL(host)
   if (issuer === host) return `the issuer ${issuer} is the service's own`
-  if (own.host !== service.host) return undefined
-  const below = own.pathname.slice(service.pathname === '/' ? 0 : service.pathname.length)
-  const [, first = ''] = below.split('/')
-  return RESERVED_SEGMENTS.includes(first)
-    ? `the issuer ${issuer} takes the place of the service's own paths below /${first}: choose another, like /t/${own.pathname.split('/').at(-1)}`
-    : undefined
+  // Also at another host: where a proxy has put its own there, the path alone says who is meant.
+  const within = service.pathname === '/' ? '' : service.pathname
+  const places = own.pathname.startsWith(`${within}/`)
+    ? [own.pathname, own.pathname.slice(within.length)]
+    : [own.pathname]
+  const first = places.map((path) => path.split('/')[1] ?? '').find((name) => RESERVED_SEGMENTS.includes(name))
+  return first === undefined
+    ? undefined
+    : `the issuer ${issuer} takes the place of the service's own paths below /${first}: choose another, like /t/${own.pathname.split('/').at(-1)}`
 }

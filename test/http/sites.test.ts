@@ -25,11 +25,21 @@ describe('which issuer a request is for', () => {
     ['errand.example.com', '/t/acmes/token', '', '/t/acmes/token'],
     ['errand.example.com', '/t/acme%2Ftoken', '', '/t/acme%2Ftoken'],
     ['errand.example.com', '/x/../t/acme/token', '', '/x/../t/acme/token'],
-    ['errand.example.com', 'http://errand.example.com/t/acme/token', '', 'http://errand.example.com/t/acme/token'],
+    // RFC 9112 §3.2.2: a whole URL is its path at its host, whatever the Host field says.
+    ['errand.example.com', 'http://errand.example.com/t/acme/token?x', 'acme', '/token?x'],
+    ['errand.example.com', 'HTTPS://TENANT.example.com/token', 'host', '/token'],
+    ['tenant.example.com', 'https://errand.example.com/token', '', '/token'],
+    ['tenant.example.com', 'https://errand.example.com', '', '/'],
+    ['tenant.example.com', 'https://tenant.example.com@errand.example.com?x', '', '/?x'],
+    // What is no URL of ours stays what it is, and is refused as that.
+    ['errand.example.com', 'ftp://tenant.example.com/token', '', 'ftp://tenant.example.com/token'],
+    ['errand.example.com', '//tenant.example.com/token', '', '//tenant.example.com/token'],
     ['tenant.example.com', '/token', 'host', '/token'],
     ['tenant.example.com:443', '/token', '', '/token'],
     ['other.example.com', '/t/acme/token', 'elsewhere', '/token'],
     ['other.example.com', '/token', '', '/token'],
+    // A host that is a tenant's own is that tenant's whole, also where another has a path of that name elsewhere.
+    ['tenant.example.com', '/t/acme/token', 'host', '/t/acme/token'],
     // A proxy that sets its own Host: the path still says which.
     ['10.0.0.7:4460', '/t/acme/labs/token', 'acme-labs', '/token'],
     [undefined, '/token', '', '/token'],
@@ -65,6 +75,34 @@ describe('which issuer a request is for', () => {
     expect(below('example.com', '/errand/token').target).toBe('/token')
     expect(below('example.com', '/token').target).toBe('/token')
     expect(below('example.com', '/errand/t/acme/token').site.name).toBe('acme')
+  })
+
+  it('an issuer with a path keeps it beside a tenant that has the rest of the host', () => {
+    const beside = createPlace(site('', 'https://example.com/errand'), () => [site('root', 'https://example.com')])
+    expect(beside('example.com', '/errand/token')).toMatchObject({ site: { name: '' }, target: '/token' })
+    expect(beside('example.com', '/token')).toMatchObject({ site: { name: 'root' }, target: '/token' })
+  })
+
+  it('a tenant by host is found at the port of the mTLS listener, and nobody where two would be', () => {
+    const at = (name: string, issuer: string) => ({
+      ...site(name, issuer),
+      mtlsBase: `https://${new URL(issuer).hostname}:4461`,
+    })
+    const both = createPlace(at('', 'https://errand.example.com'), () => [
+      at('host', 'https://tenant.example.com'),
+      at('beside', 'https://errand.example.com:8443'),
+      at('one', 'https://shared.example.com:8443'),
+      at('two', 'https://shared.example.com:9443'),
+      at('here', 'https://errand.example.com/t/acme'),
+      at('elsewhere', 'https://other.example.com/t/acme'),
+    ])
+    expect(both('tenant.example.com:4461', '/token').site.name).toBe('host')
+    expect(both('errand.example.com:4461', '/token').site.name).toBe('')
+    expect(both('errand.example.com:8443', '/token').site.name).toBe('beside')
+    expect(both('shared.example.com:9443', '/token').site.name).toBe('two')
+    expect(both('shared.example.com:4461', '/token').site.name).toBe('')
+    expect(both('errand.example.com:4461', '/t/acme/token').site.name).toBe('here')
+    expect(both('other.example.com:4461', '/t/acme/token').site.name).toBe('elsewhere')
   })
 
   it('knows tenants that came later', () => {
