@@ -41,19 +41,28 @@ const USUAL: ReadonlySet<string> = new Set([
   'x-forwarded-proto',
 ])
 const DIGITS = /^[0-9]{1,9}$/
+/** What is surely the host of a URL, whoever reads it: with any other the app may not go on. */
+const PLAIN_HOST = /^[a-z0-9._-]+(?::(?:[1-5][0-9]{3,4}|[6-9][0-9]{3}))?$/
 
 export function createTokenDoor(deps: HttpDeps, log: (line: RequestLine) => void): TokenDoor {
   const names = createClaimedNames(deps)
   return {
-    fits: ({ method, url, headers }) => {
+    fits: ({ method, url, headers, rawHeaders }) => {
       if (url !== PATH || method !== 'POST' || headers['content-type'] !== FORM) return false
       // Spans have a price of their own; where somebody collects them there is one way.
       if (deps.tracing) return false
       const length = headers['content-length']
       if (length === undefined || !DIGITS.test(length)) return false
       if (Number(length) > deps.snapshot().settings.bounds.maxBodyBytes) return false
-      for (const name in headers) if (!USUAL.has(name)) return false
-      const { dpop } = headers
+      let names = 0
+      for (const name in headers) {
+        if (!USUAL.has(name)) return false
+        names += 1
+      }
+      // Of a field that came twice, the parser keeps the first or all: which one is meant is for the app to say.
+      if (rawHeaders.length !== 2 * names) return false
+      const { dpop, host } = headers
+      if (host === undefined || !PLAIN_HOST.test(host)) return false
       // Two of them are told as what they are.
       return dpop === undefined || (typeof dpop === 'string' && !dpop.includes(','))
     },

@@ -43,6 +43,48 @@ describe('POST /token', () => {
     expect(short.noStore).toBe('no-store')
   })
 
+  /** Written by hand: clients do not send such things. */
+  async function bytes(lines: readonly string[], body: string, more: readonly string[] = []) {
+    const length = `Content-Length: ${Buffer.byteLength(body)}`
+    const head = [...lines, ...more, length, 'Connection: close', '', ''].join('\r\n')
+    const { port } = new URL(running.issuer)
+    const answer = await new Promise<string>((resolve, reject) => {
+      let text = ''
+      const socket = connect(Number(port), '127.0.0.1', () => socket.write(head + body))
+      socket.on('data', (chunk) => {
+        text += chunk.toString('latin1')
+      })
+      socket.once('error', reject)
+      socket.once('close', () => resolve(text))
+    })
+    const [fields = '', content] = answer.split('\r\n\r\n')
+    const names = fields.split('\r\n').map((line, at) => (at === 0 ? line : line.replace(/:.*/, '').toLowerCase()))
+    return { names: names.sort(), content }
+  }
+  const FORM = 'Content-Type: application/x-www-form-urlencoded'
+
+  it.each([
+    ['media types that disagree', ['POST /token HTTP/1.1', 'Host: a', FORM, 'Content-Type: application/json'], ''],
+    ['a media type twice', ['POST /token HTTP/1.1', 'Host: a', FORM, FORM], ''],
+    ['two proofs in two fields', ['POST /token HTTP/1.1', 'Host: a', FORM, 'DPoP: a', 'DPoP: b'], ''],
+    ['no host', ['POST /token HTTP/1.0', FORM], ''],
+    ['an empty host', ['POST /token HTTP/1.1', 'Host:', FORM], ''],
+    ['a host that is none', ['POST /token HTTP/1.1', 'Host: a b', FORM], ''],
+    ['a host with a path', ['POST /token HTTP/1.1', 'Host: a/x?y', FORM], ''],
+    ['a host with a name of somebody', ['POST /token HTTP/1.1', 'Host: u@a', FORM], ''],
+    ['a port that is none', ['POST /token HTTP/1.1', 'Host: a:99999', FORM], ''],
+    ['a host in capitals', ['POST /token HTTP/1.1', 'Host: LOCALHOST:443', FORM], ''],
+    ['an address that is none', ['POST /token HTTP/1.1', 'Host: 1.2.3.400:80', FORM], ''],
+    ['a byte order mark', ['POST /token HTTP/1.1', 'Host: a', FORM], '\ufeff'],
+    ['a whole URL', ['POST http://a/token HTTP/1.1', 'Host: a', FORM], ''],
+    ['HTTP/1.0', ['POST /token HTTP/1.0', 'Host: a', FORM], ''],
+  ])('answers %s the same either way', async (_, lines, mark) => {
+    const body = `${mark}grant_type=magic`
+    const short = await bytes(lines, body)
+    expect(short).toEqual(await bytes(lines, body, ['X-Unusual: 1']))
+    expect(short.names.some((line) => /^HTTP\/1\.1 4/.test(line))).toBe(true)
+  })
+
   it('E8 refuses two proofs the same either way', async () => {
     const body = 'grant_type=client_credentials'
     const short = await ask(body, { dpop: 'a, b' })
