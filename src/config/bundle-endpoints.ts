@@ -260,8 +260,9 @@ const sourceOf = ({ name, file }: TrustDomain) => ({ name, file })
 const isEmpty = ({ jwtKeys, witKeys, x509Anchors }: TrustDomain): boolean =>
   jwtKeys.length + witKeys.length + x509Anchors.length === 0
 
+/** A bundle without a number is behind every one that has one: it would be refused as going back if it came now. */
 const isAhead = (file: TrustDomain, fetched: TrustDomain): boolean =>
-  file.sequence !== undefined && fetched.sequence !== undefined && file.sequence > fetched.sequence
+  file.sequence !== undefined && (fetched.sequence === undefined || file.sequence > fetched.sequence)
 
 const intervalOf = (hint: number | undefined): number =>
   hint === undefined || hint === 0

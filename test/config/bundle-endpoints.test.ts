@@ -210,6 +210,19 @@ describe('a bundle endpoint', () => {
     expect(w.endpoints.live(file(undefined, await bundleOf(first))).bundleEndpoint).toBeUndefined()
   })
 
+  it('a file with a sequence overrules a bundle that was kept before anybody counted', async () => {
+    const w = world(file({ url: URL_ }))
+    w.serves = await bundleOf(first, { spiffe_sequence: undefined })
+    await w.endpoints.poll()
+    const counted = file({ url: URL_ }, await bundleOf(second, { spiffe_sequence: 1 }))
+    w.domains = [counted]
+    expect(w.endpoints.live(counted)).toBe(counted)
+    // Also after a restart, and while the endpoint goes on serving what was withdrawn.
+    w.endpoints = w.open()
+    await w.endpoints.poll()
+    expect(w.endpoints.live(counted)).toBe(counted)
+  })
+
   it('takes effect after it is recorded, and not where it cannot be; a full disk keeps no old key alive', async () => {
     const domain = file({ url: URL_ })
     const w = world(domain)
