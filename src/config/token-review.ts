@@ -85,7 +85,7 @@ const resultOf = (verdict: Verdict, slot: ReviewedToken['slot']): Result<true> =
 
 /** Throws where it is no TokenReview with a status: that is a fault over there and no verdict. */
 function verdictIn(text: string, { audience, subject }: Pick<ReviewedToken, 'audience' | 'subject'>): Verdict {
-  const review: unknown = JSON.parse(text)
+  const review = jsonIn(text)
   const status = isRecord(review) && review['kind'] === 'TokenReview' ? review['status'] : undefined
   if (!isRecord(status)) throw new Error('the answer is no TokenReview')
   if (status['authenticated'] !== true) {
@@ -99,6 +99,15 @@ function verdictIn(text: string, { audience, subject }: Pick<ReviewedToken, 'aud
   if (!Array.isArray(audiences) || !audiences.includes(audience)) return 'refused'
   const user = status['user']
   return isRecord(user) && user['username'] === subject ? 'confirmed' : 'refused'
+}
+
+/** The parser's own words quote what it could not read, and the answer repeats the token. */
+function jsonIn(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new Error('the answer is no JSON')
+  }
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>

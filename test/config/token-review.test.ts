@@ -80,6 +80,13 @@ describe('a token review', () => {
     expect(await outcome(create())).toBe(expected)
   })
 
+  it('says nothing of an answer that it could not read: the token stands in it', async () => {
+    answer = async () => `${TOKEN.token}-canary`
+    const thrown = await create()(TOKEN).catch((error: unknown) => error)
+    expect(thrown).toMatchObject({ reason: 'attestation_unavailable' })
+    expect(String(thrown)).not.toContain('canary')
+  })
+
   const accidents: readonly [string, () => Promise<string>][] = [
     ['no JSON', async () => '<html>'],
     ['another kind', async () => JSON.stringify({ kind: 'Status', status: 'Failure' })],
