@@ -102,6 +102,11 @@ describe('completion in other shells', () => {
     const { stdout } = await run('fish', ['-c', 'source completion; complete -C "errand token get --agent "'], {
       cwd: place.mine,
     })
-    expect(stdout.trim().split('\n')).toEqual(['research', 'triage'])
+    // Each with what it means behind a tab.
+    const names = stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.split('\t')[0])
+    expect(names).toEqual(['research', 'triage'])
   })
 })
