@@ -3,6 +3,7 @@ import type { KeyPins, PrincipalBindings } from '../../attest/key-pins.ts'
 import { type RedisClient, script, short, unexpected } from './client.ts'
 
 const KEPT_LONGER_SECONDS = 60
+const MAX_KNOWN = 10_000
 
 const PIN = script(`
 local old = redis.call('ZRANGE', K .. 'pins:expiry', '-inf', '(' .. arg(4), 'BYSCORE', 'LIMIT', 0, 2)
@@ -29,11 +30,19 @@ return {'since', since}
 `)
 
 export function createKeyPins(deps: { redis: RedisClient; forgetBefore: () => number }): KeyPins {
+  // What is pinned stays so until it is forgotten: the answer of a while ago is the answer of now, at every replica.
+  const known = new Map<string, { readonly thumbprint: string; readonly expiresAt: number }>()
   return {
     pin: async (evidenceId, thumbprint, expiresAt) => {
+      const id = short(evidenceId)
       const before = deps.forgetBefore() - KEPT_LONGER_SECONDS
-      const reply = await deps.redis.run(PIN, [short(evidenceId), thumbprint, Math.ceil(expiresAt), before])
+      const pinned = known.get(id)
+      if (pinned && pinned.expiresAt >= before) return pinned.thumbprint
+      const reply = await deps.redis.run(PIN, [id, thumbprint, Math.ceil(expiresAt), before])
       if (reply[0] !== 'pinned' || reply[1] === undefined) throw unexpected(reply)
+      known.delete(id)
+      if (known.size >= MAX_KNOWN) known.delete(known.keys().next().value!)
+      known.set(id, { thumbprint: reply[1], expiresAt })
       return reply[1]
     },
   }

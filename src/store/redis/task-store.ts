@@ -17,13 +17,15 @@ const FIELDS = 8
 
 /** The state that holds at \`now\`, as \`stateAt\` of tasks/task.ts has it. */
 const STATE_AT = `
-local function state_at(id, now)
-  local task = redis.call('HMGET', K .. 'task:' .. id, 'state', 'deadline', 'heartbeat_by')
+local function state_of(task, now)
   if not task[1] then return 'unknown' end
   if task[1] ~= 'active' and task[1] ~= 'suspended' then return task[1] end
   if now >= tonumber(task[2]) then return 'expired' end
   if task[1] == 'active' and task[3] and now > tonumber(task[3]) then return 'expired' end
   return task[1]
+end
+local function state_at(id, now)
+  return state_of(redis.call('HMGET', K .. 'task:' .. id, 'state', 'deadline', 'heartbeat_by'), now)
 end
 `
 
@@ -134,26 +136,30 @@ if operation ~= '' then
 end
 local line, task = {}, id
 while task and task ~= '' do
-  local state = state_at(task, now)
+  -- Each task is read once; its parent, what is spent and what may be stand from the fourth place on.
+  local one = redis.call('HMGET', K .. 'task:' .. task, 'state', 'deadline', 'heartbeat_by', 'parent',
+    'calls', 'exchanges', 'cost', 'max_calls', 'max_exchanges', 'max_cost')
+  local state = state_of(one, now)
   if state ~= 'active' then return {'not_active', state} end
-  line[#line + 1] = task
-  task = redis.call('HGET', K .. 'task:' .. task, 'parent')
+  one.id = task
+  line[#line + 1] = one
+  task = one[4]
 end
 for _, one in ipairs(line) do
-  for _, name in ipairs(names) do
-    local found = redis.call('HMGET', K .. 'task:' .. one, name, 'max_' .. name)
-    local limit = tonumber(found[2] or '9007199254740991')
-    if amounts[name] > 0 and tonumber(found[1]) + amounts[name] > limit then return {'exhausted', one, name} end
+  for n, name in ipairs(names) do
+    local limit = tonumber(one[7 + n] or '9007199254740991')
+    if amounts[name] > 0 and tonumber(one[4 + n]) + amounts[name] > limit then return {'exhausted', one.id, name} end
   end
 end
 for _, one in ipairs(line) do
-  for _, name in ipairs(names) do
+  for n, name in ipairs(names) do
     if amounts[name] > 0 then
-      redis.call('HINCRBY', K .. 'task:' .. one, name, string.format('%.0f', amounts[name]))
+      local sum = redis.call('HINCRBY', K .. 'task:' .. one.id, name, string.format('%.0f', amounts[name]))
+      one[4 + n] = string.format('%.0f', sum)
     end
   end
 end
-local spent = table.concat(redis.call('HMGET', K .. 'task:' .. id, unpack(names)), ' ')
+local spent = table.concat(line[1], ' ', 5, 7)
 if operation ~= '' then redis.call('HSET', K .. 'operations:' .. id, operation, spent) end
 return {'reserved', spent}
 `)
@@ -194,9 +200,24 @@ return {#old > 0 and 'more' or 'done'}
 )
 
 const PAGE = 100
+const MAX_READ = 2000
+
+type Fixed = Omit<Task, 'state' | 'spent'>
 
 export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
   const { redis } = deps
+  /** By its text: most of a task never changes, and is read again for each of its tokens. */
+  const read = new Map<string, Fixed>()
+
+  function fixedOf(text: string): Fixed {
+    const known = read.get(text)
+    if (known) return known
+    const fixed = JSON.parse(text) as Fixed
+    if (read.size >= MAX_READ) read.delete(read.keys().next().value!)
+    read.set(text, fixed)
+    return fixed
+  }
+
   return {
     open: async (task, now) => {
       const values = [task.id, task.parent ?? '', now, task.root, task.createdAt, '', ...fieldsOf(task)]
@@ -205,7 +226,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
       if (outcome !== 'opened' && outcome !== 'exists' && outcome !== 'parent_not_active') throw unexpected(reply)
       return outcome
     },
-    get: async (id) => toTasks(await redis.run(GET, [id]))[0],
+    get: async (id) => toTasks(await redis.run(GET, [id]), fixedOf)[0],
     tree: async (root) => toTasks(await redis.run(TREE, [root])),
     list: async ({ agent, agentSpiffeId, subject, state, limit }) => {
       const found: Task[] = []
@@ -264,14 +285,14 @@ function fieldsOf(task: Task): readonly (string | number)[] {
   return fields.flatMap(([name, value]) => (value === undefined ? [] : [name, value]))
 }
 
-function toTasks(reply: Reply): readonly Task[] {
+function toTasks(reply: Reply, parse: (fixed: string) => Fixed = JSON.parse): readonly Task[] {
   if (reply[0] !== 'tasks' || (reply.length - 1) % FIELDS !== 0) throw unexpected(reply)
   const tasks: Task[] = []
   for (let index = 1; index < reply.length; index += FIELDS) {
     const [fixed, state, heartbeatBy, endedAt, endedReason, calls, exchanges, cost] = reply.slice(index, index + FIELDS)
     if (!fixed || !state) throw unexpected(reply)
     tasks.push({
-      ...(JSON.parse(fixed) as Omit<Task, 'state' | 'spent'>),
+      ...parse(fixed),
       state: state as TaskState,
       ...(heartbeatBy ? { heartbeatBy: Number(heartbeatBy) } : {}),
       ...(endedAt ? { endedAt: Number(endedAt), endedReason: endedReason ?? '' } : {}),
