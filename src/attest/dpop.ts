@@ -68,9 +68,12 @@ export interface Dpop {
   freshNonce(clientHint?: string): string
 }
 
+/** Each some kilobytes, most of them outside the heap. */
+const MAX_PROOF_KEYS = 4_000
+
 export function createDpop(deps: DpopDeps): Dpop {
   const { run } = deps
-  const keys = createProofKeys()
+  const keys = createProofKeys(MAX_PROOF_KEYS)
   const nonces = createWindowed({
     now: run?.now ?? deps.now,
     key: run ? createHmac('sha256', deps.nonceKey).update(`run ${run.id}`).digest() : deps.nonceKey,

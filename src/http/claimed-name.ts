@@ -41,7 +41,7 @@ export function createClaimedNames({ snapshot }: Pick<HttpDeps, 'snapshot'>): Cl
     },
   }
 }
-const MAX_REMEMBERED = 5_000
+const MAX_REMEMBERED = 2_000
 const MAX_LENGTH = 4096
 
 /**

@@ -147,7 +147,7 @@ async function makeTemplate(): Promise<Template> {
   const keyPairs = new Map<string, KeyPair>()
   const dataDir = join(folder, 'data')
   mkdirSync(dataDir)
-  const stores = openEmbedded({ dataDir, now: () => START, forgetBefore: () => 0 })
+  const stores = await openEmbedded({ dataDir, now: () => START, forgetBefore: () => 0 })
   await openRing(
     stores,
     rootKey,
@@ -257,7 +257,7 @@ async function runSchedule(
       if (!me.alive) await new Promise(() => undefined)
     }
     const patient = createPatientClock({ now, monotonic: () => clock.monotonic })
-    const opened = openEmbedded({ dataDir, now, forgetBefore: patient.forgetBefore })
+    const opened = await openEmbedded({ dataDir, now, forgetBefore: patient.forgetBefore })
     me.close = opened.close
     const revocations = interleaved(
       {
@@ -356,6 +356,8 @@ async function runSchedule(
       agents: {
         byClientId: (id) => current.agents.byClientId(id),
         bySpiffeId: (id) => current.agents.bySpiffeId(id),
+        byWorkload: (iss, payload) => current.agents.byWorkload(iss, payload),
+        byAttestedSubject: (subject) => current.agents.byAttestedSubject(subject),
       },
       trustDomains: (name) => current.trustDomains.byName(name),
       principalBindings: opened.principalBindings,
