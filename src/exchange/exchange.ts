@@ -172,7 +172,10 @@ async function exchangeFor(
   if (key === undefined) return issue(deps, prepared, wire, undefined, no)
 
   const digest = requestDigest(request, standing, target.value, handOverTo.value)
-  const claim = await claimRetry(deps, key, digest, directory.settings.tokens.idempotencySeconds)
+  const since = deps.now()
+  // As long as a one-use grant could be presented: its spending is bound to this key, and must not outlive its answer.
+  const presentable = (standing.oneUse?.expiresAt ?? since) - since
+  const claim = await claimRetry(deps, key, digest, Math.max(directory.settings.tokens.idempotencySeconds, presentable))
   if (!claim.ok) return no(claim.refusal)
   if (claim.value.outcome === 'again') return reissue(deps, prepared, key, claim.value, wire, no)
   if (!('existing' in task)) {
@@ -183,15 +186,14 @@ async function exchangeFor(
       prepared = { ...prepared, taskId, deadline: Math.min(prepared.deadline, before?.deadline ?? prepared.deadline) }
     }
   }
-  const claimedAt = deps.now()
   let done = false
   try {
-    const answer = await issue(deps, prepared, wire, key, no)
+    const answer = await issue(deps, prepared, wire, { key, since }, no)
     done = answer !== 'policy_changed' && answer.ok
     return answer
   } finally {
     // A refusal or a fault gives the key back, while it is surely still ours.
-    if (!done && deps.now() - claimedAt <= CLAIM_SECONDS) await deps.idempotency.release(key)
+    if (!done && deps.now() - since <= CLAIM_SECONDS) await deps.idempotency.release(key)
   }
 }
 

@@ -27,17 +27,18 @@ import {
   type TokenResponse,
 } from './prepared.ts'
 import { permitEvent } from './record.ts'
-import { CLAIM_SECONDS } from './retry.ts'
+import { CLAIM_SECONDS, type HeldKey } from './retry.ts'
 import type { Standing } from './standing.ts'
 
 export async function issue(
   deps: ExchangeDeps,
   prepared: Prepared,
   wire: Wire,
-  key: string | undefined,
+  held: HeldKey | undefined,
   no: No,
 ): Promise<Result<TokenResponse> | 'policy_changed'> {
   const { standing, decision, target, proven, directory, taskId, handOverTo } = prepared
+  const key = held?.key
   // Time is read before revocation is asked: a paused issuer can only make a token that is already old.
   const now = deps.now()
   const kid = deps.keys.activeKid(target.tool.takes?.kind ?? 'token')
@@ -101,7 +102,7 @@ export async function issue(
   const { durable } = charged.value
   const written = deps.audit.append(event)
   const receipt = durable ? (await Promise.all([written, durable]))[0] : await written
-  if (key !== undefined && deps.now() - now > CLAIM_SECONDS) {
+  if (held && deps.now() - held.since > CLAIM_SECONDS) {
     throw new Unavailable('overloaded', 'the exchange took longer than its idempotency key is held')
   }
   const response = respond(prepared, facts, sign(deps, claims, kid), receipt)

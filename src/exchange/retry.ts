@@ -48,6 +48,12 @@ export const requestDigest = (
 /** A claim on an idempotency key lapses after 10 s: past this somebody else may have taken over. */
 export const CLAIM_SECONDS = 7
 
+/** An idempotency key that this request holds, and the time before it was claimed. */
+export interface HeldKey {
+  readonly key: string
+  readonly since: number
+}
+
 export type Retry = { readonly outcome: 'first' } | { readonly outcome: 'again'; readonly response: string }
 
 export async function claimRetry(

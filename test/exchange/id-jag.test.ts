@@ -243,6 +243,31 @@ describe('an ID-JAG', () => {
     expect((await send(idJag(), {}, { headers })).body).toMatchObject({ reason: 'idempotency_conflict' })
   })
 
+  it('D20 gives a retry one token for as long as it may be presented, however short keys are remembered', async () => {
+    const short = await openHouse({
+      config: {
+        ...withIdJag,
+        'issuers/dev.yaml': (text) =>
+          text.replace('groups_claim: groups\n', 'groups_claim: groups\nid_jag: { max_lifetime_seconds: 900 }\n'),
+        'errand.yaml': (text) => `${text}tokens: { idempotency_seconds: 120 }\n`,
+      },
+    })
+    try {
+      const agent = await short.agent('research')
+      const claims = { client_id: 'research', jti: 'once', resource: TICKETS, exp: short.now() + 900 }
+      const assertion = short.userToken('alice', claims, { typ: 'oauth-id-jag+jwt' })
+      const headers = { 'idempotency-key': 'a-key-of-its-own' }
+      const bring = (form = {}) => agent.post({ grant_type: GRANT.jwtBearer, assertion, ...form }, { headers })
+      expect((await bring()).status).toBe(200)
+      short.advance(121)
+      expect((await bring()).body).toMatchObject({ reason: 'expired' })
+      expect((await bring({ scope: 'tickets:add_comment' })).body).toMatchObject({ reason: 'idempotency_conflict' })
+      expect((await short.records({ type: 'token.issuing' })).length).toBe(1)
+    } finally {
+      await short.close()
+    }
+  })
+
   it('D21 answers a dry run without spending it', async () => {
     const assertion = idJag()
     const dry = await send(assertion, { dry_run: 'true' })

@@ -279,6 +279,25 @@ describe('a retried exchange', () => {
     })
   }
 
+  it('D20 who was paused with the key in hand gives nothing: another may have taken it over meanwhile', async () => {
+    await open()
+    const handOver = tokenOf(await research.handOver(tokenOf(await research.exchange({ form })), 'payments', form))
+    const { idempotency } = house.service.stores
+    const { claim } = idempotency
+    const paused: typeof claim = async (...given) => {
+      const claimed = await claim(...given)
+      Object.assign(idempotency, { claim })
+      house.advance(11)
+      return claimed
+    }
+    Object.assign(idempotency, { claim: paused })
+    const before = await issued()
+    expect((await payments.accept(handOver, form, keyed())).body['error']).toBe('temporarily_unavailable')
+    const again = await payments.accept(handOver, form, keyed())
+    expect(payloadOf(await payments.accept(handOver, form, keyed()))).toEqual(payloadOf(again))
+    expect(await issued()).toBeLessThanOrEqual(before + 2)
+  })
+
   it('D20 what was answered is remembered across a restart', async () => {
     await open()
     const request = { ...keyed(), form: asking(), proofKey: newKeyPair() }
