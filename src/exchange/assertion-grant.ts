@@ -11,6 +11,7 @@ import { GRANT } from '../oauth/words.ts'
 import {
   type AssertionGrant,
   assertionSpendId,
+  checkKeyBinding,
   isIdJag,
   readIdJag,
   type UserGrant,
@@ -90,15 +91,12 @@ async function forUser(
     byIss: (iss) => directory.issuers.byIss(iss),
   })
   if (!read.ok) return read
-  const { clientId, jkt } = read.value
+  const { clientId } = read.value
   if (clientId !== attested.agent.clientId) {
     return refuse('context_mismatch', 'assertion', { detail: 'the assertion was issued to another client' })
   }
-  if (jkt !== undefined && !(confirmation && 'jkt' in confirmation)) return refuse('binding_downgrade', 'assertion')
-  if (jkt !== undefined && confirmation && 'jkt' in confirmation && confirmation.jkt !== jkt) {
-    return refuse('cnf_mismatch', 'assertion')
-  }
-  return read
+  const bound = checkKeyBinding(read.value, confirmation)
+  return bound.ok ? read : bound
 }
 
 /** The agent itself, with what its platform says of it for policies to read. */

@@ -8,7 +8,7 @@ import { registrationOf } from '../attest/platform.ts'
 import type { PlatformAgents } from '../attest/platform-agents.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
-import type { PlatformOf, WorkloadGrant } from '../tokens/assertion.ts'
+import { checkKeyBinding, type PlatformOf, type WorkloadGrant } from '../tokens/assertion.ts'
 import type { ProveAgent } from './authenticate.ts'
 
 export interface PresentedGrant {
@@ -29,7 +29,8 @@ export interface ProveWorkloadDeps {
 export function createProveWorkload(deps: ProveWorkloadDeps): ProveAgent {
   return async (directory, request, wire) => {
     // draft-carleton-workload-authz-grant: client_id means nothing here. Other evidence would name a second agent.
-    if (request.clientAssertion !== undefined || request.clientAssertionType !== undefined) {
+    const other = request.clientAssertion ?? request.clientAssertionType ?? wire.held
+    if (other !== undefined) {
       return refuse('bad_param', 'request', {
         detail: 'a workload authorization grant is the evidence of its agent: leave client authentication out',
       })
@@ -48,6 +49,8 @@ export function createProveWorkload(deps: ProveWorkloadDeps): ProveAgent {
         ? undefined
         : deps.dpop.check({ header: wire.dpop, method: wire.method, url: wire.url, clientHint: agent.clientId })
     if (proof && !proof.ok) return proof
+    const bound = checkKeyBinding(read.value, proof && { jkt: proof.value.jkt })
+    if (!bound.ok) return bound
     if (proof) {
       const fresh = await deps.dpop.spend(proof.value)
       if (!fresh.ok) return fresh
@@ -71,6 +74,7 @@ export function createProveWorkload(deps: ProveWorkloadDeps): ProveAgent {
         kind: 'workload_grant',
         tier: 'platform',
         spiffeId: agent.spiffeId,
+        issuedAt: grant.issuedAt,
         expiresAt: grant.expiresAt,
       },
       ...(proof ? { confirmation: { jkt: proof.value.jkt } } : {}),

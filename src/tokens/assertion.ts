@@ -4,7 +4,7 @@
  * bearer tokens for us alone, of one use; the bound they put on the request is told, and judged by the caller.
  */
 import { createHash } from 'node:crypto'
-import { CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
+import { CLOCK_LEEWAY_SECONDS, type Confirmation } from '@errand/verifier/claims.ts'
 import { readNumericDate, readSubjectText } from '@errand/verifier/claims-check.ts'
 import { checkHeader, type HeaderRule, type ParsedJws } from '@errand/verifier/jws.ts'
 import { importVerifyKey, verifySignature } from '@errand/verifier/signature.ts'
@@ -19,6 +19,7 @@ import type { TrustedIssuer } from './trusted-issuer.ts'
 export interface AssertionGrant {
   readonly iss: string
   readonly jti: string
+  readonly issuedAt: number
   readonly expiresAt: number
   /** Target and authority beyond which nothing is given by it; absent where it says nothing of them. */
   readonly resources?: readonly string[]
@@ -41,6 +42,8 @@ export interface WorkloadGrant {
   readonly groups: readonly string[]
   readonly claims: { readonly [name: string]: string | number | boolean | readonly string[] }
   readonly grant: AssertionGrant
+  /** Key with which it must be presented, where it is bound to one. */
+  readonly jkt?: string
 }
 
 const SLOT = 'assertion'
@@ -104,9 +107,12 @@ export async function readWorkloadGrant({
   const { sub, grant } = read.value
   // An agent for itself: who acts for another is said in an ID-JAG, by whoever may speak for that other.
   if (jws.payload['act'] !== undefined) return refuse('forged_actor', SLOT)
+  const jkt = readKeyBinding(jws.payload['cnf'])
+  if (jkt === 'bad') return refuse('bad_claim', SLOT, { detail: 'cnf must hold one jkt' })
   const facts = readUserFacts(jws.payload, sub, { ...platform, mayDelegate: false }, SLOT)
   if (!facts.ok) return facts
-  return ok({ platform, sub, groups: facts.value.facts.groups, claims: facts.value.facts.claims, grant })
+  const { groups, claims } = facts.value.facts
+  return ok({ platform, sub, groups, claims, grant, ...(jkt === undefined ? {} : { jkt }) })
 }
 
 /** The one registration that an assertion matches: its issuer, and where several platforms share it, their claim. */
@@ -176,6 +182,7 @@ async function readCommon(
     grant: {
       iss: String(iss),
       jti,
+      issuedAt: iat.value,
       expiresAt: exp.value,
       ...(resources === undefined ? {} : { resources }),
       ...(scope === undefined ? {} : { scope }),
@@ -189,6 +196,16 @@ function readResources(value: unknown): readonly string[] | undefined | 'bad' {
   const all: readonly unknown[] = Array.isArray(value) ? value : [value]
   if (all.length === 0 || all.length > MAX_RESOURCES) return 'bad'
   return all.every((each): each is string => typeof each === 'string') ? all : 'bad'
+}
+
+/** Whether it comes with the key that it is bound to, where it is bound to one. */
+export function checkKeyBinding(
+  { jkt }: { readonly jkt?: string },
+  confirmation: Confirmation | undefined,
+): Result<void> {
+  if (jkt === undefined) return ok(undefined)
+  if (!confirmation || !('jkt' in confirmation)) return refuse('binding_downgrade', SLOT)
+  return confirmation.jkt === jkt ? ok(undefined) : refuse('cnf_mismatch', SLOT)
 }
 
 /** RFC 9449 §6.1. */

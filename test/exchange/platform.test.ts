@@ -175,6 +175,8 @@ describe('an agent of a platform', () => {
       () => grant('a', { iss: SHARED, tenant: 'red' }, { kid: 'blue' }, sharedKey),
       'untrusted_issuer',
     ],
+    ['E6 bound to a key that did not come', () => grant('a', { cnf: { jkt: 'x'.repeat(43) } }), 'cnf_mismatch'],
+    ['bound otherwise', () => grant('a', { cnf: { 'x5t#S256': 'x' } }), 'bad_claim'],
     ['D17 of no tenant', () => grant('a', { iss: SHARED }, { kid: 'blue' }, sharedKey), 'untrusted_issuer'],
   ]
   for (const [title, make, reason] of strangers) {
@@ -201,6 +203,28 @@ describe('an agent of a platform', () => {
       () => send(grant('agent/7f3d'), form),
       { status: 400, error: 'invalid_request', reason: 'bad_param', stranger: true },
       () => send(grant('agent/7f3d'), { client_id: 'means-nothing' }),
+    )
+  })
+
+  it('D13 comes without a client attestation too', async () => {
+    const attestation = { 'oauth-client-attestation': grant('x'), 'oauth-client-attestation-pop': grant('x') }
+    await refusedWithoutTrace(
+      house,
+      () => send(grant('agent/7f3d'), {}, attestation),
+      { status: 400, error: 'invalid_request', reason: 'bad_param', stranger: true },
+      () => send(grant('agent/7f3d')),
+    )
+  })
+
+  it('E6 may be bound to the key that it comes with, and does not come without', async () => {
+    const bound = grant('agent/7f3d', { cnf: { jkt: house.thumbprint(proofKey) } })
+    const body = new URLSearchParams({ grant_type: GRANT.jwtBearer, assertion: bound, resource: TICKETS }).toString()
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' }
+    await refusedWithoutTrace(
+      house,
+      () => house.fetch('POST', '/token', { headers, body }),
+      { status: 400, error: 'invalid_grant', reason: 'binding_downgrade', stranger: true },
+      () => send(bound),
     )
   })
 
