@@ -35,6 +35,8 @@ interface SiteKeys {
 export interface SiteOptions extends StartOptions {
   /** Files of config/ added or changed. */
   readonly files?: Readonly<Record<string, string>>
+  /** Where state is kept; embedded by default. */
+  readonly redisUrl?: string
   /** Fills the data folder, after a first start has made it. */
   readonly fill?: (dataDir: string) => Promise<void>
 }
@@ -47,10 +49,15 @@ function jws(header: object, payload: object, key: KeyObject): string {
 }
 
 /** The sample company with one more agent, attested by a platform, and a tool of eight operations; started. */
-export async function openSite({ files = {}, fill, ...options }: SiteOptions = {}): Promise<Site> {
+export async function openSite({ files = {}, redisUrl, fill, ...options }: SiteOptions = {}): Promise<Site> {
   const folder = await makeFolder({ ...CONFIG, ...files })
   const rights = join(folder.path, 'config/issuers/dev.yaml')
   await writeFile(rights, (await readFile(rights, 'utf8')).replace('  support:\n', `  support:\n${RIGHTS}`))
+  if (redisUrl !== undefined) {
+    const settings = join(folder.path, 'config/errand.yaml')
+    const text = await readFile(settings, 'utf8')
+    await writeFile(settings, text.replace('kind: embedded', `kind: redis\n  url: ${redisUrl}`))
+  }
   const { privateKey: workload, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   await mkdir(join(folder.path, 'keys'), { mode: 0o700 })
   await writeFile(
@@ -239,7 +246,7 @@ export interface Result {
 }
 
 /** CPU time of a process so far, microseconds; in steps of 10 ms. */
-function cpuOf(pid: number): number {
+export function cpuOf(pid: number): number {
   const [utime, stime] = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ').slice(11, 13)
   return (Number(utime) + Number(stime)) * 10_000
 }

@@ -9,6 +9,7 @@ import { type Bench, pin } from './bench.ts'
 import { exchangeSection } from './exchange.ts'
 import { growthSection } from './growth.ts'
 import { overloadSection } from './overload.ts'
+import { replicasSection } from './replicas.ts'
 import { createFigures, machine, misses, table } from './report.ts'
 import { startingSection } from './starting.ts'
 import { tenantsSection } from './tenants.ts'
@@ -21,6 +22,7 @@ const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   growth: growthSection,
   overload: overloadSection,
   tenants: tenantsSection,
+  replicas: replicasSection,
 }
 const USAGE = `npm run bench -- [--json] [--only ${Object.keys(SECTIONS).join(',')}] [--quick | --long] [--profile]`
 

@@ -8,6 +8,10 @@ import { join, resolve } from 'node:path'
 export interface Folder {
   readonly path: string
   readonly issuer: string
+  /** Where this process listens: the issuer's own port, or that of a further replica. */
+  readonly base: string
+  /** Shared by the replicas of one service. */
+  readonly keys: string
   remove(): Promise<void>
 }
 
@@ -44,7 +48,20 @@ export async function makeFolder(files: Readonly<Record<string, string>> = {}): 
   await cp('dist', join(path, 'dist'), { recursive: true })
   await symlink(resolve('node_modules'), join(path, 'node_modules'))
   for (const [name, text] of Object.entries(files)) await writeFile(join(path, 'config', name), text)
-  return { path, issuer, remove: () => rm(path, { recursive: true, force: true }) }
+  const remove = () => rm(path, { recursive: true, force: true })
+  return { path, issuer, base: issuer, keys: join(path, 'keys'), remove }
+}
+
+/** One more replica of the same service: a port, a configuration and a data folder of its own, the keys of the first. */
+export async function makeReplica(of: Folder): Promise<Folder> {
+  const path = join(of.path, 'replica')
+  const base = `http://127.0.0.1:${await freePort()}`
+  for (const part of ['config', 'bin', 'dist']) await cp(join(of.path, part), join(path, part), { recursive: true })
+  await symlink(resolve('node_modules'), join(path, 'node_modules'))
+  const file = join(path, 'config/errand.yaml')
+  const port = (url: string) => `port: ${new URL(url).port}`
+  await writeFile(file, (await readFile(file, 'utf8')).replace(port(of.base), port(base)))
+  return { ...of, path, base }
 }
 
 export interface Running {
@@ -72,7 +89,7 @@ export async function start(folder: Folder, { nodeFlags = [], core }: StartOptio
       PATH: process.env['PATH'] ?? '',
       ERRAND_CONFIG: join(folder.path, 'config'),
       ERRAND_DATA: join(folder.path, 'data'),
-      ERRAND_KEYS: join(folder.path, 'keys'),
+      ERRAND_KEYS: folder.keys,
     },
     stdio: ['ignore', 'ignore', 'ignore'],
   })
@@ -81,7 +98,7 @@ export async function start(folder: Folder, { nodeFlags = [], core }: StartOptio
   })
   ended.catch(() => undefined)
   for (;;) {
-    const answer = await Promise.race([fetch(`${folder.issuer}/ready`).catch(() => undefined), ended])
+    const answer = await Promise.race([fetch(`${folder.base}/ready`).catch(() => undefined), ended])
     if (answer?.ok) break
     await new Promise((resolve) => setTimeout(resolve, 5))
   }

@@ -10,6 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 export interface TestRedis {
   readonly url: string
   readonly port: number
+  readonly pid: number | undefined
   signal(name: 'SIGSTOP' | 'SIGCONT'): void
   /** SIGKILL; the data stays for `start`. */
   kill(): Promise<void>
@@ -65,6 +66,9 @@ export async function startRedis(options: { [name: string]: string } = {}): Prom
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
+    get pid() {
+      return child?.pid
+    },
     signal: (name) => {
       child?.kill(name)
     },
