@@ -24,6 +24,7 @@ import fc from 'fast-check'
 import type { JWK } from 'jose'
 import { createAttest } from '../../src/attest/attest.ts'
 import { createDpop } from '../../src/attest/dpop.ts'
+import { createWindowed } from '../../src/attest/windowed.ts'
 import type { AuditEvent, Receipt } from '../../src/audit/log.ts'
 import { createConfigLoader } from '../../src/config/load.ts'
 import type { Snapshot } from '../../src/config/snapshot.ts'
@@ -360,6 +361,11 @@ async function runSchedule(
         byAttestedSubject: (subject) => current.agents.byAttestedSubject(subject),
       },
       trustDomains: (name) => current.trustDomains.byName(name),
+      workloadIssuers: (iss) => current.workloadIssuers.byIss(iss),
+      attesters: (name) => current.attesters.byName(name),
+      challenges: createWindowed({ now, key: rootKey, lifetimeSeconds: 60, purpose: 'challenge' }),
+      challengeRequired: false,
+      proofLifetimeSeconds: settings.dpop.proofLifetimeSeconds,
       principalBindings: opened.principalBindings,
       joining: opened.joining,
     })
