@@ -18,9 +18,8 @@ import { type ConfigHolder, createConfigHolder } from './config/holder.ts'
 import { createBundleEndpoints } from './config/bundle-endpoints.ts'
 import { createFetchJwks } from './config/fetch-jwks.ts'
 import { createConfigLoader } from './config/load.ts'
-import type { ServiceSettings } from './config/settings.ts'
 import type { Snapshot } from './config/snapshot.ts'
-import { type HostSettings, hostPartOf } from './config/tenants.ts'
+import { type HostSettings, hostPartOf, type Quota, quotaOf } from './config/tenants.ts'
 import { createProveAgent } from './exchange/authenticate.ts'
 import type { Directory } from './exchange/directory.ts'
 import { createExchange } from './exchange/exchange.ts'
@@ -66,7 +65,7 @@ export interface ServeOptions {
   readonly print: (line: string) => void
   readonly logger?: Logger
   /** Given where these are the rooms of one tenant: its name, and what the service has decided for all of them. */
-  readonly tenant?: { readonly name: string; readonly host: HostSettings }
+  readonly tenant?: { readonly name: string; readonly host: HostSettings; readonly quota: () => Quota }
   /** Wall time and monotonic time, milliseconds. */
   readonly nowMs?: () => number
   readonly monotonic?: () => number
@@ -221,7 +220,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       monotonic,
       closing,
       dataDir,
-      ...(tenant ? {} : { tenants: () => opening.tenants?.all() ?? [] }),
+      ...(tenant ? { quota: tenant.quota } : { tenants: () => opening.tenants?.all() ?? [] }),
     })
     await log.append({
       type: 'service.started',
@@ -233,7 +232,10 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
         places: { configDir, keysDir, dataDir },
         settings: () => holder.current().settings,
         open: (name, places) =>
-          openTenant({ ...options, ...places, logger: logger.child({ tenant: name }) }, name, settings),
+          openTenant(
+            { ...options, ...places, logger: logger.child({ tenant: name }) },
+            { name, host: hostPartOf(settings), quota: () => quotaOf(holder.current().settings, name) },
+          ),
         monotonic,
         onRefused: (name, error) => logger.error({ tenant: name, err: plain(error) }, 'a tenant could not be opened'),
         onMoved: (name, to) => logger.info({ tenant: name }, `tenant ${to}`),
@@ -278,10 +280,9 @@ function hostOf({ name, host }: NonNullable<ServeOptions['tenant']>): HostSettin
 /** The same rooms again, with the tenant's own folders. */
 async function openTenant(
   options: Omit<ServeOptions, 'print'>,
-  name: string,
-  settings: ServiceSettings,
+  tenant: NonNullable<ServeOptions['tenant']>,
 ): Promise<TenantRooms> {
-  const rooms = await openService({ ...options, tenant: { name, host: hostPartOf(settings) } })
+  const rooms = await openService({ ...options, tenant })
   return {
     ...rooms,
     issuer: rooms.snapshot().settings.issuer,
@@ -347,6 +348,8 @@ interface Rooms {
   readonly dataDir: string
   /** Absent in the rooms of a tenant. */
   readonly tenants?: () => readonly TenantStatus[]
+  /** Of the tenant whose rooms these are. */
+  readonly quota?: () => Quota
 }
 
 async function openRooms({
@@ -360,6 +363,7 @@ async function openRooms({
   closing,
   dataDir,
   tenants,
+  quota,
   ...rooms
 }: Rooms) {
   const { settings } = holder.current()
@@ -433,6 +437,7 @@ async function openRooms({
 
   const limits = createLimits({
     maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
+    ...(quota === undefined ? {} : { quota: () => quota().maxConcurrentRequests }),
     monotonic,
   })
   const acks = createAcks()

@@ -40,7 +40,12 @@ export const list = verb({
 export const rotate = verb({
   description: 'Prepares a new signing key now; it signs as soon as every verifier’s cache must have it.',
   args: {
-    purpose: { type: 'enum', options: ['token', 'feed', 'id_jag', 'txn_token'], description: 'which key', default: 'token' },
+    purpose: {
+      type: 'enum',
+      options: ['token', 'feed', 'id_jag', 'txn_token'],
+      description: 'which key',
+      default: 'token',
+    },
     immediately: { type: 'boolean', description: 'do not wait until the new key is in every cache' },
     ...JSON_FLAG,
   },

@@ -166,11 +166,20 @@ function withinHost(
   { host, stated, report }: { readonly host: HostSettings; readonly stated: Stated; readonly report: Reporter },
 ): ServiceSettings {
   const own = (path: readonly string[]) =>
-    report(path, 'bad_value', `${path.join('.')} belongs to the whole service: it is set in the service's own errand.yaml`)
+    report(
+      path,
+      'bad_value',
+      `${path.join('.')} belongs to the whole service: it is set in the service's own errand.yaml`,
+    )
   for (const name of ['listen', 'store', 'log', 'tenants']) if (stated([name])) own([name])
-  for (const name of ['max_header_bytes', 'request_timeout_seconds']) if (stated(['bounds', name])) own(['bounds', name])
+  for (const name of ['max_header_bytes', 'request_timeout_seconds'])
+    if (stated(['bounds', name])) own(['bounds', name])
   if (source.mode === 'development' && host.mode === 'production') {
-    report(['mode'], 'bad_value', 'a service in production has no tenant in development: it would take development keys')
+    report(
+      ['mode'],
+      'bad_value',
+      'a service in production has no tenant in development: it would take development keys',
+    )
   }
   return {
     ...settings,

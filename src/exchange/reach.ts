@@ -64,7 +64,7 @@ export const lossBeyond = (scope: string, agent: AgentRegistration): Loss => ({
 })
 
 /** The same sentence, and true, whether there is such an operation or not; a suggestion comes out of the agent's own ceiling. */
-export function nextStep(scope: string, { ceiling, file }: AgentRegistration): string {
+function nextStep(scope: string, { ceiling, file }: AgentRegistration): string {
   const own = ceiling.map((grant) => `${grant.tool}:${grant.operation}`)
   const { suggestion } = didYouMean(scope, own)
   return `\`${scope}\` is not in the ceiling in ${file}; if the tool has this operation, add it there${suggestion === undefined ? '' : `; or ${suggestion}`}`

@@ -12,6 +12,7 @@ import { readBody } from './body.ts'
 import { challengeRoute } from './challenge.ts'
 import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
+import { isKeptFree } from './gate.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { explanationRoute } from './explanations.ts'
 import { introspectRoute, revokeRoute } from './introspection.ts'
@@ -199,7 +200,8 @@ export async function turnedAway(
   if (wait > 0) return refuse('rate_limited', 'request', { retryAfterSeconds: wait }).refusal
   // The path as it was sent: what a client spelt otherwise is somewhere else, whatever a parser made of it.
   const path = c.env.target === undefined ? asked : pathIn(c.env.target)
-  if (!PLAIN_PATH.test(path) || path !== asked) {
+  // RFC 9112 §3.2: a target has no fragment.
+  if (!PLAIN_PATH.test(path) || path !== asked || c.env.target?.includes('#')) {
     charge(deps, c)
     return refuse('not_found', 'request').refusal
   }
@@ -209,7 +211,7 @@ export async function turnedAway(
   // After the body: however many were held back to be ended in one moment, so many are worked on as there are shares.
   const admitted = admit(deps, c, path)
   if (!admitted.ok) return admitted.refusal
-  return kind !== 'work' || deps.limits.enter() ? undefined : refuse('overloaded', 'request').refusal
+  return kind !== 'work' || deps.limits.enter(isKeptFree(path)) ? undefined : refuse('overloaded', 'request').refusal
 }
 
 /** A refusal before any endpoint was reached. */

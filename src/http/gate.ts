@@ -6,7 +6,7 @@ import type { Quota } from '../config/tenants.ts'
 import { createLimits } from './limits.ts'
 
 export type Entry =
-  | { readonly ok: true; leave(): void }
+  | { readonly ok: true }
   | { readonly ok: false; readonly reason: 'overloaded' | 'quota_exceeded'; readonly retryAfterSeconds: number }
 
 export interface Gate {
@@ -15,15 +15,16 @@ export interface Gate {
 
 /** What must be heard beside a flood of the same tenant: its kill switch, and what its verifiers live by. */
 const KEPT_FREE = /^\/(?:revocations|\.well-known)(?:[/?]|$)/
-/** What stays open for news is no work. */
-const WAITS = /^\/revocations(?:\/stream(?:[/?]|$)|\?)/
+export const isKeptFree = (target: string): boolean => KEPT_FREE.test(target)
 /** What makes something to be stored. */
 const MAKES = /^\/(?:token|tasks)(?:[?]|$)/
 /** Beside the quota. */
 const SHARE_KEPT_FREE = 1 / 4
 
-const nothing = () => undefined
-
+/**
+ * How many are worked on at once is for the app to count: here the body is not in yet, and whoever sends one slowly
+ * would hold a place meanwhile.
+ */
 export function createGate(deps: {
   readonly quota: () => Quota
   /** Whether its data have reached the quota. */
@@ -31,21 +32,20 @@ export function createGate(deps: {
   /** Milliseconds. */
   readonly monotonic: () => number
 }): Gate {
-  const limits = createLimits({ maxConcurrent: () => deps.quota().maxConcurrentRequests, monotonic: deps.monotonic })
+  const limits = createLimits({ maxConcurrent: () => 0, monotonic: deps.monotonic })
   const overloaded = (seconds: number): Entry => ({ ok: false, reason: 'overloaded', retryAfterSeconds: seconds })
   return {
     enter(method, target) {
       const { requestsPerSecond } = deps.quota()
-      const kept = KEPT_FREE.test(target)
       const wait = limits.take('all', requestsPerSecond)
       if (wait > 0) {
-        if (!kept || limits.take('kept', Math.max(1, requestsPerSecond * SHARE_KEPT_FREE)) > 0) return overloaded(wait)
+        if (!isKeptFree(target) || limits.take('kept', Math.max(1, requestsPerSecond * SHARE_KEPT_FREE)) > 0)
+          return overloaded(wait)
       }
       if (method === 'POST' && MAKES.test(target) && deps.full()) {
         return { ok: false, reason: 'quota_exceeded', retryAfterSeconds: 60 }
       }
-      if (kept || WAITS.test(target)) return { ok: true, leave: nothing }
-      return limits.enter() ? { ok: true, leave: () => limits.leave() } : overloaded(1)
+      return { ok: true }
     },
   }
 }

@@ -2,8 +2,8 @@
 import { type Result, refuse } from '../oauth/refusal.ts'
 
 export interface Limits {
-  /** False where too much runs already; otherwise call `leave` when done. */
-  enter(): boolean
+  /** False where too much runs already; otherwise call `leave` when done. `kept` goes beyond a tenant's quota. */
+  enter(kept?: boolean): boolean
   leave(): void
   running(): number
   /** A place among what stays open without working; undefined where there is none. Answers how to give it back. */
@@ -21,6 +21,8 @@ export type Holder = { readonly source: string } | { readonly client: string }
 
 export interface LimitBounds {
   readonly maxConcurrent: () => number
+  /** Of a tenant: what of that its quota lets it run. */
+  readonly quota?: () => number
   /** Milliseconds. */
   readonly monotonic: () => number
   readonly maxKeys?: number
@@ -34,7 +36,7 @@ const SHARE_OF_STRANGERS = 1 / 2
 const SHARE_OF_ONE_SOURCE = 1 / 16
 const SHARE_OF_ONE_CLIENT = 1 / 4
 
-export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: LimitBounds): Limits {
+export function createLimits({ maxConcurrent, quota, monotonic, maxKeys = 50_000 }: LimitBounds): Limits {
   let running = 0
   let open = 0
   let openToStrangers = 0
@@ -60,8 +62,9 @@ export function createLimits({ maxConcurrent, monotonic, maxKeys = 50_000 }: Lim
     tokens < 1 ? Math.ceil((1 - tokens) / perSecond) : 0
 
   return {
-    enter() {
+    enter(kept = false) {
       if (running >= maxConcurrent()) return false
+      if (quota && !kept && running >= quota()) return false
       running += 1
       return true
     },

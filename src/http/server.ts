@@ -77,7 +77,6 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
         site.onTurnedAway?.(peerOf(incoming, isTrustedProxy), entry.reason)
         return turnAway(outgoing, entry)
       }
-      outgoing.once('close', () => entry.leave())
     }
     if (site.app.door.fits(incoming)) {
       return site.app.door.enter(incoming, outgoing, bindingsOf(site, incoming))

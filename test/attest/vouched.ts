@@ -79,7 +79,7 @@ export const witSvid = (issuer: SigningKey, holder: SigningKey, claims: Change =
     { typ: 'wit+jwt', kid: issuer.jwk.kid, ...header },
   )
 
-export const sha256 = (text: string): string => createHash('sha256').update(text).digest('base64url')
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('base64url')
 
 export const workloadProof = (holder: SigningKey, wit: string, url: string, claims: Change = {}, header: Change = {}) =>
   sign(

@@ -12,6 +12,9 @@ import { openSite, presented } from './site.ts'
 
 const SCRIPT = fileURLToPath(new URL('./verifier-process.ts', import.meta.url))
 
+/** What the verifier takes of a proof's age, without the leeway. */
+const PROOF_LIVES_MS = 60_000
+
 interface Served {
   readonly status: number
   readonly code: unknown
@@ -73,6 +76,8 @@ export async function stoppedVerifier(options: { readonly stoppedMs: number; rea
         expect([
           [401, 'revoked'],
           [503, 'revocation_state_stale'],
+          // Its proof has lived out meanwhile.
+          ...(options.stoppedMs >= PROOF_LIVES_MS ? [[401, 'expired']] : []),
         ]).toContainEqual([status, code])
       // Inv12
       await expect.poll(async () => (await ask(honest).served).status, { timeout: 10_000 }).toBe(200)

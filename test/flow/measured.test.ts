@@ -72,11 +72,15 @@ ${releaseSection()}`,
       },
     })
   }
-  const attested = async (by: SigningKey, sub: string, claims: object) => {
+  const attested = async (by: SigningKey, sub: string, claims: Record<string, unknown>) => {
     const holder = signingKey('instance')
     return ask({}, { 'oauth-client-attestation': await attestation(by, holder, { sub, ...claims }) }, asPair(holder))
   }
-  const kinds: readonly [string, string, (claims: object) => Promise<Awaited<ReturnType<typeof ask>>>][] = [
+  const kinds: readonly [
+    string,
+    string,
+    (claims: Record<string, unknown>) => Promise<Awaited<ReturnType<typeof ask>>>,
+  ][] = [
     [
       'workload_oidc',
       'measured',

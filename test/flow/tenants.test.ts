@@ -1,4 +1,5 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { details, openTenancy, type Tenancy, writeTenant } from '../tenancy.ts'
@@ -167,7 +168,51 @@ describe('what one tenant may take', () => {
           records: { reason?: string; count?: number }[]
         }
         return JSON.stringify(records).includes('overloaded')
+      }, 1000)
+    } finally {
+      await town.close()
+    }
+  })
+
+  it('whoever sends slowly holds a connection, and none of the places of those that work', async () => {
+    const town = await openTenancy(['acme'], {
+      extra: '\ntenants:\n  quotas:\n    acme: { max_concurrent_requests: 4 }\n',
+    })
+    const head = 'POST /t/acme/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n'
+    const slow = Array.from({ length: 8 }, () => {
+      const socket = connect(town.port, '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.write(`${head}Content-Length: 1000\r\n\r\ngrant`)
+      return socket
+    })
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 200))
+      const agent = await town.agent('acme')
+      const task = await agent.task({ subjectToken: await town.userToken('acme'), ...details })
+      expect((await task.token({ tool: 'tickets' })).accessToken).toContain('.')
+    } finally {
+      for (const socket of slow) socket.destroy()
+      await town.close()
+    }
+  })
+
+  it('G10 a target with a fragment, or a whole URL, goes past no quota', async () => {
+    const town = await openTenancy(['acme'], { extra: '\ntenants:\n  quotas:\n    acme: { max_data_mib: 1 }\n' })
+    const statusOf = (target: string) =>
+      new Promise<string>((resolve, reject) => {
+        const socket = connect(town.port, '127.0.0.1', () =>
+          socket.write(
+            `POST ${target} HTTP/1.1\r\nHost: 127.0.0.1:${town.port}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n\r\n`,
+          ),
+        )
+        socket.once('error', reject)
+        socket.once('data', (chunk) => resolve(String(chunk).slice(9, 12)))
       })
+    try {
+      expect(await statusOf('/t/acme/token')).toBe('503')
+      expect(await statusOf(`${town.issuerOf('acme')}/token`)).toBe('503')
+      expect(await statusOf('/t/acme/token#')).toBe('404')
+      expect(await statusOf('/token#')).toBe('404')
     } finally {
       await town.close()
     }
@@ -202,11 +247,11 @@ describe('what one tenant may take', () => {
   })
 })
 
-/** The service looks at its folders once a second. */
-async function until(holds: () => Promise<boolean>): Promise<void> {
+/** The service looks at its folders once a second. Asks every `pauseMs`, which must be within the quota of who asks. */
+async function until(holds: () => Promise<boolean>, pauseMs = 100): Promise<void> {
   const end = performance.now() + 15_000
   while (!(await holds().catch(() => false))) {
     if (performance.now() > end) throw new Error('it did not come about')
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await new Promise((resolve) => setTimeout(resolve, pauseMs))
   }
 }

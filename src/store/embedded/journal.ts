@@ -36,7 +36,8 @@ export interface Journal {
   close(): Promise<void>
 }
 
-const NAME = /^errand\.journal\.\d{1,15}$/
+const STEM = 'errand.journal.'
+const NAME = /^errand\.journal\.(\d{1,15})$/
 /** A file as large or as old as this is carried over while the next one is written. */
 const ROTATE_BYTES = 1 << 20
 const ROTATE_MS = 2_000
@@ -96,10 +97,22 @@ export function createJournal(deps: {
 
   async function begin(): Promise<File> {
     number += 1
-    const path = join(dataDir, `errand.journal.${number}`)
+    const path = join(dataDir, `${STEM}${number}`)
     const fd = await files.open(path, 'create')
-    await files.syncFolder(dataDir)
-    return { path, fd, size: 0, begunAt: performance.now(), entries: new Map() }
+    const begun = { path, fd, size: 0, begunAt: performance.now(), entries: new Map<string, Entry>() }
+    try {
+      await files.syncFolder(dataDir)
+      return begun
+    } catch (error) {
+      await discard(begun)
+      throw error
+    }
+  }
+
+  /** Holds nothing that anybody was told of. */
+  async function discard({ fd, path }: File): Promise<void> {
+    await files.close(fd).catch(() => undefined)
+    await files.remove(path).catch(() => undefined)
   }
 
   async function carryPart(entries: readonly Entry[]): Promise<void> {
@@ -115,7 +128,7 @@ export function createJournal(deps: {
     )
   }
 
-  async function carryOver({ entries, fd, path }: File): Promise<void> {
+  async function carryOver({ entries, path }: File): Promise<void> {
     const left = [...entries.values()]
     while (left.length > 0) {
       const part = left.slice(-PART)
@@ -129,12 +142,13 @@ export function createJournal(deps: {
         await pause(RETRY_MS)
       }
     }
-    await files.close(fd)
     await files.remove(path).catch(() => undefined)
   }
 
   /** Nothing is appended to it any more. One at a time: while the database is behind, the next file grows. */
   function retire(old: File): void {
+    // Not when its turn comes: on a full disk that may be long, and descriptors are few.
+    void files.close(old.fd).catch(() => undefined)
     const turn = (carrying ?? Promise.resolve()).then(() => carryOver(old))
     const done: Promise<void> = turn
       .catch(() => undefined)
@@ -155,8 +169,10 @@ export function createJournal(deps: {
       file.size = size + bytes.length
     } catch (cause) {
       // Never synced again: the kernel may have dropped what it could not write, and say nothing of it the next time.
-      if (file) retire(file)
+      const spoilt = file
       file = undefined
+      if (spoilt && spoilt.entries.size > 0) retire(spoilt)
+      else if (spoilt) await discard(spoilt)
       for (const { reject, reason } of batch)
         reject(new Unavailable(reason, 'the embedded store cannot write its journal', { cause }))
       return
@@ -200,9 +216,12 @@ export function createJournal(deps: {
         pumping ??= Promise.resolve().then(pump)
       }),
     recover: async () => {
-      const paths = readdirSync(dataDir)
-        .filter((name) => NAME.test(name))
-        .map((name) => join(dataDir, name))
+      const numbers = readdirSync(dataDir).flatMap((name) => {
+        const match = NAME.exec(name)
+        return match ? [Number(match[1])] : []
+      })
+      // The newest first: where a write failed and was tried again, what was acknowledged stands in the later file.
+      const paths = numbers.sort((a, b) => b - a).map((each) => join(dataDir, `${STEM}${each}`))
       for (const path of paths) {
         await carryPart(readEntries(path))
         unlinkSync(path)
