@@ -10,16 +10,22 @@ export interface Remembered<T> {
 
 /**
  * What was not asked for the longest goes first, half of it at a time: asking costs one look-up, and nothing is moved
- * about. A wrong guess costs one verification, never a wrong answer.
+ * about. A wrong guess costs one verification, never a wrong answer. `max` counts values, or what `weigh` says of them
+ * where one may be as large as hundreds of others.
  */
-export function createRemembered<T>(max: number): Remembered<T> {
+export function createRemembered<T>(max: number, weigh: (value: T) => number = () => 1): Remembered<T> {
   const half = Math.max(1, Math.floor(max / 2))
   let recent = new Map<string, T>()
   let older = new Map<string, T>()
+  let weight = 0
   const put = (key: string, value: T): void => {
-    if (recent.size >= half && !recent.has(key)) {
-      older = recent
-      recent = new Map()
+    if (!recent.has(key)) {
+      if (weight >= half) {
+        older = recent
+        recent = new Map()
+        weight = 0
+      }
+      weight += weigh(value)
     }
     recent.set(key, value)
   }
@@ -33,12 +39,15 @@ export function createRemembered<T>(max: number): Remembered<T> {
     },
     put,
     drop: (key) => {
+      const value = recent.get(key)
+      if (value !== undefined) weight -= weigh(value)
       recent.delete(key)
       older.delete(key)
     },
     clear: () => {
       recent = new Map()
       older = new Map()
+      weight = 0
     },
   }
 }

@@ -75,4 +75,31 @@ describe('a remembered decision', () => {
     byHour({ ...ask(MONDAY_TEN), whole: true })
     expect(made).toBe(3)
   })
+
+  it('is forgotten by its weight: who asks for much has no more of the memory than who asks for little', () => {
+    let made = 0
+    const own = facts({ agent: agents[0]! })
+    const decision = decideBy(POLICIES)({ tools: [tickets], operands: { ceiling: [] }, facts: own })
+    const counting: Decide = ({ requested = [] }) => {
+      made += 1
+      return { ...decision, verdicts: requested.map(() => decision.verdicts[0]!) }
+    }
+    const asking = (operations: number) => {
+      const remembering = rememberDecisions(counting, () => '')
+      return (n: number): number => {
+        const requested = Array.from({ length: operations }, (_, at) => ({ tool: 'tickets', operation: `o${n}_${at}` }))
+        const before = made
+        remembering({ tools: [tickets], requested, operands: { ceiling: [] }, facts: own })
+        return made - before
+      }
+    }
+    const little = asking(1)
+    const much = asking(200)
+    for (let n = 0; n < 500; n++) {
+      little(n)
+      much(n)
+    }
+    expect([little(0), little(499)]).toEqual([0, 0])
+    expect([much(0), much(499)]).toEqual([1, 0])
+  })
 })

@@ -10,8 +10,12 @@ import { checkAmount, exhaustedBudget } from '../reservation.ts'
 import type { EmbeddedDatabase, Row, Value } from './database.ts'
 import type { Journal } from './journal.ts'
 
-/** About 2 KB each. */
-const MAX_HELD = 10_000
+/** Characters of what tasks hold, of which objects take some times as much: 10,000 tasks as they mostly are. */
+const MAX_HELD = 20_000_000
+const LEAST_HELD = 1_500
+/** How much a task holds is for those to say who write registrations, and for whoever asks by constraints. */
+const weightOf = ({ authority, subject }: Task): number =>
+  LEAST_HELD + JSON.stringify(authority).length + JSON.stringify(subject).length
 
 export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }): TaskStore {
   const { db, journal } = deps
@@ -39,7 +43,7 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
   const forget = db.prepare("DELETE FROM tasks WHERE state NOT IN ('active', 'suspended') AND deadline < ?")
 
   /** As the database has them, with what was spent since. */
-  const held = createRemembered<Task>(MAX_HELD)
+  const held = createRemembered<Task>(MAX_HELD, weightOf)
   const forgetHeld = (ids: readonly string[]): void => {
     for (const id of ids) held.drop(id)
   }
