@@ -29,6 +29,16 @@ export function checkBinding(tool: Tool, standing: Standing, proven: ProvenAgent
   return ok(undefined)
 }
 
+/** How what is issued will be bound: a transaction token to nothing, an ID-JAG to a DPoP key alone. */
+function boundBy(
+  confirmation: ProvenAgent['confirmation'],
+  { takes }: Tool,
+): DecisionQuestion['facts']['senderConstraint'] {
+  if (!confirmation || takes?.kind === 'txn_token') return 'bearer'
+  if ('jkt' in confirmation) return 'dpop'
+  return takes ? 'bearer' : 'mtls'
+}
+
 /** The decision as its agent may read it; judged at every operand where it is a no, or only asked for. */
 export function decide(
   directory: Directory,
@@ -60,8 +70,7 @@ export function decide(
       },
       subject,
       task: { ...context, depth: chainLength(standing) },
-      senderConstraint:
-        !confirmation || target.tool.takes?.kind === 'txn_token' ? 'bearer' : 'jkt' in confirmation ? 'dpop' : 'mtls',
+      senderConstraint: boundBy(confirmation, target.tool),
       now,
     },
   }

@@ -15,6 +15,12 @@ const EVIDENCE = (text: string) =>
   text.replace('evidence: [private_key_jwt]', 'evidence: [private_key_jwt, jwt_svid, x509_svid]')
 const WORKLOAD = (name: string) =>
   `kind: workload\ntrust_domain: ${name}\nbundle_file: trust/${name}.json\npath_root: /agents\n`
+/** Another authorization server takes ID-JAGs for it. */
+const CHAT = `name: chat
+audience: https://api.chat.example/
+takes: { kind: id_jag, authorization_server: 'https://auth.chat.example', clients: { research: there } }
+operations: { read: { effect: read }, draft: { effect: reversible_write } }
+`
 const TICKETS = { audience: 'tickets', scope: 'tickets:read_ticket' }
 
 describe('a JWT-SVID', () => {
@@ -210,8 +216,9 @@ describe('an X.509-SVID over mTLS', () => {
             'port: 4460',
             `port: ${port}\n  mtls: { port: ${mtlsPort}, cert_file: tls/server.pem, key_file: tls/server.key }\n  trusted_proxies: [127.0.0.2]\n  client_certificate_header: Client-Cert`,
           ),
-      'issuers/dev.yaml': (text: string) => text.replaceAll('http://127.0.0.1:4460', issuer),
-      'agents/research.yaml': EVIDENCE,
+      'agents/research.yaml': (text: string) => EVIDENCE(text).replace('ceiling:\n', 'ceiling:\n  - chat:*\n'),
+      'issuers/dev.yaml': (text: string) =>
+        text.replaceAll('http://127.0.0.1:4460', issuer).replace('  support:\n', '  support:\n    - chat:*\n'),
       'agents/payments.yaml': EVIDENCE,
       // RFC 8705, with the same authority and another way of naming.
       'agents/triage.yaml': (text: string) =>
@@ -220,6 +227,7 @@ describe('an X.509-SVID over mTLS', () => {
       const path = join(folder, 'config', file)
       await writeFile(path, change(await readFile(path, 'utf8')))
     }
+    await writeFile(join(folder, 'config', 'tools', 'chat.yaml'), CHAT)
     service = await serve({
       configDir: join(folder, 'config'),
       dataDir: join(folder, 'data'),
@@ -344,6 +352,24 @@ describe('an X.509-SVID over mTLS', () => {
     expect((await send('/token', renew)).status).toBe(200)
     const other = await connected(await domain.x509Svid('/agents/research'))('/token', renew)
     expect([other.status, other.body['reason']]).toEqual([400, 'cnf_mismatch'])
+  })
+
+  it('E6 an ID-JAG names no certificate, and policy judges it as what it is: a bearer token', async () => {
+    const send = connected(await domain.x509Svid('/agents/research'))
+    const idJag = async (scope: string) =>
+      send(
+        '/token',
+        await exchange({ requested_token_type: TOKEN_TYPE.idJag, audience: 'https://auth.chat.example', scope }),
+      )
+    const read = await idJag('chat:read')
+    expect(read.status, JSON.stringify(read.body)).toBe(200)
+    expect(decode(String(read.body['access_token'])).payload).not.toHaveProperty('cnf')
+    const draft = await idJag('chat:draft')
+    expect(draft.body).toMatchObject({
+      error: 'invalid_request',
+      reason: 'policy_denied',
+      rule: 'proof_of_possession_only',
+    })
   })
 
   it('F1 E13 a JWT-SVID without a DPoP proof belongs to the certificate of its first connection, and so does its token', async () => {
