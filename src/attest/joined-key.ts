@@ -10,6 +10,8 @@ import type { Joining } from './joining.ts'
 import { createRemembered } from './remembered.ts'
 
 const MAX_REMEMBERED = 10_000
+/** RFC 7638, SHA-256: nothing else was ever registered, so nothing else is looked for (B1). */
+const THUMBPRINT = /^[A-Za-z0-9_-]{43}$/
 
 export function createJoinedKey(deps: {
   readonly assertions: ClientAssertions
@@ -27,12 +29,17 @@ export function createJoinedKey(deps: {
       const { sub } = jws.payload
       const { kid } = jws.header
       const agent = typeof sub === 'string' ? deps.agents.byClientId(sub) : undefined
-      const joined = agent && typeof kid === 'string' ? await deps.joining.key(agent.clientId, kid) : undefined
+      const named = typeof kid === 'string' && THUMBPRINT.test(kid) ? kid : undefined
+      const joined = agent && named !== undefined ? await deps.joining.key(agent.clientId, named) : undefined
       const jwk = joined && (jwks.get(joined.kid) ?? joined.jwk)
       if (joined && jwk) jwks.put(joined.kid, jwk)
       const client = agent && { clientId: agent.clientId, keys: jwk ? [jwk] : [] }
       const verified = deps.assertions.verify(jws, slot, () => client)
       if (!verified.ok) return verified
+      // Whoever the agent was before can sign anew at any time: it is the key that must not be older than the agent.
+      if (joined && joined.joinedAt < (agent?.instanceSince ?? 0)) {
+        return refuse('instance_epoch', slot, { proven: true })
+      }
       const { client: _, keyThumbprint: __, ...rest } = verified.value
       return ok({ agent: agent!, ...rest })
     },

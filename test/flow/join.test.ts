@@ -274,3 +274,34 @@ describe('a join token', () => {
     expect((await house.fetch('POST', '/agents/research/join-tokens', { body: '{}' })).status).toBe(401)
   })
 })
+
+describe('an agent that begins anew', () => {
+  it('F5 is not whoever holds a key that joined before', async () => {
+    const house = await openHouse({ config: { 'agents/research.yaml': JOINS } })
+    const research = await house.agent('research')
+    const join = async (key: KeyPair) => {
+      const made = await house.admin('POST', '/agents/research/join-tokens', {})
+      const path = '/agents/research/keys'
+      const joined = await house.fetch('POST', path, {
+        headers: { 'content-type': 'application/json', dpop: house.proof('', path, { key }) },
+        body: JSON.stringify({ join_token: made.body['join_token'] }),
+      })
+      expect(joined.status, joined.text).toBe(201)
+      return () => {
+        const assertion = house.assertionOf('research', { ...key, kid: house.thumbprint(key) })
+        return research.exchange({ form: { audience: 'tickets', client_assertion: assertion } })
+      }
+    }
+    const old = await join(newKeyPair())
+    expect((await old()).status).toBe(200)
+    house.advance(60)
+    const file = house.config('agents/research.yaml')
+    await writeFile(file, `${await readFile(file, 'utf8')}instance_since: ${house.now()}\n`)
+    expect(await house.service.reload()).toBe(true)
+    const own = await join(newKeyPair())
+    // It signs as freshly as ever.
+    const refused = { status: 401, error: 'invalid_client', reason: 'instance_epoch', stranger: true }
+    await refusedWithoutTrace(house, old, refused, own)
+    await house.close()
+  })
+})
