@@ -91,11 +91,19 @@ export function createTlsClientAuth(deps: Deps): Attestor {
     if (!hasName(parsed.value, by.name)) return 'x509_subject'
     const keyThumbprint = keyThumbprintOf(parsed.value)
     if (keyThumbprint === undefined) return 'x509_policy'
-    const { notBefore, notAfter } = path.value
+    const {
+      leaf: { subject },
+      anchor,
+      notBefore,
+      notAfter,
+    } = path.value
     // Valid through notAfter (RFC 5280 §4.1.2.5), so it stops counting one second later.
     const life = { expiresAt: notAfter + 1, issuedAt }
-    // A name that passes to another agent begins a new life there, as a SPIFFE id does.
-    const principal = `tls_client_auth:${digestOf([by.name.form, by.name.value, ...by.anchors])}`
+    // A name that passes to another agent begins a new life there, as a SPIFFE id does: the certificate's own name from
+    // the authority that vouched for it, however the registration spells the one and whatever stands beside the other.
+    const { form, value } = by.name
+    const name = form === 'subject_dn' ? subject.bytes : value
+    const principal = `tls_client_auth:${digestOf([form, name, anchor.subject.bytes, anchor.key.spki])}`
     return { by, notBefore, notAfter, proven: { ...life, keyThumbprint, certificateThumbprint: thumbprint, principal } }
   }
 

@@ -194,6 +194,37 @@ describe('tls_client_auth', () => {
     expect(reasonOf(await attest('payments', [renewed.der]))).toBe('accepted')
   })
 
+  it('F5 nor does it come along where the heir’s file spells it otherwise or trusts further authorities', async () => {
+    const more = await issue({ name: 'CN=more CA', ca: true })
+    for (const [dn, anchors] of [
+      [DN, [more.der, ca.der]],
+      ['2.5.4.3=research,o=Company', [ca.der]],
+    ] as const) {
+      house = await createAttestHouse()
+      byDn('research')
+      const leaf = await certificate()
+      expect(reasonOf(await attest('research', [leaf.der]))).toBe('accepted')
+      // To the agent itself nothing has changed.
+      byDn('research', dn, anchors)
+      expect(reasonOf(await attest('research', [leaf.der]))).toBe('accepted')
+      house.agents.delete('research')
+      byDn('payments', dn, anchors)
+      expect(reasonOf(await attest('payments', [leaf.der]))).toBe('instance_epoch')
+    }
+    // The same name by another authority is another name.
+    byDn('payments')
+    byDn('research', DN, [more.der])
+    house.now += 10
+    for (const [clientId, issuer] of [
+      ['research', more],
+      ['payments', ca],
+      ['research', more],
+    ] as const) {
+      const leaf = await certificate({ issuer, notBefore: NOW + 5, notAfter: NOW + 600 })
+      expect(reasonOf(await attest(clientId, [leaf.der]))).toBe('accepted')
+    }
+  })
+
   it('D18 a disabled agent, and one that is not registered for it, is refused', async () => {
     const leaf = await certificate()
     const tlsClientAuth = { anchors: [ca.der], name: nameOf('subject_dn', DN) }

@@ -40,6 +40,7 @@ export interface PathQuestion {
 
 export interface ValidPath {
   readonly leaf: Certificate
+  readonly anchor: Certificate
   /** The time in which every certificate of the path is valid, Unix seconds, both ends included. */
   readonly notBefore: number
   readonly notAfter: number
@@ -191,5 +192,5 @@ function checkPath(
       if (certificate.pathLength !== undefined) left = Math.min(left, certificate.pathLength)
     }
   }
-  return { ok: true, value: { leaf: path[path.length - 1]!, notBefore, notAfter } }
+  return { ok: true, value: { leaf: path[path.length - 1]!, anchor, notBefore, notAfter } }
 }
