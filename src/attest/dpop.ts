@@ -117,9 +117,11 @@ export function createDpop(deps: DpopDeps): Dpop {
     },
     spend: async ({ oneUse, slot, lasts }) => {
       if (lasts && memory) {
-        // Looked at again: forgotten with its window, a proof must not be used by whoever was kept waiting for long.
+        const first = memory.spend(oneUse.id)
+        // Looked at again, and after the memory was: forgotten with its window, a proof must not be used by whoever was
+        // kept waiting for long, nor in the moment in which the one window ends.
         if (!lasts()) return refuse('nonce_stale', slot)
-        return memory.spend(oneUse.id) ? ok(true) : refuse('proof_replayed', slot)
+        return first ? ok(true) : refuse('proof_replayed', slot)
       }
       return (await deps.replayGuard.spend(oneUse.id, oneUse.expiresAt)) ? ok(true) : refuse('proof_replayed', slot)
     },

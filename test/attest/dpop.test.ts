@@ -232,6 +232,19 @@ describe('where one process alone hears proofs', () => {
     expect(reasonOf(check(header))).toBe('nonce_stale')
   })
 
+  it('E1 is not used again in the moment in which what was remembered of it is forgotten', async () => {
+    const clock = { at: 1_000, steps: [] as number[] }
+    dpop = create({ run: { id: 'first', now: () => (clock.at += clock.steps.shift() ?? 0) } })
+    const checked = check(await proof())
+    if (!checked.ok) throw new Error('not accepted')
+    expect(await dpop.spend(checked.value)).toEqual({ ok: true, value: true })
+    // Its nonce is good to the end of the next window; the window after that begins between two looks at the clock.
+    const lifetime = 60
+    clock.at = (Math.floor(clock.at / lifetime) + 2) * lifetime - 1
+    clock.steps = [0, 1]
+    expect(reasonOf(await dpop.spend(checked.value))).not.toBe('accepted')
+  })
+
   it('E1 a proof without a nonce is spent in the store, where nonces are not asked for', async () => {
     dpop = create({ requireNonce: false, run: { id: 'first', now: () => 1_000 } })
     const checked = check(await proof({ nonce: undefined }))
