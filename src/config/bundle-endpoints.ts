@@ -154,14 +154,15 @@ export function createBundleEndpoints(deps: {
     if (before.length > 0 && (sequence === undefined || sequence < Math.max(...before))) {
       throw new Error(`jwks_rejected: spiffe_sequence goes back from ${Math.max(...before)} to ${sequence ?? 'none'}`)
     }
-    const foreign = sharedWith(read.value, deps.domains(), heldOf)
-    if (foreign !== undefined) throw new Error(`jwks_rejected: it holds a key of the trust domain ${foreign}`)
+    refuseForeign(read.value, held)
     await deps.recorded({
       trustDomain: domain.name,
       digest: createHash('sha256').update(text).digest('hex'),
       keys: keyNames(read.value),
       ...(sequence === undefined ? {} : { sequence }),
     })
+    // Endpoints that are new together are asked together.
+    refuseForeign(read.value, held)
     const interval = intervalOf(read.refreshHint)
     const next = { text, domain: read.value, interval, confirmedAt: at, keptAt: Number.NEGATIVE_INFINITY }
     // In force also where it cannot be kept: what was withdrawn must not serve because a disk is full.
@@ -175,8 +176,21 @@ export function createBundleEndpoints(deps: {
     return { ...held, keptAt: held.confirmedAt }
   }
 
-  const heldOf = (domain: TrustDomain): TrustDomain =>
-    domain.bundleEndpoint === undefined ? domain : (entryOf(domain, domain.bundleEndpoint).held?.domain ?? domain)
+  /**
+   * A key of two trust domains could speak for both: an endpoint that begins with another's keys is the wrong endpoint.
+   * Later only what a person put in a file stands against it, or whoever repeats a partner's next key before the partner
+   * itself was asked would keep that one from changing its keys.
+   */
+  function refuseForeign(bundle: TrustDomain, held: Held | undefined): void {
+    const own = new Set(keyNames(bundle))
+    const foreign = deps.domains().find((other) => {
+      const { bundleEndpoint } = other
+      const fetched = held || !bundleEndpoint ? undefined : entryOf(other, bundleEndpoint).held?.domain
+      const known = [...keyNames(other), ...(fetched ? keyNames(fetched) : [])]
+      return other.name !== bundle.name && known.some((key) => own.has(key))
+    })
+    if (foreign) throw new Error(`jwks_rejected: it holds a key of the trust domain ${foreign.name}`)
+  }
 
   function trustOf({ authorities, spiffeId }: BundleEndpoint): FetchTrust {
     if (spiffeId === undefined) return authorities === undefined ? {} : { authorities }
@@ -276,14 +290,3 @@ const keyNames = ({ jwtKeys, witKeys, x509Anchors }: TrustDomain): readonly stri
   ...[...jwtKeys, ...witKeys].map((key) => jwkThumbprint({ ...key })),
   ...x509Anchors.map((der) => createHash('sha256').update(der).digest('base64url')),
 ]
-
-/** A key of two trust domains could speak for both: an endpoint that serves another's keys is the wrong endpoint. */
-function sharedWith(
-  bundle: TrustDomain,
-  domains: readonly TrustDomain[],
-  heldOf: (domain: TrustDomain) => TrustDomain,
-): string | undefined {
-  const own = new Set(keyNames(bundle))
-  return domains.find((other) => other.name !== bundle.name && keyNames(heldOf(other)).some((key) => own.has(key)))
-    ?.name
-}

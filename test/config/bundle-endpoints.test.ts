@@ -153,6 +153,46 @@ describe('a bundle endpoint', () => {
     expect(w.changes).toHaveLength(2)
   })
 
+  it('F2 two endpoints that are new together and serve one bundle are not both believed', async () => {
+    const other = file({ url: 'https://spire.other.example/bundle' }, undefined, 'other.example')
+    const w = world(file({ url: URL_ }), [other])
+    const { keys } = JSON.parse(await bundleOf(first)) as { keys: { use: string }[] }
+    w.serves = JSON.stringify({ keys: keys.filter(({ use }) => use === 'jwt-svid') })
+    await w.endpoints.poll()
+    const served = w.domains.filter((domain) => {
+      try {
+        return w.endpoints.live(domain).jwtKeys.length > 0
+      } catch {
+        return false
+      }
+    })
+    expect(served).toHaveLength(1)
+    expect(w.problems).toEqual([expect.stringMatching(/holds a key of the trust domain/)])
+  })
+
+  it('F16 a trust domain that repeats the next key of another does not keep that one from changing its keys', async () => {
+    const other = await createTestTrustDomain('other.example')
+    const [domain, thief] = [
+      file({ url: URL_ }),
+      file({ url: 'https://spire.other.example/' }, undefined, 'other.example'),
+    ]
+    const w = world(domain)
+    w.serves = await bundleOf(first)
+    await w.endpoints.poll()
+    w.domains = [thief]
+    w.serves = await bundleOf(other)
+    await w.endpoints.poll()
+    const next = JSON.parse(await bundleOf(second, { spiffe_sequence: 2 })) as { keys: { use: string; kid?: string }[] }
+    const copied = next.keys.filter(({ use }) => use === 'jwt-svid').map((key) => ({ ...key, kid: 'mine' }))
+    w.serves = JSON.stringify({ ...JSON.parse(await bundleOf(other)), spiffe_sequence: 2, keys: copied })
+    await pass(w, 300)
+    // The old key is withdrawn all the same, though the other was asked first.
+    w.domains = [domain, thief]
+    w.serves = JSON.stringify(next)
+    await pass(w, 1)
+    expect([x(w.endpoints.live(domain)), w.problems.at(-1)]).toEqual([second.trustDomain.jwtKeys[0]?.x, undefined])
+  })
+
   it('F16 the last good bundle serves a day while the endpoint is away, and nobody’s after that', async () => {
     const domain = file({ url: URL_ })
     const w = world(domain)
