@@ -108,11 +108,17 @@ function disorderOf(manifest: Manifest): string | undefined {
 /** `litellm`, `litellm@1.82.8` or the whole package URL. */
 export function namesComponent(component: string, wanted: string): boolean {
   if (component === wanted) return true
-  let plain: string
+  // Apart before they are decoded: a version that is an address may hold an @ of its own.
+  const at = component.lastIndexOf('@')
+  const name = decoded(component.slice(component.indexOf('/') + 1, at))
+  return name === wanted || `${name}@${decoded(component.slice(at + 1))}` === wanted
+}
+
+/** As it stands where it is no encoding: what cannot be decoded must not hide from whoever looks for it. */
+function decoded(text: string): string {
   try {
-    plain = decodeURIComponent(component.slice(component.indexOf('/') + 1))
+    return decodeURIComponent(text)
   } catch {
-    return false
+    return text
   }
-  return plain === wanted || plain.slice(0, plain.lastIndexOf('@')) === wanted
 }

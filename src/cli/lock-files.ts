@@ -72,8 +72,9 @@ function* pnpmLock(text: string): Generator<string> {
   for (const [key, entry] of Object.entries(packages)) {
     if (isRecord(entry) && entry['dev'] === true) continue
     const plain = key.replace(/^\//, '').replace(/\(.*$/, '')
-    const at = plain.lastIndexOf('@')
-    if (at <= 0) throw new LockFileFault(`has an entry without a version: ${key.slice(0, 80)}`)
+    // The first one after a scope: a version may be an address with one of its own.
+    const at = plain.indexOf('@', 1)
+    if (at < 0) throw new LockFileFault(`has an entry without a version: ${key.slice(0, 80)}`)
     yield purl('npm', plain.slice(0, at), plain.slice(at + 1))
   }
 }

@@ -94,6 +94,11 @@ describe('a manifest', () => {
       expect(namesComponent(component, wanted)).toBe(true)
     for (const wanted of ['name', '@scope/name@1.2', 'scope/name', '', 'pkg:npm/%40scope/name'])
       expect(namesComponent(component, wanted)).toBe(false)
+    // However its version is written, nothing hides from its own name.
+    for (const version of ['git%2Bssh%3A%2F%2Fgit%40github.com%2Fx%2Fy', '1%ZZ', '1%'])
+      expect([namesComponent(`pkg:npm/evil@${version}`, 'evil'), version]).toEqual([true, version])
+    expect(namesComponent('pkg:npm/evil@git%2Bssh%3A%2F%2Fgit%40b.example', 'evil@git+ssh://git@b.example')).toBe(true)
+    expect(namesComponent('pkg:npm/evil@git%40evil', 'evil@git')).toBe(false)
   })
 })
 

@@ -22,8 +22,8 @@ describe('components of a lock file', () => {
     ],
     [
       'pnpm-lock.yaml',
-      "lockfileVersion: '9.0'\npackages:\n  '@scope/name@1.0.0': { resolution: { integrity: x } }\n  hono@4.11.4(zod@4.0.0): {}\n  /old@1.0.0: { dev: true }\n",
-      ['pkg:npm/%40scope/name@1.0.0', 'pkg:npm/hono@4.11.4'],
+      "lockfileVersion: '9.0'\npackages:\n  '@scope/name@1.0.0': { resolution: { integrity: x } }\n  hono@4.11.4(zod@4.0.0): {}\n  /old@1.0.0: { dev: true }\n  own@git+ssh://git@b.example/own: {}\n",
+      ['pkg:npm/%40scope/name@1.0.0', 'pkg:npm/hono@4.11.4', 'pkg:npm/own@git%2Bssh%3A%2F%2Fgit%40b.example%2Fown'],
     ],
     [
       'yarn.lock',
