@@ -17,6 +17,7 @@ import {
   type UserGrant,
   type WorkloadGrant,
 } from '../tokens/assertion.ts'
+import type { Tool } from '../policy/tool.ts'
 import type { SubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
@@ -108,16 +109,25 @@ const subjectOf = ({ subject }: Standing, { platform, groups, claims }: Workload
 })
 
 /**
- * The authority beyond which the grant gives nothing. Its issuer may name more than ours, and what is not of ours gives
- * nothing; where it speaks in both spellings, both must hold.
+ * The authority beyond which the grant gives nothing, to the task that it opens neither: what the target asks of others
+ * for it is bounded by that. Its issuer may name more than ours, and what is not of ours gives nothing; where it speaks
+ * in several spellings, all must hold.
  */
-function boundOf({ tools }: Directory, { scope, details }: AssertionGrant): Result<readonly Grant[] | undefined> {
-  let bound: readonly Grant[] | undefined
+function boundOf(
+  { tools }: Directory,
+  { resources, scope, details }: AssertionGrant,
+): Result<readonly Grant[] | undefined> {
+  const at = (tool: Tool) => [...tool.operations.keys()].map((operation) => ({ tool: tool.name, operation }))
+  let bound: readonly Grant[] | undefined = resources?.flatMap((audience) => {
+    const tool = tools.byAudience(audience)
+    return tool ? at(tool) : []
+  })
   if (scope !== undefined) {
-    bound = scope.split(' ').flatMap((value) => {
+    const said = scope.split(' ').flatMap((value) => {
       const one = readScope(value)
       return one.ok ? one.value : []
     })
+    bound = bound ? meetGrants(bound, said) : said
   }
   if (details !== undefined) {
     const own = details.filter(

@@ -12,6 +12,7 @@ import {
   newKeyPair,
   openHouse,
 } from '../house.ts'
+import { agentFile } from '../company.ts'
 import { refusedWithoutTrace } from '../nothing-lost.ts'
 
 type Agent = Awaited<ReturnType<House['agent']>>
@@ -19,6 +20,8 @@ const TICKETS = 'https://tickets.example.com/'
 const CRM = 'https://crm.example.com/'
 
 const withIdJag = {
+  'agents/desk.yaml': agentFile('desk', { ceiling: ['crm:read_customer'] }),
+  'tools/tickets.yaml': (text: string) => text.replace('name: tickets\n', 'name: tickets\nagent: desk\n'),
   'issuers/dev.yaml': (text: string) => text.replace('groups_claim: groups\n', 'groups_claim: groups\nid_jag: {}\n'),
   'agents/research.yaml': (text: string) =>
     `${text}default_task: { purpose: Answer what users ask, environment: staging, data_classification: internal }\n`,
@@ -69,10 +72,28 @@ describe('an ID-JAG', () => {
   })
 
   it('takes the task from the request where the client can say it, also an existing one', async () => {
-    const first = await send(idJag(), { request_details: house.details() })
+    const both = idJag({ resource: [TICKETS, CRM] })
+    const first = await send(both, { resource: TICKETS, request_details: house.details() })
     const again = await send(idJag({ resource: CRM }), { task_id: String(first.body['task_id']) })
     expect(again.status, again.text).toBe(200)
     expect(again.body['task_id']).toBe(first.body['task_id'])
+  })
+
+  it('D1 bounds the task that it opens too: what the target asks of others for it is not beyond the grant', async () => {
+    const desk = await house.agent('desk')
+    const called = async (resource: readonly string[]) => {
+      const answer = await send(idJag({ resource }), { resource: TICKETS })
+      expect(answer.status, answer.text).toBe(200)
+      return String(answer.body['access_token'])
+    }
+    const onward = (token: string) => desk.from(token, { scope: 'crm:read_customer' })
+    const [one, both] = [await called([TICKETS]), await called([TICKETS, CRM])]
+    await refusedWithoutTrace(
+      house,
+      () => onward(one),
+      { status: 400, error: 'invalid_target', reason: 'audience_denied' },
+      () => onward(both),
+    )
   })
 
   it('D1 D3 bounds the request by scope, authorization_details and resource', async () => {
