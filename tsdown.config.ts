@@ -1,4 +1,4 @@
-/** Makes dist/: the service with the SDKs' sources bundled in and packages left outside, and each SDK in its own folder. */
+/** Makes dist/: the service with the SDKs' sources bundled in and packages but zod left outside, and each SDK in its folder. */
 import { defineConfig, type UserConfig } from 'tsdown'
 
 const common = {
@@ -28,7 +28,12 @@ export default defineConfig([
     name: 'service',
     entry: { main: 'src/main.ts', 'cli/main': 'src/cli/main.ts' },
     outDir: 'dist',
-    deps: { alwaysBundle: [/^@errand\//], neverBundle: [/^(?!@errand\/)(?:@[\w.-]+\/)?[a-z][\w.-]*(?:\/|$)/] },
+    // zod is some ninety files, most of them languages that nobody is told anything in: in one file with what uses it,
+    // and without the rest, the service starts 70 ms sooner.
+    deps: {
+      alwaysBundle: [/^@errand\//, /^zod(?:\/|$)/],
+      neverBundle: [/^(?!@errand\/|zod(?:\/|$))(?:@[\w.-]+\/)?[a-z][\w.-]*(?:\/|$)/],
+    },
     sourcemap: true,
     dts: false,
   },

@@ -12,8 +12,10 @@ if (major < 20 || (major === 20 && minor < 19)) {
   process.exit(2)
 }
 
-// Cedar's WebAssembly is quick enough as V8 first compiles it; compiling it again, better, holds some 40 MB.
+// Cedar's WebAssembly is quick enough as V8 first compiles it; compiling it again, better, holds some 40 MB. And it is
+// looked through as it is compiled, function by function: most of it is never called.
 setFlagsFromString('--liftoff-only')
+setFlagsFromString('--wasm-lazy-validation')
 
 const inPackage = (path) => new URL(`../${path}`, import.meta.url)
 const source = inPackage('src/cli/main.ts')

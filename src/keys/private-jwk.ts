@@ -1,6 +1,7 @@
 /** A private key in a JWK file, as agents, tools and administrators keep theirs. */
 import { createECDH, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { calculateJwkThumbprint, type JWK } from 'jose'
+import type { JWK } from 'jose'
+import { calculateJwkThumbprint } from 'jose/jwk/thumbprint'
 import { KeyMaterialError, readSecretFile } from './key-file.ts'
 
 export interface PrivateJwk {

@@ -13,7 +13,6 @@ import { lockDataDir } from './embedded/lock.ts'
 import { openEmbedded } from './embedded/open.ts'
 import { hasHistory } from './history.ts'
 import { createPatientClock } from './patient-clock.ts'
-import { openRedis } from './redis/open.ts'
 
 export interface Stores {
   readonly replayGuard: ReplayGuard
@@ -53,7 +52,14 @@ export async function openStores({ store, dataDir, now, monotonic }: OpenStoresD
   try {
     const stores =
       store.kind === 'redis'
-        ? await openRedis({ ...store, mayBegin: !hasHistory(dataDir), now, forgetBefore, monotonic })
+        ? // Its driver is loaded where there is a Redis: a start without one does not wait for it.
+          await (await import('./redis/open.ts')).openRedis({
+            ...store,
+            mayBegin: !hasHistory(dataDir),
+            now,
+            forgetBefore,
+            monotonic,
+          })
         : await openEmbedded({ dataDir, now, forgetBefore })
     return {
       ...stores,
