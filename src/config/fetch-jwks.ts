@@ -220,12 +220,21 @@ export const createFetchJwks =
       // The request is written only when the peer has been judged: a connection that is not the one meant learns nothing.
       request.once('socket', (socket) =>
         socket.once('secureConnect', () => {
-          const why = objection(chainOf(socket as TLSSocket) ?? [])
+          const why = objectionOf(objection, socket as TLSSocket)
           if (why === undefined) request.end()
           else request.destroy(new Error(`jwks_untrusted: ${why}`))
         }),
       )
     })
+
+/** Nobody stands behind an event of a socket: what was thrown there would end the process, and the server chose when. */
+function objectionOf(objection: NonNullable<FetchTrust['objection']>, socket: TLSSocket): string | undefined {
+  try {
+    return objection(chainOf(socket) ?? [])
+  } catch (error) {
+    return error instanceof Error ? error.message : 'the certificate could not be judged'
+  }
+}
 
 function tlsOf({ authorities, objection }: FetchTrust): https.RequestOptions {
   if (objection !== undefined) return { rejectUnauthorized: false }

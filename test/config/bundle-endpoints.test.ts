@@ -413,6 +413,26 @@ describe('an endpoint that proves itself', () => {
       }
     }
   })
+
+  it('F16 an endpoint of a trust domain that nothing can be said of is not spoken with, and ends nothing else', async () => {
+    const other = await createTestTrustDomain('other.example')
+    const identity = await other.x509Svid('/spire/server')
+    const served = await serve(identity, [other.intermediate], () => '{}')
+    const domain = file({ url: served.url, spiffeId: 'spiffe://other.example/spire/server' })
+    const unfetched = file({ url: 'https://spire.other.example/bundle' }, undefined, 'other.example')
+    const problems: (string | undefined)[] = []
+    const endpoints = createBundleEndpoints({
+      fetch: (url, trust) => (url === served.url ? fetch(url, trust) : Promise.reject(new Error('away'))),
+      now: () => NOW,
+      random: () => 0,
+      domains: () => [domain, unfetched],
+      kept: { read: async () => undefined, write: async () => {} },
+      recorded: async () => {},
+      onProblem: (name, each) => void (name === NAME && problems.push(each)),
+    })
+    await endpoints.poll()
+    expect([problems, served.requests()]).toEqual([[expect.stringMatching(/^jwks_untrusted: .*no bundle/)], 0])
+  })
 })
 
 describe('bundles on disk', () => {
