@@ -534,6 +534,7 @@ async function openRooms({
     now,
     dpop,
     readGrant: rationed(limits, perClient, ({ platform, sub }) => platformClientId(platform, sub), readWorkloadGrant),
+    grants: keyPins,
     platformAgents: stores.platformAgents,
     audit,
   })

@@ -2,6 +2,8 @@
 export interface KeyPins {
   /** Pins `thumbprint` to the evidence unless one is pinned already; answers the one that is pinned. `expiresAt` in Unix seconds. */
   pin(evidenceId: string, thumbprint: string, expiresAt: number): Promise<string>
+  /** What is pinned to the evidence, where something is: changes nothing. */
+  pinned(evidenceId: string): Promise<string | undefined>
 }
 
 /** A SPIFFE id that passes to another registration starts a new life: evidence of the old one must not serve the new. */

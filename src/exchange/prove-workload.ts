@@ -1,15 +1,18 @@
 /**
  * Who is asking, where a platform speaks for it: the grant is the agent's evidence, and all the evidence it has. Its
  * one use is spent with the grant, last of all, so that a retry under its idempotency key finds it unspent by others.
+ * Whoever brings it after that has proven nothing: not even a dry run is answered.
  */
 import { type ParsedJws, parseJws } from '@errand/verifier/jws.ts'
 import type { Dpop } from '../attest/dpop.ts'
+import type { KeyPins } from '../attest/key-pins.ts'
 import { registrationOf } from '../attest/platform.ts'
 import type { PlatformAgents } from '../attest/platform-agents.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
-import { checkKeyBinding, type PlatformOf, type WorkloadGrant } from '../tokens/assertion.ts'
-import type { ProveAgent } from './authenticate.ts'
+import { assertionSpendId, checkKeyBinding, type PlatformOf, type WorkloadGrant } from '../tokens/assertion.ts'
+import type { ProveAgent, ProvenAgent } from './authenticate.ts'
+import { boundKey } from './retry.ts'
 
 export interface PresentedGrant {
   readonly jws: ParsedJws
@@ -22,6 +25,7 @@ export interface ProveWorkloadDeps {
   readonly now: () => number
   readonly dpop: Dpop
   readonly readGrant: (presented: PresentedGrant) => Promise<Result<WorkloadGrant>>
+  readonly grants: Pick<KeyPins, 'pinned'>
   readonly platformAgents: PlatformAgents
   readonly audit: Pick<AuditLog, 'append'>
 }
@@ -51,6 +55,21 @@ export function createProveWorkload(deps: ProveWorkloadDeps): ProveAgent {
     if (proof && !proof.ok) return proof
     const bound = checkKeyBinding(read.value, proof && { jkt: proof.value.jkt })
     if (!bound.ok) return bound
+    const proven: ProvenAgent = {
+      attested: {
+        agent,
+        kind: 'workload_grant',
+        tier: 'platform',
+        spiffeId: agent.spiffeId,
+        issuedAt: grant.issuedAt,
+        expiresAt: grant.expiresAt,
+      },
+      ...(proof ? { confirmation: { jkt: proof.value.jkt } } : {}),
+      workload: read.value,
+    }
+    const spentBy = await deps.grants.pinned(assertionSpendId(grant))
+    const own = wire.idempotencyKey === undefined ? undefined : boundKey(proven, wire.idempotencyKey)
+    if (spentBy !== undefined && spentBy !== own) return refuse('replayed', 'assertion')
     if (proof) {
       const fresh = await deps.dpop.spend(proof.value)
       if (!fresh.ok) return fresh
@@ -68,17 +87,6 @@ export function createProveWorkload(deps: ProveWorkloadDeps): ProveAgent {
         details: { platform: platform.name, issuer: platform.issuer, subject: sub, spiffe_id: agent.spiffeId },
       })
     }
-    return ok({
-      attested: {
-        agent,
-        kind: 'workload_grant',
-        tier: 'platform',
-        spiffeId: agent.spiffeId,
-        issuedAt: grant.issuedAt,
-        expiresAt: grant.expiresAt,
-      },
-      ...(proof ? { confirmation: { jkt: proof.value.jkt } } : {}),
-      workload: read.value,
-    })
+    return ok(proven)
   }
 }

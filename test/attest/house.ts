@@ -123,6 +123,7 @@ export async function createAttestHouse(machines: readonly MachineClient[] = [])
         pins.set(id, pinned)
         return pinned
       },
+      pinned: async (id: string) => pins.get(id),
     },
   }
   const now = () => house.now

@@ -16,6 +16,15 @@ export function describeKeyPins(name: string, open: OpenWorld): void {
       expect(await stores.keyPins.pin(id, 'key-late', clock.now + 60)).toBe(answers[0])
     })
 
+    it('says what is pinned, at every replica, and pins nothing by that', async () => {
+      const { stores, other, clock } = await world()
+      const id = fresh('evidence')
+      expect(await stores.keyPins.pinned(id)).toBeUndefined()
+      expect(await stores.keyPins.pin(id, 'first', clock.now + 60)).toBe('first')
+      expect(await other.keyPins.pinned(id)).toBe('first')
+      expect(await stores.keyPins.pinned(`${id}x`)).toBeUndefined()
+    })
+
     it('keeps a pin across a restart, and pins of other evidence apart', async () => {
       const before = await world()
       const id = fresh('evidence')

@@ -238,9 +238,22 @@ describe('an agent of a platform', () => {
     await refusedWithoutTrace(
       house,
       () => send(once),
-      { status: 400, error: 'invalid_grant', reason: 'replayed' },
+      { status: 400, error: 'invalid_grant', reason: 'replayed', stranger: true },
       () => send(grant('agent/7f3d')),
     )
+  })
+
+  it('F1 is no evidence once it is spent: who brings it again is told nothing, of a dry run neither', async () => {
+    const once = grant('agent/7f3d')
+    expect((await send(once, { dry_run: 'true' })).body).toMatchObject({ dry_run: true, allowed: true })
+    expect((await send(once)).status).toBe(200)
+    for (const form of [{ dry_run: 'true' }, { scope: 'tickets:add_comment' }])
+      await refusedWithoutTrace(
+        house,
+        () => send(once, form),
+        { status: 400, error: 'invalid_grant', reason: 'replayed', stranger: true },
+        () => send(grant('agent/7f3d')),
+      )
   })
 
   it('stays in its task by its id, and in nobody else’s', async () => {

@@ -64,6 +64,10 @@ export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; fo
       }
       return thumbprint
     },
+    pinned: async (evidenceId) => {
+      db.assertOpen()
+      return pinned(evidenceId)
+    },
   }
 }
 

@@ -17,6 +17,8 @@ end
 return {'pinned', redis.call('HGET', K .. 'pins', arg(1))}
 `)
 
+const PINNED = script(`return {'pinned', redis.call('HGET', K .. 'pins', arg(1)) or ''}`)
+
 const SINCE = script(`
 local bound = redis.call('HGET', K .. 'principals', arg(1))
 local since = '0'
@@ -44,6 +46,11 @@ export function createKeyPins(deps: { redis: RedisClient; forgetBefore: () => nu
       if (known.size >= MAX_KNOWN) known.delete(known.keys().next().value!)
       known.set(id, { thumbprint: reply[1], expiresAt })
       return reply[1]
+    },
+    pinned: async (evidenceId) => {
+      const reply = await deps.redis.run(PINNED, [short(evidenceId)])
+      if (reply[0] !== 'pinned' || reply[1] === undefined) throw unexpected(reply)
+      return reply[1] === '' ? undefined : reply[1]
     },
   }
 }
