@@ -28,6 +28,7 @@ import { checkPlatforms, platformOf, readPlatform } from './read-platform.ts'
 import type { AgentPlatformFile } from './schemas.ts'
 import { type Overrides, readAdministrators, readSettings } from './read-settings.ts'
 import { readAttester, readWorkloadEvidence, readWorkloadOidc } from './read-workloads.ts'
+import { certificatesOf } from './read-certificates.ts'
 import { readReleases } from './read-releases.ts'
 import { readTool } from './read-tool.ts'
 import { createReporter, type Reporter } from './reporter.ts'
@@ -304,6 +305,14 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     for (const { agent, rule, other } of ambiguousRules(agents)) {
       const message = `one token could be evidence of this agent and of ${other.clientId}`
       reportOf(agent)(['workload', rule], 'duplicate', message, 'name a claim in both whose values differ')
+    }
+    const certified = new Map<string, AgentRegistration>()
+    for (const agent of agents) {
+      const other = certificatesOf(agent).flatMap((each) => certified.get(each) ?? [])[0]
+      for (const each of certificatesOf(agent)) certified.set(each, agent)
+      if (other === undefined) continue
+      const message = `one certificate could be evidence of this agent and of ${other.clientId}`
+      reportOf(agent)([`tls_client_auth_${agent.tlsClientAuth!.name.form}`], 'duplicate', message)
     }
     const subjects = new Map<string, AgentRegistration>()
     const called = new Map(agents.flatMap((agent) => [agent.clientId, agent.spiffeId].map((name) => [name, agent])))

@@ -1,7 +1,8 @@
 /** What agents/*.yaml says of client certificates (RFC 8705), with every way in which it does not hold together. */
 import type { AgentRegistration } from '../attest/registration.ts'
+import { digestOf } from '../attest/remembered.ts'
 import { authorityProblem, type OwnCertificate, readOwnCertificate } from '../attest/tls-client-auth.ts'
-import { NAME_FORMS, readExpectedName } from '../attest/x509/expected-name.ts'
+import { type ExpectedName, NAME_FORMS, readExpectedName } from '../attest/x509/expected-name.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import type { AgentFile } from './schemas.ts'
@@ -67,4 +68,16 @@ export async function readCertificates(
     ...(tlsClientAuth === undefined ? {} : { tlsClientAuth }),
     ...(ownCertificates === undefined ? {} : { ownCertificates }),
   }
+}
+
+/** What a certificate would have to say and be signed by, once for each authority: the same for two agents is one for both. */
+export const certificatesOf = ({ tlsClientAuth }: AgentRegistration): readonly string[] =>
+  tlsClientAuth === undefined
+    ? []
+    : tlsClientAuth.anchors.map((anchor) => JSON.stringify([spelling(tlsClientAuth.name), digestOf([anchor])]))
+
+function spelling(name: ExpectedName): unknown {
+  if (name.form !== 'subject_dn') return [name.form, name.value]
+  const { form, relative } = name
+  return [form, relative.map((set) => set.map(({ oid, value }) => `${oid}=${value}`).sort())]
 }
