@@ -7,9 +7,15 @@ const LONE_SURROGATE = /[\ud800-\udfff]/u
 const LONE_SURROGATES = /[\ud800-\udfff]/gu
 const MAX_DEPTH = 64
 
-/** Throws TypeError for what has no canonical form: numbers that are not finite, lone surrogates, anything not JSON. */
-export function canonicalize(value: Json): string {
-  return write(value, 0)
+/** The texts of values that are frozen through and through, and so stay what they are. */
+export type Written = WeakMap<object, string>
+
+/**
+ * Throws TypeError for what has no canonical form: numbers that are not finite, lone surrogates, anything not JSON.
+ * With `written`, what is frozen is written once: whoever freezes a value freezes all of it.
+ */
+export function canonicalize(value: Json, written?: Written): string {
+  return write(value, 0, written)
 }
 
 /** Printable ASCII that needs no escape. */
@@ -25,7 +31,7 @@ export function canonicalString(text: string): string {
   return JSON.stringify(text) // RFC 8785 §3.2.2.2 is ECMAScript's own serialisation
 }
 
-function write(value: unknown, depth: number): string {
+function write(value: unknown, depth: number, written: Written | undefined): string {
   switch (typeof value) {
     case 'string':
       return canonicalString(value)
@@ -37,19 +43,30 @@ function write(value: unknown, depth: number): string {
     case 'object':
       if (value === null) return 'null'
       if (depth >= MAX_DEPTH) throw new TypeError('no canonical form: nested too deep')
-      return Array.isArray(value) ? writeArray(value, depth) : writeObject(value, depth)
+      return written && Object.isFrozen(value) ? writeOnce(value, depth, written) : writeMembers(value, depth, written)
     default:
       throw new TypeError(`no canonical form: ${typeof value}`)
   }
 }
 
-function writeArray(items: readonly unknown[], depth: number): string {
+const writeMembers = (value: object, depth: number, written: Written | undefined): string =>
+  Array.isArray(value) ? writeArray(value, depth, written) : writeObject(value, depth, written)
+
+function writeOnce(value: object, depth: number, written: Written): string {
+  const known = written.get(value)
+  if (known !== undefined) return known
+  const text = writeMembers(value, depth, undefined)
+  written.set(value, text)
+  return text
+}
+
+function writeArray(items: readonly unknown[], depth: number, written: Written | undefined): string {
   let text = '['
-  for (let at = 0; at < items.length; at += 1) text += (at === 0 ? '' : ',') + write(items[at], depth + 1)
+  for (let at = 0; at < items.length; at += 1) text += (at === 0 ? '' : ',') + write(items[at], depth + 1, written)
   return `${text}]`
 }
 
-function writeObject(value: object, depth: number): string {
+function writeObject(value: object, depth: number, written: Written | undefined): string {
   const proto: unknown = Object.getPrototypeOf(value)
   if (proto !== null && Object.getPrototypeOf(proto) !== null)
     throw new TypeError('no canonical form: not a plain object')
@@ -65,7 +82,7 @@ function writeObject(value: object, depth: number): string {
   for (const name of names) {
     const member: unknown = (value as Record<string, unknown>)[name]
     if (member === undefined) continue
-    text += `${text.length === 1 ? '' : ','}${canonicalString(name)}:${write(member, depth + 1)}`
+    text += `${text.length === 1 ? '' : ','}${canonicalString(name)}:${write(member, depth + 1, written)}`
   }
   return `${text}}`
 }

@@ -2,7 +2,7 @@
  * The canonical record of an event, and what it seals. The members are an allowlist: what an event holds beyond them
  * never gets in. Their names and meanings are final; later versions only add.
  */
-import { canonicalize, canonicalString, isPlain, wellFormed } from './canonical.ts'
+import { canonicalize, canonicalString, isPlain, wellFormed, type Written } from './canonical.ts'
 import type { AuditEvent, AuditRecord, Json, Unsealed } from './log.ts'
 import type { Subject, SubjectSeal } from './subject-vault.ts'
 
@@ -26,8 +26,22 @@ export function sealedFor(event: AuditEvent): string | undefined {
   return event.purpose === undefined ? undefined : `agent:${event.agent ?? event.by ?? ''}`
 }
 
+/** What is frozen in events is tidied and written once. */
+export interface DraftMemory {
+  readonly written: Written
+  readonly tidied: WeakMap<object, Json>
+}
+
+export const createDraftMemory = (): DraftMemory => ({ written: new WeakMap(), tidied: new WeakMap() })
+
 /** `sealer` is the vault's answer for `sealedFor(event)`. Throws TypeError where claims have no canonical form. */
-export function draftRecord(event: AuditEvent, logId: string, sealer: Subject | undefined): Draft {
+export function draftRecord(
+  event: AuditEvent,
+  logId: string,
+  sealer: Subject | undefined,
+  memory: DraftMemory = createDraftMemory(),
+): Draft {
+  const { written } = memory
   const seal = sealer === 'erased' ? undefined : sealer
   const named = event.subject !== undefined || typeof event.claims?.['sub'] === 'string'
   const { open: claims, personal } = splitClaims(event.claims)
@@ -42,12 +56,12 @@ export function draftRecord(event: AuditEvent, logId: string, sealer: Subject | 
   }
   head += member('by', event.by)
   head += member('cause', event.cause)
-  if (claims !== undefined) head += `"claims":${canonicalize(claims)},`
+  if (claims !== undefined) head += `"claims":${canonicalize(claims, written)},`
   head += member('correlation', event.correlation)
   if (event.count !== undefined) head += `"count":${canonicalize(event.count)},`
   head += member('decision', event.decision)
   head += member('decision_id', event.decisionId)
-  if (event.details !== undefined) head += `"details":${canonicalize(tidy(event.details, 0))},`
+  if (event.details !== undefined) head += `"details":${canonicalize(tidy(event.details, 0, memory), written)},`
   head += member('epoch', event.epoch)
 
   let middle = member('jti', event.jti)
@@ -124,12 +138,21 @@ function personalPart({ subject, purpose }: AuditEvent, personal: Claims | undef
   }
 }
 
-function tidy(value: Json, depth: number): Json {
+function tidy(value: Json, depth: number, memory: DraftMemory): Json {
   if (typeof value === 'string') return recordText(value)
   if (typeof value !== 'object' || value === null) return value
   if (depth >= MAX_DETAIL_DEPTH) return '…'
-  if (Array.isArray(value)) return value.map((item: Json) => tidy(item, depth + 1))
+  // As deep as it stands the first time: nothing of ours is at two depths.
+  const known = memory.tidied.get(value)
+  if (known !== undefined) return known
+  const made = tidyMembers(value, depth, memory)
+  if (Object.isFrozen(value)) memory.tidied.set(value, Object.freeze(made))
+  return made
+}
+
+function tidyMembers(value: object, depth: number, memory: DraftMemory): Json {
+  if (Array.isArray(value)) return value.map((item: Json) => tidy(item, depth + 1, memory))
   const entries: [string, Json][] = []
-  for (const [name, item] of Object.entries(value)) entries.push([recordText(name), tidy(item, depth + 1)])
+  for (const [name, item] of Object.entries(value)) entries.push([recordText(name), tidy(item, depth + 1, memory)])
   return Object.fromEntries(entries)
 }

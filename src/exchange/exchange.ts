@@ -22,18 +22,20 @@ import { checkRelease } from './check-release.ts'
 import type { Directory } from './directory.ts'
 import { type DryRunResponse, dryRun } from './dry-run.ts'
 import { checkArguments, checkForeign, readForeign } from './foreign.ts'
+import { createGranted } from './granted.ts'
 import { issue, reissue } from './issue-token.ts'
 import { checkBinding, decide, judge } from './judge.ts'
-import type { ExchangeDeps, Prepared, TokenResponse } from './prepared.ts'
+import type { ExchangeDeps, ExchangeParts, Prepared, TokenResponse } from './prepared.ts'
 import { refusalEvent } from './record.ts'
 import { boundKey, CLAIM_SECONDS, claimRetry, requestDigest, taskIdFor } from './retry.ts'
 import { chainLength, type Standing, standOn } from './standing.ts'
-import { readTarget } from './targets.ts'
+import { createReadTarget } from './targets.ts'
 import type { TokenRequest } from './token-request.ts'
 
 export type Exchange = (request: TokenRequest, wire: Wire) => Promise<Result<TokenResponse | DryRunResponse>>
 
-export function createExchange(deps: ExchangeDeps): Exchange {
+export function createExchange(parts: ExchangeParts): Exchange {
+  const deps: ExchangeDeps = { ...parts, granted: createGranted(), readTarget: createReadTarget() }
   return async (request, wire) => {
     const directory = deps.directory()
     const grant = checkGrant(request)
@@ -137,7 +139,7 @@ async function exchangeFor(
   const actors = chainLength(standing) + (handOverTo.value === undefined ? 0 : 1)
   if (actors > directory.settings.tasks.maxActors) return no({ reason: 'depth', slot: 'request' })
 
-  const target = readTarget(asked, directory, proven.attested.agent)
+  const target = deps.readTarget(asked, directory, proven.attested.agent)
   if (!target.ok) return no(target.refusal)
   context.tool = target.value.tool
   const within = granted.value?.permitsTarget(target.value)

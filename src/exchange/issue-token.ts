@@ -1,7 +1,6 @@
 /** From a decision to a token: time, revocation, effects, record, signature; and the same again for a retry (D20). */
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
-import { scopeOf, toAuthorizationDetails } from '@errand/verifier/grants.ts'
 import { type CheckedHop, hopsOf } from '@errand/verifier/shapes.ts'
 import { newJti } from '../audit/ids.ts'
 import type { Receipt } from '../audit/log.ts'
@@ -52,6 +51,7 @@ export async function issue(
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
 
+  const granted = deps.granted(decision, target.tool)
   const facts: TokenFacts = {
     jti,
     kid,
@@ -61,11 +61,8 @@ export async function issue(
     clientId: proven.attested.agent.clientId,
     subject: standing.subject.id,
     ...(standing.actor ? { actor: standing.actor } : {}),
-    grants: decision.permitted,
-    details: toAuthorizationDetails(
-      decision.permitted,
-      (_, operation) => target.tool.operations.get(operation)!.effect,
-    ),
+    scope: granted.scope,
+    details: granted.details,
     ...(proven.confirmation ? { confirmation: proven.confirmation } : {}),
     task: { id: taskId, root: place.root, depth: place.depth },
     attestation: {
@@ -83,7 +80,8 @@ export async function issue(
   const own = () => (handOverTo === undefined ? deps.issuer.draft(facts) : deps.issuer.draftHandOver(facts, handOverTo))
   const claims = foreign ?? own()
   // A hand-over goes to us alone, and what is for others is not ours to measure.
-  if (!foreign && handOverTo === undefined && tokenLength(claims as AccessTokenClaims, kid) > MAX_TOKEN_BYTES) {
+  const text = foreign || handOverTo !== undefined ? undefined : JSON.stringify(claims)
+  if (text !== undefined && tokenLength(text, kid) > MAX_TOKEN_BYTES) {
     return no({
       reason: 'token_too_large',
       slot: 'request',
@@ -97,7 +95,7 @@ export async function issue(
   const charged = await openAndCharge(deps, prepared, place, now, key)
   if (!charged.ok) return no(charged.refusal)
 
-  const event = permitEvent(facts, claims, { ...prepared, wire, parent: place.parent?.id })
+  const event = permitEvent(facts, claims, prepared, { granted, wire, parent: place.parent?.id })
   // The charge and its record reach the disk beside one another; nothing leaves before both have.
   const { durable } = charged.value
   const written = deps.audit.append(event)
@@ -105,7 +103,7 @@ export async function issue(
   if (held && deps.now() - held.since > CLAIM_SECONDS) {
     throw new Unavailable('overloaded', 'the exchange took longer than its idempotency key is held')
   }
-  const response = respond(prepared, facts, sign(deps, claims, kid), receipt)
+  const response = respond(prepared, facts, sign(deps, claims, kid, text), receipt)
   if (key !== undefined) {
     const { access_token: _, ...rest } = response
     const hop = { rev: answer.epoch, facts: issuingHop(prepared, jti, kid, place.root) }
@@ -142,7 +140,7 @@ function respond(prepared: Prepared, facts: TokenFacts, token: string, { logId, 
       foreignTokenType(target.tool) ?? (handOverTo === undefined ? TOKEN_TYPE.accessToken : TOKEN_TYPE.handOver),
     token_type: tokenType(prepared, facts.confirmation),
     expires_in: facts.expiresAt - facts.issuedAt,
-    scope: target.tool.takes ? foreignScope(decision, target.tool) : scopeOf(facts.grants),
+    scope: target.tool.takes ? foreignScope(decision, target.tool) : facts.scope,
     authorization_details: facts.details,
     task_id: taskId,
     decision_id: decisionId,
@@ -205,7 +203,7 @@ function hopsWithin(claims: Recorded['claims'], kid: string): readonly CheckedHo
   return 'task' in claims ? hopsOf(claims, kid) : undefined
 }
 
-function sign({ issuer, keys }: ExchangeDeps, claims: Recorded['claims'], kid: string): string {
+function sign({ issuer, keys }: ExchangeDeps, claims: Recorded['claims'], kid: string, text?: string): string {
   if ('may_act' in claims) return issuer.signHandOver(claims, kid)
-  return 'task' in claims ? issuer.sign(claims, kid) : signForeign(keys, claims, kid)
+  return 'task' in claims ? issuer.sign(claims, kid, text) : signForeign(keys, claims, kid)
 }

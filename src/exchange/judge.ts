@@ -50,7 +50,7 @@ export function decide(
 ): Decision {
   const { attested, confirmation } = proven
   const { task, subject, subjectRights, parentGrants } = standing
-  const context = 'existing' in task ? task.existing.context : task.opens.context
+  const { environment, dataClassification } = 'existing' in task ? task.existing.context : task.opens.context
   const question: DecisionQuestion = {
     tools: [target.tool],
     ...(target.requested ? { requested: target.requested } : {}),
@@ -69,7 +69,7 @@ export function decide(
         ...(attested.issuedAt === undefined ? {} : { issuedAt: attested.issuedAt }),
       },
       subject,
-      task: { ...context, depth: chainLength(standing) },
+      task: { environment, dataClassification, depth: chainLength(standing) },
       senderConstraint: boundBy(confirmation, target.tool),
       now,
     },

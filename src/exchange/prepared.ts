@@ -14,9 +14,10 @@ import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent, ProveAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
 import type { TxnContext } from './foreign.ts'
+import type { GrantedBy } from './granted.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import { LEAST_USEFUL_SECONDS, type Standing } from './standing.ts'
-import type { Target } from './targets.ts'
+import type { ReadTarget, Target } from './targets.ts'
 
 export interface TokenResponse {
   readonly access_token: string
@@ -30,7 +31,13 @@ export interface TokenResponse {
   readonly log: { readonly id: string; readonly index: number }
 }
 
-export interface ExchangeDeps {
+/** What the exchange is made of, and what it remembers between requests. */
+export interface ExchangeDeps extends ExchangeParts {
+  readonly granted: GrantedBy
+  readonly readTarget: ReadTarget
+}
+
+export interface ExchangeParts {
   readonly directory: () => Directory
   readonly now: () => number
   readonly nowMs: () => number

@@ -33,6 +33,7 @@ export function reachOf(tools: Directory['tools'], ceiling: Ceiling): Reach {
 /** The decision as its agent may read it. */
 export function withinReach(decision: Decision, agent: AgentRegistration, asked: boolean): Decision {
   const known = ({ tool, operation }: OperationVerdict) => holds(agent.ceiling, tool, operation)
+  if (decision.verdicts.every(known)) return decision
   return {
     ...decision,
     // Nothing in particular was asked for: then an operation out of reach was not asked for either.

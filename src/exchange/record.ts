@@ -8,7 +8,9 @@ import type { Tool } from '../policy/tool.ts'
 import type { TokenFacts } from '../tokens/issue.ts'
 import type { ProvenAgent, Wire } from './authenticate.ts'
 import { recordedClaims } from './foreign.ts'
-import { operandsFrom, rowsOf, wholeRowsOf } from './intersection.ts'
+import type { Granted } from './granted.ts'
+import { operandsFrom, wholeRowsOf } from './intersection.ts'
+import type { Prepared } from './prepared.ts'
 import type { Standing } from './standing.ts'
 
 /** One operation, as `dry_run` answers it. */
@@ -45,29 +47,21 @@ export const attestationOf = ({ kind, tier, release }: AttestationResult) => ({
 export function permitEvent(
   facts: TokenFacts,
   claims: object,
-  context: {
-    readonly decisionId: string
-    readonly proven: ProvenAgent
-    readonly standing: Standing
-    readonly target: { readonly tool: Tool }
-    readonly decision: Decision
-    readonly wire: Wire
-    readonly parent?: string | undefined
-    readonly handOverTo?: string
-  },
+  prepared: Prepared,
+  { granted, wire, parent }: { readonly granted: Granted; readonly wire: Wire; readonly parent: string | undefined },
 ): AuditEvent {
-  const { standing, decision, proven, wire } = context
+  const { standing, decision, proven, target, handOverTo } = prepared
   return {
     type: 'token.issuing',
     decision: 'permit',
-    decisionId: context.decisionId,
+    decisionId: prepared.decisionId,
     agent: facts.clientId,
     subject: facts.subject,
     task: facts.task.id,
     root: facts.task.root,
-    ...(context.parent === undefined ? {} : { parentTask: context.parent }),
-    tool: context.target.tool.name,
-    operations: facts.grants.map((grant) => grant.operation),
+    ...(parent === undefined ? {} : { parentTask: parent }),
+    tool: target.tool.name,
+    operations: granted.operations,
     rules: decision.policies,
     attestation: facts.attestation,
     correlation: wire.correlation,
@@ -77,11 +71,11 @@ export function permitEvent(
     claims: recordedClaims(claims) as unknown as { readonly [name: string]: Json },
     ...('opens' in standing.task ? { purpose: standing.task.opens.purpose } : {}),
     details: {
-      kind: context.target.tool.takes?.kind ?? (context.handOverTo === undefined ? 'access_token' : 'hand_over'),
+      kind: target.tool.takes?.kind ?? (handOverTo === undefined ? 'access_token' : 'hand_over'),
       opened_task: 'opens' in standing.task,
       evidence: proven.attested.kind,
       ...(standing.grant === undefined ? {} : { grant: standing.grant }),
-      ...rowsOf(decision),
+      ...granted.rows,
     },
   }
 }

@@ -36,8 +36,25 @@ function isCanonicalResource(text: string): boolean {
   return url.href === text || url.href === `${text}/`
 }
 
+export type ReadTarget = typeof readTarget
+
+/** Of a request that comes again as the same object, the target is read once while the configuration lasts. */
+export function createReadTarget(): ReadTarget {
+  const known = new WeakMap<
+    TokenRequest,
+    { readonly directory: Directory; readonly agent: AgentRegistration; readonly target: Result<Target> }
+  >()
+  return (request, directory, agent) => {
+    const before = known.get(request)
+    if (before?.directory === directory && before.agent === agent) return before.target
+    const target = readTarget(request, directory, agent)
+    if (target.ok) known.set(request, { directory, agent, target })
+    return target
+  }
+}
+
 /** A tool of which the agent's ceiling holds nothing is, to this agent, no tool at all (D21). */
-export function readTarget(request: TokenRequest, directory: Directory, agent: AgentRegistration): Result<Target> {
+function readTarget(request: TokenRequest, directory: Directory, agent: AgentRegistration): Result<Target> {
   const reach = reachOf(directory.tools, agent.ceiling)
   const asked = readAsked(request, reach)
   if (!asked.ok) return asked

@@ -9,6 +9,7 @@ import { newId } from '../tasks/ids.ts'
 import { faulted, noted, type RequestLine, turnedAway, wireOf } from './app.ts'
 import { type ClaimedNames, createClaimedNames } from './claimed-name.ts'
 import type { HttpDeps } from './deps.ts'
+import { createKnownForms, type KnownForms } from './known-forms.ts'
 import { refusalResponse } from './refusal-response.ts'
 import type { Knock, Variables, WireBindings } from './route.ts'
 import { answerToken, type TokenAnswer } from './token.ts'
@@ -45,7 +46,7 @@ const DIGITS = /^[0-9]{1,9}$/
 const PLAIN_HOST = /^[a-z0-9._-]+(?::(?:[1-5][0-9]{3,4}|[6-9][0-9]{3}))?$/
 
 export function createTokenDoor(deps: HttpDeps, log: (line: RequestLine) => void): TokenDoor {
-  const names = createClaimedNames(deps)
+  const memory = { names: createClaimedNames(deps), forms: createKnownForms() }
   return {
     fits: ({ method, url, headers, rawHeaders }) => {
       if (url !== PATH || method !== 'POST' || headers['content-type'] !== FORM) return false
@@ -73,7 +74,7 @@ export function createTokenDoor(deps: HttpDeps, log: (line: RequestLine) => void
       const correlation = c.get('correlation')
       let answer: Response | TokenAnswer
       try {
-        answer = await answerTo(deps, names, c, incoming)
+        answer = await answerTo(deps, memory, c, incoming)
       } catch (error) {
         answer = faulted(deps, error, c)
       }
@@ -97,7 +98,7 @@ export function createTokenDoor(deps: HttpDeps, log: (line: RequestLine) => void
 
 async function answerTo(
   deps: HttpDeps,
-  names: ClaimedNames,
+  memory: { readonly names: ClaimedNames; readonly forms: KnownForms },
   c: Knock,
   incoming: IncomingMessage,
 ): Promise<Response | TokenAnswer> {
@@ -107,7 +108,7 @@ async function answerTo(
     return refusalResponse(refusal)
   }
   try {
-    return await answerToken({ c, deps, names, wire: wireOf(c.env.base, c) })
+    return await answerToken({ c, deps, ...memory, wire: wireOf(c.env.base, c) })
   } finally {
     deps.limits.leave()
   }

@@ -3,13 +3,14 @@ import { z } from 'zod'
 import type { Wire } from '../exchange/authenticate.ts'
 import type { DryRunResponse } from '../exchange/dry-run.ts'
 import type { TokenResponse } from '../exchange/prepared.ts'
-import { readTokenRequest } from '../exchange/token-request.ts'
-import { type Refusal, refuse } from '../oauth/refusal.ts'
+import { readTokenRequest, type TokenRequest } from '../exchange/token-request.ts'
+import { ok, type Refusal, type Result, refuse } from '../oauth/refusal.ts'
 import { isKnown } from './admission.ts'
 import { formOf } from './body.ts'
 import { type ClaimedNames, claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
 import type { HttpDeps } from './deps.ts'
+import type { KnownForms } from './known-forms.ts'
 import type { Knock, Route } from './route.ts'
 import { errorAnswers, tokenSchema } from './schemas.ts'
 
@@ -74,11 +75,13 @@ export async function answerToken({
   deps,
   wire,
   names,
+  forms,
 }: {
   readonly c: Knock
   readonly deps: HttpDeps
   readonly wire: Wire
   readonly names?: ClaimedNames
+  readonly forms?: KnownForms
 }): Promise<Response | TokenAnswer> {
   const hint = { clientHint: '' }
   const refused = (refusal: Refusal, alreadyRecorded = false) => {
@@ -90,9 +93,7 @@ export async function answerToken({
       issuer: deps.snapshot().settings.issuer,
     })
   }
-  const form = formOf(c)
-  if (!form.ok) return refused(form.refusal)
-  const request = readTokenRequest(form.value)
+  const request = readRequest(c, forms)
   if (!request.ok) return refused(request.refusal)
   const evidence = request.value.clientAssertion ?? request.value.actorToken
   const grant = evidence === undefined ? request.value.assertion : undefined
@@ -102,7 +103,8 @@ export async function answerToken({
     ...(grant === undefined ? {} : { grant }),
     ...(wire.held ? { held: wire.held.token } : {}),
   }
-  hint.clientHint = names?.of(claim) ?? claimedName(deps, claim)
+  const known = names?.of(claim)
+  hint.clientHint = known ?? claimedName(deps, claim)
 
   // Dropped in silence, it would leave a client believing that a retry changes nothing.
   if (c.req.header('idempotency-key') !== undefined && wire.idempotencyKey === undefined) {
@@ -114,6 +116,20 @@ export async function answerToken({
   if (answer.ok || answer.refusal.proven) isKnown(c)
   if (!answer.ok) return refused(answer.refusal, true)
   if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
-  names?.proven(claim, hint.clientHint)
+  if (known === undefined) names?.proven(claim, hint.clientHint)
+  else keep(c, forms, request.value)
   return { body: answer.value, nonce: deps.dpop.freshNonce(hint.clientHint) }
+}
+
+function readRequest(c: Knock, forms: KnownForms | undefined): Result<TokenRequest> {
+  const body = c.get('body')
+  const known = body?.ok ? forms?.of(body.value) : undefined
+  if (known) return ok(known)
+  const form = formOf(c)
+  return form.ok ? readTokenRequest(form.value) : form
+}
+
+function keep(c: Knock, forms: KnownForms | undefined, request: TokenRequest): void {
+  const body = c.get('body')
+  if (body?.ok) forms?.keep(body.value, request)
 }

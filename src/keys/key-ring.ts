@@ -1,7 +1,8 @@
 /** The signing keys in force: signs with the active key of a purpose, and knows which keys still verify. */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { signEs256 } from '@errand/verifier/signature.ts'
-import { calculateJwkThumbprint, type JWK } from 'jose'
+import type { JWK } from 'jose'
+import { calculateJwkThumbprint } from 'jose/jwk/thumbprint'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
 import { isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
 import type { KeyPurpose, KeyState, KeyStore, StoredKey } from './key-store.ts'
@@ -135,12 +136,12 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     return key
   }
 
-  function signWith(kid: string, header: { readonly typ: string }, payload: object): string {
+  function signWith(kid: string, header: { readonly typ: string }, payload: object | string): string {
     const key = stored.get(kid)
     const justRetiring = key?.state === 'retiring' && now() - (key.retiringAt ?? 0) <= REPLICA_LAG_SECONDS
     if (!key || (activeKey(key.purpose).kid !== kid && !justRetiring))
       throw new Unavailable('no_active_key', `key ${kid} may not sign`)
-    return signEs256(open(key).privateKey, { ...header, kid }, payload)
+    return signEs256(open(key).privateKey, { alg: 'ES256', kid, typ: header.typ }, payload)
   }
 
   function verifyKey(kid: string): VerifyKey | undefined {

@@ -3,15 +3,14 @@ import {
   type AccessTokenClaims,
   type Actor,
   type Confirmation,
-  type Grant,
   MAX_TOKEN_LIFETIME_SECONDS,
+  MAX_UNFOLLOWED_LIFETIME_SECONDS,
   type ToolAuthorization,
 } from '@errand/verifier/claims.ts'
 import { packHops, type WholeHop } from '@errand/verifier/hops.ts'
 import { parseJws } from '@errand/verifier/jws.ts'
 import { checkSignature, importVerifyKey } from '@errand/verifier/signature.ts'
 import type { JsonObject } from '@errand/verifier/strict-json.ts'
-import { scopeOf } from '@errand/verifier/grants.ts'
 import { checkAccessToken } from '@errand/verifier/token-check.ts'
 import type { JWK } from 'jose'
 import { TYP } from '../oauth/words.ts'
@@ -22,7 +21,7 @@ export interface SigningKeys {
   /** The key that signs now. Throws `Unavailable('no_active_key')` where none may. */
   activeKid(purpose: 'token' | 'id_jag' | 'txn_token'): string
   /** Signs with exactly this key, which must still be allowed to sign or be just retiring; throws otherwise. */
-  signWith(kid: string, header: { readonly typ: string }, payload: object): string
+  signWith(kid: string, header: { readonly typ: string }, payload: object | string): string
   publicJwk(kid: string): JWK | undefined
 }
 
@@ -36,7 +35,8 @@ export interface TokenFacts {
   readonly clientId: string
   readonly subject: string
   readonly actor?: Actor
-  readonly grants: readonly Grant[]
+  readonly scope: string
+  /** Never changed after: what holds of them once holds of them always. */
   readonly details: readonly ToolAuthorization[]
   readonly confirmation?: Confirmation
   readonly task: AccessTokenClaims['task']
@@ -50,10 +50,15 @@ export interface TokenFacts {
 export interface Issuer {
   draft(facts: TokenFacts): AccessTokenClaims
   draftHandOver(facts: TokenFacts, mayAct: string): HandOverClaims
-  /** Signs with `kid`, and runs on the result what a tool's verifier would. Throws where our own verifier refuses it. */
-  sign(claims: AccessTokenClaims, kid: string): string
+  /**
+   * Signs with `kid` what a tool's verifier would take; throws where our own verifier refuses it. `text` is the claims
+   * as JSON, where somebody has it already.
+   */
+  sign(claims: AccessTokenClaims, kid: string, text?: string): string
   signHandOver(claims: HandOverClaims, kid: string): string
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 const packed = ({ kid, clientId, policyDigest, epoch, hops }: TokenFacts, aud: string) =>
   packHops({ aud, client_id: clientId, kid, pol: policyDigest, rev: epoch }, hops)
@@ -63,25 +68,46 @@ const SAMPLE = 64
 
 export function createIssuer(deps: { readonly issuer: string; readonly keys: SigningKeys }): Issuer {
   const seen = new Map<string, number>()
+  /** How often tokens with these details were found good. */
+  const proved = new WeakMap<readonly ToolAuthorization[], number>()
 
-  const common = (facts: TokenFacts) => ({
-    iss: deps.issuer,
-    exp: facts.expiresAt,
-    iat: facts.issuedAt,
-    jti: facts.jti,
-    client_id: facts.clientId,
-    sub: facts.subject,
-    ...(facts.actor ? { act: facts.actor } : {}),
-    scope: scopeOf(facts.grants),
-    authorization_details: facts.details,
-    task: facts.task,
-    att: facts.attestation,
-    rev: facts.epoch,
-    pol: facts.policyDigest,
-    ...(facts.development ? { dev: true as const } : {}),
-  })
+  /** In the order of RFC 8785 §3.2.3, so that the record of it need not sort. */
+  const claimsOf = (facts: TokenFacts, aud: string, mayAct: string | undefined) => {
+    const { actor, confirmation, hops } = facts
+    const claims: Partial<Mutable<AccessTokenClaims & HandOverClaims>> = {}
+    if (actor) claims.act = actor
+    claims.att = facts.attestation
+    claims.aud = aud
+    claims.authorization_details = facts.details
+    claims.client_id = facts.clientId
+    if (confirmation && mayAct === undefined) claims.cnf = confirmation
+    if (facts.development) claims.dev = true
+    claims.exp = facts.expiresAt
+    if (hops.length > 0 || mayAct !== undefined) claims.hops = packed(facts, aud)
+    claims.iat = facts.issuedAt
+    claims.iss = deps.issuer
+    claims.jti = facts.jti
+    if (mayAct !== undefined) claims.may_act = { iss: deps.issuer, sub: mayAct }
+    claims.pol = facts.policyDigest
+    claims.rev = facts.epoch
+    claims.scope = facts.scope
+    claims.sub = facts.subject
+    claims.task = facts.task
+    return claims as AccessTokenClaims & HandOverClaims
+  }
 
-  const signature = (typ: string, kid: string, claims: object): string => {
+  /** Whether nothing but times, ids and the proof's key is new in it since tokens like it were found good. */
+  const isProved = (claims: AccessTokenClaims): boolean => {
+    if (claims.hops !== undefined || claims.act?.act !== undefined) return false
+    const life = claims.exp - claims.iat
+    if (!(life > 0 && life <= MAX_UNFOLLOWED_LIFETIME_SECONDS) && !(claims.cnf && life <= MAX_TOKEN_LIFETIME_SECONDS))
+      return false
+    const times = proved.get(claims.authorization_details) ?? 0
+    proved.set(claims.authorization_details, times + 1)
+    return times >= 4 && times % SAMPLE !== 0
+  }
+
+  const signature = (typ: string, kid: string, claims: object | string): string => {
     const jws = deps.keys.signWith(kid, { typ }, claims)
     const count = seen.get(kid) ?? 0
     seen.set(kid, count + 1)
@@ -97,19 +123,10 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
   }
 
   return {
-    draft: (facts) => ({
-      ...common(facts),
-      aud: facts.audience,
-      ...(facts.confirmation ? { cnf: facts.confirmation } : {}),
-      ...(facts.hops.length === 0 ? {} : { hops: packed(facts, facts.audience) }),
-    }),
-    draftHandOver: (facts, mayAct) => ({
-      ...common(facts),
-      aud: deps.issuer,
-      may_act: { iss: deps.issuer, sub: mayAct },
-      hops: packed(facts, deps.issuer),
-    }),
-    sign(claims, kid) {
+    draft: (facts) => claimsOf(facts, facts.audience, undefined),
+    draftHandOver: (facts, mayAct) => claimsOf(facts, deps.issuer, mayAct),
+    sign(claims, kid, text = JSON.stringify(claims)) {
+      if (isProved(claims)) return signature(TYP.accessToken, kid, text)
       // The claims as they are, not read back out of the token: that is done with each signature that is looked at.
       const payload = claims as unknown as JsonObject
       const checked = checkAccessToken(
@@ -124,7 +141,7 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
       )
       // We are our own first customer: what a tool would refuse never leaves.
       if (!checked.ok) throw new Error(`our own verifier refuses the token just drafted: ${checked.fault}`)
-      return signature(TYP.accessToken, kid, claims)
+      return signature(TYP.accessToken, kid, text)
     },
     signHandOver(claims, kid) {
       const jws = signature(TYP.handOver, kid, claims)
@@ -139,8 +156,8 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
 
 const base64urlLength = (bytes: number): number => Math.ceil((bytes * 4) / 3)
 
+const HEADER_LENGTH = JSON.stringify({ alg: 'ES256', kid: '', typ: TYP.accessToken }).length
+
 /** How long an access token will be, known before it is signed: two dots, and an ES256 signature of 86 characters. */
-export function tokenLength(claims: AccessTokenClaims, kid: string): number {
-  const header = JSON.stringify({ alg: 'ES256', kid, typ: TYP.accessToken })
-  return base64urlLength(Buffer.byteLength(header)) + base64urlLength(Buffer.byteLength(JSON.stringify(claims))) + 88
-}
+export const tokenLength = (claims: string, kid: string): number =>
+  base64urlLength(HEADER_LENGTH + kid.length) + base64urlLength(Buffer.byteLength(claims)) + 88

@@ -181,9 +181,9 @@ export function es256Signer(jwk: JsonWebKey): (header: object, payload: object) 
 }
 
 /** Signs a JWT with a P-256 key, by node:crypto; `alg` comes from here and cannot be given. */
-export function signEs256(privateKey: KeyObject, header: object, payload: object): string {
+export function signEs256(privateKey: KeyObject, header: object, payload: object | string): string {
   const { sign } = requireNodeCrypto()
-  const input = `${encodeBase64url(JSON.stringify({ ...header, alg: 'ES256' }))}.${encodeBase64url(JSON.stringify(payload))}`
+  const input = `${encodeBase64url(JSON.stringify({ ...header, alg: 'ES256' }))}.${encodeBase64url(typeof payload === 'string' ? payload : JSON.stringify(payload))}`
   const signature = sign('sha256', Buffer.from(input, 'latin1'), { key: privateKey, dsaEncoding: 'ieee-p1363' })
   return `${input}.${signature.toString('base64url')}`
 }

@@ -13,7 +13,7 @@ import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES, writeFrame } from '../../audit/fr
 import { isLogId, newLogId } from '../../audit/ids.ts'
 import { LOG_ID_FILE } from '../../audit/layout.ts'
 import type { AuditEvent, AuditLog, AuditReader, Receipt } from '../../audit/log.ts'
-import { assemble, type Draft, draftRecord, sealedFor } from '../../audit/record.ts'
+import { assemble, createDraftMemory, type Draft, draftRecord, sealedFor } from '../../audit/record.ts'
 import { createStrangerFold } from '../../audit/strangers.ts'
 import type { SubjectVault } from '../../audit/subject-vault.ts'
 import { Unavailable } from '../../oauth/refusal.ts'
@@ -85,6 +85,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
   let closing = false
   let lastBatch = 0
   const strangers = createStrangerFold()
+  const memory = createDraftMemory()
   const batchBuffer = Buffer.allocUnsafe(MAX_BATCH_BYTES + MAX_RECORD_BYTES * 2)
 
   const unavailable = (why: string, cause?: unknown) =>
@@ -213,7 +214,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     if (state !== 'working' || hung) throw unavailable(hung ? 'hung' : state)
     const whom = sealedFor(event)
     const sealer = whom === undefined ? undefined : (subjectVault.peek(whom) ?? (await subjectVault.of(whom)))
-    const draft = draftRecord(event, logId, sealer)
+    const draft = draftRecord(event, logId, sealer, memory)
     if (draft.length * 3 > MAX_RECORD_BYTES) throw new RangeError('the event is too large for one record')
     return enqueue(draft)
   }
