@@ -111,7 +111,12 @@ export function namesComponent(component: string, wanted: string): boolean {
   // Apart before they are decoded: a version that is an address may hold an @ of its own.
   const at = component.lastIndexOf('@')
   const name = decoded(component.slice(component.indexOf('/') + 1, at))
-  return name === wanted || `${name}@${decoded(component.slice(at + 1))}` === wanted
+  const version = `@${decoded(component.slice(at + 1))}`
+  // PyPI knows zope.interface and Zope_Interface as one (PEP 503): who looks for either means both.
+  const spelling = (text: string) =>
+    component.startsWith('pkg:pypi/') ? text.toLowerCase().replace(/[-_.]+/g, '-') : text
+  const named = wanted.endsWith(version) ? wanted.slice(0, -version.length) : wanted
+  return [wanted, named].some((each) => spelling(each) === spelling(name))
 }
 
 /** As it stands where it is no encoding: what cannot be decoded must not hide from whoever looks for it. */

@@ -99,6 +99,12 @@ describe('a manifest', () => {
       expect([namesComponent(`pkg:npm/evil@${version}`, 'evil'), version]).toEqual([true, version])
     expect(namesComponent('pkg:npm/evil@git%2Bssh%3A%2F%2Fgit%40b.example', 'evil@git+ssh://git@b.example')).toBe(true)
     expect(namesComponent('pkg:npm/evil@git%40evil', 'evil@git')).toBe(false)
+    // As its registry tells names apart.
+    for (const wanted of ['zope.interface', 'Zope_Interface', 'zope-interface@7.0', 'ZOPE--interface@7.0'])
+      expect([wanted, namesComponent('pkg:pypi/zope-interface@7.0', wanted)]).toEqual([wanted, true])
+    for (const wanted of ['zope-interface@7', 'zope-interface@7.0.0', 'zopeinterface', '@7.0', 'interface'])
+      expect([wanted, namesComponent('pkg:pypi/zope-interface@7.0', wanted)]).toEqual([wanted, false])
+    expect(namesComponent('pkg:npm/hono@4.0.0', 'Hono')).toBe(false)
   })
 })
 
