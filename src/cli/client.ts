@@ -6,6 +6,7 @@ import type { PrivateJwk } from '../keys/private-jwk.ts'
 import { ASSERTION_TYPE, TYP } from '../oauth/words.ts'
 import { type Cli, CliError, EXIT } from './cli.ts'
 import { safe } from './print.ts'
+import { object } from './rows.ts'
 
 export type Json = { readonly [name: string]: unknown }
 
@@ -171,7 +172,7 @@ function refusal({ status, headers }: Pick<Fetched, 'status' | 'headers'>, json:
   if (next !== undefined) hints.push(`next: ${safe(next)}`)
   const instead = json['narrower']
   if (instead !== undefined) {
-    const { scope } = instead as Json
+    const { scope } = object(instead)
     hints.push(`ask for: ${safe(typeof scope === 'string' ? scope : instead)}`)
   }
   if (decisionId !== undefined) hints.push(`more: errand explain ${safe(decisionId)}`)

@@ -24,7 +24,7 @@ export function printed({ colors }: Pick<Cli, 'colors'>, examinations: readonly 
   const mark = { good: colors.green('✓'), weak: colors.yellow('!'), wrong: colors.red('✗') }
   return examinations.flatMap(({ about, findings }, at) => [
     ...(at === 0 ? [] : ['']),
-    colors.bold(about),
+    colors.bold(safe(about)),
     ...findings.flatMap(({ level, message, mend }) => [
       `  ${mark[level]} ${safe(message)}`,
       ...(mend === undefined ? [] : [`      mend: ${safe(mend)}`]),

@@ -1,7 +1,7 @@
 /** `errand tenant create|list`: the tenants of this service; each has an issuer, keys and a log of its own. */
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { urlProblem } from '../config/addresses.ts'
+import { issuerProblem } from '../config/read-settings.ts'
 import { shape } from '../config/shape.ts'
 import {
   issuerConflict,
@@ -78,7 +78,7 @@ export const create = verb({
     const own = placesIn(places, name)
     const issuer = args.issuer ?? `${host.issuer.replace(/\/$/, '')}/t/${name}`
     const development = host.mode === 'development'
-    const fault = urlProblem(issuer, { development })
+    const fault = issuerProblem(issuer, { development })
     if (fault !== undefined) throw usage(`the issuer ${safe(issuer)} ${fault}`)
     const others = await issuersOf(places)
     const conflict = issuerConflict(issuer, host.issuer, others)
@@ -101,10 +101,18 @@ export const create = verb({
       'Put its agents, tools, issuers and policies there, as in config/; until there are policies, all is denied.',
     )
     cli.out('To administer it:')
-    cli.out(`  export ERRAND_URL=${safe(issuer)} ERRAND_CONFIG=${safe(own.configDir)} ERRAND_KEYS=${safe(own.keysDir)}`)
+    cli.out(
+      `  export ERRAND_URL=${shellWord(issuer)} ERRAND_CONFIG=${shellWord(own.configDir)} ERRAND_KEYS=${shellWord(own.keysDir)}`,
+    )
     return EXIT.ok
   },
 })
+
+const PLAIN = /^(?:[\w./-]|:(?!$))+$/
+/** A URL may end in a colon, and hold brackets and dollar signs. */
+const yamlText = (text: string): string => (PLAIN.test(text) ? text : JSON.stringify(text))
+/** To be pasted. */
+const shellWord = (text: string): string => (PLAIN.test(text) ? text : `'${safe(text).replaceAll("'", "'\\''")}'`)
 
 /** Whole or not at all: a service that looks meanwhile sees no half of it. */
 async function write(dir: string, issuer: string, mode: string): Promise<void> {
@@ -118,7 +126,7 @@ async function write(dir: string, issuer: string, mode: string): Promise<void> {
       join(making, 'errand.yaml'),
       `# A tenant: its issuer, its administrators, and what bounds it. Where the service listens and keeps state is said in
 # the service's own errand.yaml.
-issuer: ${issuer}
+issuer: ${yamlText(issuer)}
 mode: ${mode}
 
 administrators:

@@ -37,7 +37,7 @@ export function readSettings(
 ): ServiceSettings {
   const development = source.mode === 'development'
   const issuer = overrides.issuer ?? source.issuer
-  const fault = urlProblem(issuer, { development }) ?? issuerForm(issuer)
+  const fault = issuerProblem(issuer, { development })
   if (fault !== undefined) report(['issuer'], 'url_forbidden', `the issuer ${issuer} ${fault}`)
 
   const { listen } = source
@@ -194,6 +194,9 @@ function withinHost(
 export type Stated = (path: readonly string[]) => boolean
 
 /** RFC 8414 §2: no query; and one spelling only, so without the trailing slash that clients lose. */
+export const issuerProblem = (issuer: string, mode: { readonly development: boolean }): string | undefined =>
+  urlProblem(issuer, mode) ?? issuerForm(issuer)
+
 function issuerForm(issuer: string): string | undefined {
   const url = new URL(issuer)
   if (url.search !== '' || issuer.includes('?')) return 'has a query'

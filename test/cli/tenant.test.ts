@@ -2,6 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pc from 'picocolors'
+import { parse } from 'yaml'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { run } from '../../src/cli/main.ts'
 import { openTenancy, type Tenancy } from '../tenancy.ts'
@@ -82,6 +83,15 @@ describe('the life of a tenant', () => {
     expect(await serving(town.issuerOf('acme'))).toBe(true)
   })
 
+  it('goes by any URL, which a file holds and a shell is given as it is', async () => {
+    const issuer = 'https://labs.example/$(id):'
+    const made = await errand('tenant', 'create', 'odd', '--issuer', issuer)
+    expect([made.exit, made.out]).toEqual([0, expect.stringContaining(`ERRAND_URL='${issuer}' `)])
+    const text = await readFile(join(town.configDir, 'tenants/odd/errand.yaml'), 'utf8')
+    expect((parse(text) as { issuer: string }).issuer).toBe(issuer)
+    expect((await errand('tenant', 'remove', 'odd', '--confirm', 'odd')).exit).toBe(0)
+  })
+
   it('kept keys and data bring it back with its configuration', async () => {
     await errand('tenant', 'create', 'shop')
     await until(() => serving(town.issuerOf('shop')))
@@ -117,6 +127,10 @@ describe('what is refused, and changes nothing', () => {
     [['create', '../x'], 2, 'is no name of a tenant'],
     [['create', 'acme'], 1, 'already taken by the tenant acme'],
     [['create', 'other', '--issuer', 'ftp://x.example'], 2, 'the issuer ftp://x.example'],
+    // What a service would not load is not written.
+    [['create', 'other', '--issuer', 'https://x.example/{a}'], 2, 'is not in canonical form'],
+    [['create', 'other', '--issuer', 'https://x.example/'], 2, 'is not in canonical form'],
+    [['create', 'other', '--issuer', 'https://x.example?a'], 2, 'has a query'],
     [['export', 'acmee', '--out', '/nowhere/x'], 2, 'there is no tenant acmee'],
     [['remove', 'acme', '--confirm', 'acm'], 2, '--confirm names another tenant; nothing was changed'],
     [['remove', 'nobody', '--confirm', 'nobody'], 2, 'there is no tenant nobody'],
