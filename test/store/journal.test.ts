@@ -71,6 +71,24 @@ describe('the journal', () => {
     }
   })
 
+  it('P6 is not read by a version that does not know all that stands in it, and is left as it is', async () => {
+    const newer = open()
+    newer.journal.carries('of_tomorrow', { carry: () => undefined })
+    await newer.journal.append(['spent', 'a', 1])
+    await newer.journal.append(['of_tomorrow', 'b', 2])
+    const [name] = names(newer.dataDir)
+    const before = readFileSync(join(newer.dataDir, name!))
+    await expect(open(newer.dataDir).journal.recover()).rejects.toMatchObject({ code: 'format_newer' })
+    expect(readFileSync(join(newer.dataDir, name!))).toEqual(before)
+    const again = open(newer.dataDir)
+    again.journal.carries('of_tomorrow', { carry: (entry) => void again.carried.push(entry) })
+    await again.journal.recover()
+    expect(again.carried).toEqual([
+      ['spent', 'a', 1],
+      ['of_tomorrow', 'b', 2],
+    ])
+  })
+
   it('FI-5 answers that it cannot write, goes on in another file, and keeps what it acknowledged', async () => {
     const real = realLogFiles()
     let full = false

@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { type Reason, Unavailable } from '../../oauth/refusal.ts'
 import { type LogFiles, realLogFiles } from '../files/log-files.ts'
+import { StoreFault } from '../fault.ts'
 import { writeFully } from '../files/segments.ts'
 import type { EmbeddedDatabase } from './database.ts'
 
@@ -223,7 +224,14 @@ export function createJournal(deps: {
       // The newest first: where a write failed and was tried again, what was acknowledged stands in the later file.
       const paths = numbers.sort((a, b) => b - a).map((each) => join(dataDir, `${STEM}${each}`))
       for (const path of paths) {
-        await carryPart(readEntries(path))
+        const entries = readEntries(path)
+        // Passed over, what was acknowledged would go with the file.
+        if (entries.some(([kind]) => !carriers.has(kind)))
+          throw new StoreFault(
+            'format_newer',
+            `${path} holds what this version does not know: run the newer version again; nothing of it was changed`,
+          )
+        await carryPart(entries)
         unlinkSync(path)
       }
     },
