@@ -237,6 +237,8 @@ async function readSubject(
 /** The same agent by the configuration of now; an agent of a platform by what its platform may have now. */
 function registeredNow(directory: Directory, { attested, workload }: ProvenAgent): AgentRegistration | undefined {
   if (!workload) return directory.agents.byClientId(attested.agent.clientId)
-  const platform = directory.platforms.all.find(({ name }) => name === workload.platform.name)
+  const platform = directory.platforms.all.find(
+    ({ name, issuer }) => name === workload.platform.name && issuer === workload.platform.issuer,
+  )
   return platform && registrationOf(platform, workload.sub)
 }
