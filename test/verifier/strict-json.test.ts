@@ -66,6 +66,56 @@ describe('strict JSON', () => {
     )
   })
 
+  it('A7 judges a text that the runtime could read as one that only its own reader can: an escape in front of it', () => {
+    const gap = fc.constantFrom('', '', '', ' ', '\n')
+    const name = fc.constantFrom('a', 'b', ':', '1', '', 'é', 'e', 'exp', 'sub', '__proto__', 'toString', 'prototype')
+    const leaf = fc.constantFrom(
+      ...['0', '-0', '7', '1e3', '1E2', '1.0', '-1', '01', '9007199254740991', '9007199254740993', '1e999', '+1', '1e'],
+      ...[
+        'true',
+        'false',
+        'null',
+        'tru',
+        '""',
+        '"a"',
+        '":"',
+        '"\\"',
+        '","',
+        '"e3"',
+        '"{"',
+        '"é"',
+        '"😀"',
+        '"\ud800"',
+        '"\n"',
+      ],
+    )
+    const { text } = fc.letrec<{ text: string }>((tie) => ({
+      text: fc.oneof(
+        { depthSize: 'small', maxDepth: 4 },
+        leaf,
+        fc.array(tie('text'), { maxLength: 3 }).map((items) => `[${items.join()}]`),
+        fc
+          .array(fc.tuple(name, gap, gap, tie('text')), { maxLength: 4 })
+          .map((members) => `{${members.map(([key, one, two, value]) => `"${key}"${one}:${two}${value}`).join()}}`),
+      ),
+    }))
+    const verdict = (whole: string, limits: JsonLimits) => {
+      const read = parseStrictJson(whole, limits)
+      return read.ok ? { value: (read.value as unknown[])[1] } : read
+    }
+    let accepted = 0
+    fc.assert(
+      fc.property(text, fc.boolean(), fc.integer({ min: 1, max: 6 }), (part, integersOnly, bound) => {
+        const limits = { integersOnly, maxDepth: bound, maxMembers: bound * 2 }
+        const read = verdict(`["a",${part}]`, limits)
+        expect(read).toEqual(verdict(`["\\u0061",${part}]`, limits))
+        if ('value' in read) accepted++
+      }),
+      { numRuns: 20_000 },
+    )
+    expect(accepted).toBeGreaterThan(1000)
+  })
+
   it.each([
     ['duplicate', '{"sub":"a","sub":"b"}'],
     ['same duplicate', '{"a":1,"a":1}'],

@@ -38,14 +38,24 @@ export const hmacSha256: (key: Uint8Array, text: string) => Uint8Array = nodeCry
 /** For many texts under one key, of a block at most: its two pads (RFC 2104 §2) are made once. */
 export function hmacSha256By(key: Uint8Array): (text: string) => Uint8Array {
   if (!oneShot || key.length > HMAC_BLOCK_BYTES) return (text) => hmacSha256(key, text)
-  const pad = (byte: number) => Buffer.alloc(HMAC_BLOCK_BYTES, byte).map((each, at) => each ^ (key[at] ?? 0))
-  const [inner, outer] = [pad(0x36), pad(0x5c)]
+  /** A pad with room behind it: nothing is copied together for a short text. */
+  const pad = (byte: number, room: number) => {
+    const block = Buffer.alloc(HMAC_BLOCK_BYTES + room)
+    for (let at = 0; at < HMAC_BLOCK_BYTES; at++) block[at] = byte ^ (key[at] ?? 0)
+    return block
+  }
+  const inner = pad(0x36, MAX_SHORT_BYTES)
+  const outer = pad(0x5c, SHA256_BYTES)
   return (text) => {
-    const first = oneShot('sha256', Buffer.concat([inner, Buffer.from(text)]), 'buffer')
-    return oneShot('sha256', Buffer.concat([outer, first]), 'buffer')
+    if (text.length * 3 > MAX_SHORT_BYTES) return hmacSha256(key, text) // UTF-8 has three bytes for a unit at most
+    const length = inner.write(text, HMAC_BLOCK_BYTES)
+    outer.write(oneShot('sha256', inner.subarray(0, HMAC_BLOCK_BYTES + length), 'binary'), HMAC_BLOCK_BYTES, 'latin1')
+    return Buffer.from(oneShot('sha256', outer, 'binary'), 'latin1')
   }
 }
 const HMAC_BLOCK_BYTES = 64
+const SHA256_BYTES = 32
+const MAX_SHORT_BYTES = 1024
 
 /** So many random bytes, base64url. */
 export const randomBase64url: (bytes: number) => string = nodeCrypto

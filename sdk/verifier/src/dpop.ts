@@ -3,8 +3,8 @@ import { type Checked, fail, pass } from './checked.ts'
 import { CLOCK_LEEWAY_SECONDS } from './claims.ts'
 import { readNumericDate } from './claims-check.ts'
 import { sha256Base64url } from './crypto.ts'
-import { checkHeader, type HeaderRule, type ParsedJws, parseJws } from './jws.ts'
-import { createRecent } from './recent.ts'
+import { checkHeader, type HeaderRule, headerText, type ParsedJws, parseJws } from './jws.ts'
+import { createRecent, type Recent } from './recent.ts'
 import {
   checkSignature,
   checkSignatureAnywhere,
@@ -51,6 +51,8 @@ export interface ProofKeys {
   /** Undefined where this very key, described in this very way, is not remembered. */
   find(jwk: JsonObject): ProofKey | undefined
   remember(key: ProofKey): void
+  /** Headers of good proofs by their text: a client writes the same one each time. */
+  readonly headers: Recent<JsonObject>
 }
 
 /** One that is forgotten is imported again. */
@@ -66,9 +68,12 @@ export function createProofKeys(max = MAX_PROOF_KEYS): ProofKeys {
       const { x } = key.key.jwk
       if (x !== undefined) known.put(x, key)
     },
+    headers: createRecent(max),
   }
 }
 const MAX_PROOF_KEYS = 10_000
+/** A longer one is no client's habit, and would only take room. */
+const MAX_HEADER_TEXT = 512
 
 /** Those members and no others: what else a JWK says (`use`, `key_ops`, `alg`) is for the import to judge. */
 const isSameKey = (jwk: JsonObject, { kty, crv, x, y }: PublicJwk): boolean =>
@@ -106,6 +111,8 @@ export async function readDpopProofAnywhere(
 interface OpenedProof {
   readonly jws: ParsedJws
   readonly key: VerifyKey
+  /** Undefined where it is a remembered one. */
+  readonly newHeader: string | undefined
   /** Where the key is a remembered one. */
   readonly jkt?: string
 }
@@ -114,20 +121,24 @@ interface OpenedProof {
 function openProof(headerValue: string, keys: ProofKeys | undefined): Checked<OpenedProof> {
   // Repeated fields arrive joined by a comma (RFC 9110 §5.3); §4.3 step 1 wants one.
   if (headerValue.includes(',')) return fail('proof_duplicate')
-  const parsed = parseJws(headerValue)
+  const text = headerText(headerValue)
+  const header = keys?.headers.get(text)
+  const parsed = parseJws(headerValue, header && { header })
   if (!parsed.ok) return parsed
   const checked = checkHeader(parsed.value.header, DPOP_HEADER)
   if (!checked.ok) return checked.fault === 'alg_not_allowed' ? fail('proof_key', checked.detail) : checked
   const { jwk } = checked.value
+  const newHeader = header ? undefined : text
   const known = jwk && keys?.find(jwk)
-  if (known && known.key.alg === checked.value.alg) return pass({ jws: parsed.value, ...known })
+  if (known && known.key.alg === checked.value.alg)
+    return pass({ jws: parsed.value, key: known.key, newHeader, jkt: known.jkt })
   if (!jwk || holdsSecret(jwk)) return fail('proof_key', 'jwk must be a public key')
   const key = importVerifyKey(jwk, { algs: [checked.value.alg] })
-  return key.ok ? pass({ jws: parsed.value, key: key.value }) : key
+  return key.ok ? pass({ jws: parsed.value, key: key.value, newHeader }) : key
 }
 
 function judgeProof(
-  { jws, key, jkt: known }: OpenedProof,
+  { jws, key, newHeader, jkt: known }: OpenedProof,
   expected: DpopExpectation,
   keys: ProofKeys | undefined,
 ): Checked<DpopProof> {
@@ -139,7 +150,8 @@ function judgeProof(
   if (!made.ok) return made
   if (made.value > expected.now + CLOCK_LEEWAY_SECONDS) return fail('not_yet_valid')
   if (made.value < expected.now - expected.maxAgeSeconds) return fail('expired')
-  for (const date of [exp, nbf]) if (date !== undefined && !readNumericDate(date).ok) return fail('bad_numeric_date')
+  if (exp !== undefined && !readNumericDate(exp).ok) return fail('bad_numeric_date')
+  if (nbf !== undefined && !readNumericDate(nbf).ok) return fail('bad_numeric_date')
   if (typeof exp === 'number' && exp <= expected.now) return fail('expired')
   if (typeof nbf === 'number' && nbf > expected.now + CLOCK_LEEWAY_SECONDS) return fail('not_yet_valid')
   if (nonce !== undefined && (typeof nonce !== 'string' || !PRINTABLE.test(nonce)))
@@ -149,13 +161,9 @@ function judgeProof(
   if (hash !== undefined && ath !== hash) return fail('ath')
   const jkt = known ?? jwkThumbprint(key.jwk)
   if (known === undefined) keys?.remember({ key, jkt })
-  return pass({
-    jkt,
-    jti,
-    iat: made.value,
-    jwk: key.jwk,
-    ...(nonce === undefined ? {} : { nonce }),
-  })
+  if (newHeader !== undefined && newHeader.length <= MAX_HEADER_TEXT) keys?.headers.put(newHeader, jws.header)
+  const proof = { jkt, jti, iat: made.value, jwk: key.jwk }
+  return pass(nonce === undefined ? proof : { ...proof, nonce })
 }
 
 /** What is spelt the same is the same, where it is a target at all. */

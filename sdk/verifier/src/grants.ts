@@ -6,7 +6,7 @@ import { type Checked, fail, pass } from './checked.ts'
 import { type Constraint, EFFECTS, type Effect, type Grant, type ToolAuthorization } from './claims.ts'
 import { isWithin, meetConstraints, normalConstraint, readConstraint, violation } from './constraints.ts'
 
-const SCOPE_VALUE = /^([a-z][a-z0-9_.-]{0,31}):([a-z][a-z0-9_.-]{0,63})$/
+const SCOPE_VALUE = /^[a-z][a-z0-9_.-]{0,31}:[a-z][a-z0-9_.-]{0,63}$/
 const TOOL = /^[a-z][a-z0-9_.-]{0,31}$/
 const OPERATION = /^[a-z][a-z0-9_.-]{0,63}$/
 
@@ -139,20 +139,46 @@ export const fromAuthorizationDetails = (details: readonly ToolAuthorization[]):
 /** The scope values of a set, sorted. */
 export const scopeOf = (grants: readonly Grant[]): string => [...new Set(grants.map(scopeValue))].sort(byText).join(' ')
 
+/** The scope values of checked details, sorted: as scopeOf. */
+export function scopeOfDetails(details: readonly Pick<ToolAuthorization, 'tool' | 'operations'>[]): string {
+  const values: string[] = []
+  for (const { tool, operations } of details) for (const operation of operations) values.push(`${tool}:${operation}`)
+  // Without a function it sorts by UTF-16 units, as byText does.
+  if (!isAscending(values)) values.sort()
+  return (isAscending(values) ? values : [...new Set(values)]).join(' ')
+}
+
+/** Each greater than the one before it: then none stands twice. */
+function isAscending(values: readonly string[]): boolean {
+  for (let index = 1; index < values.length; index++) if (values[index - 1]! >= values[index]!) return false
+  return true
+}
+const standsTwice = (values: readonly string[]): boolean =>
+  !isAscending(values) && new Set(values).size !== values.length
+
 /** RFC 6749 §3.3, in our form `<tool>:<operation>`. Never mended into a valid one. */
 export function readScope(text: unknown): Checked<readonly { readonly tool: string; readonly operation: string }[]> {
+  const values = readScopeValues(text)
+  if (!values.ok) return values
+  return pass(
+    values.value.map((value) => {
+      const colon = value.indexOf(':')
+      return { tool: value.slice(0, colon), operation: value.slice(colon + 1) }
+    }),
+  )
+}
+
+/** As readScope, each value whole. */
+export function readScopeValues(text: unknown): Checked<readonly string[]> {
   // The longest honest scope: so many values of the longest names.
   if (typeof text !== 'string' || text.length > MAX_SCOPE_ITEMS * 98) return fail('bad_scope')
   const values = text.split(' ')
   if (values.length > MAX_SCOPE_ITEMS) return fail('bad_scope', `a scope has at most ${MAX_SCOPE_ITEMS} values`)
-  if (new Set(values).size !== values.length) return fail('bad_scope', 'a value stands twice')
-  const items: { tool: string; operation: string }[] = []
-  for (const value of values) {
-    const match = SCOPE_VALUE.exec(value)
-    if (!match) return fail('bad_scope', 'a scope value is <tool>:<operation>, separated by one space')
-    items.push({ tool: match[1]!, operation: match[2]! })
-  }
-  return pass(items)
+  if (standsTwice(values)) return fail('bad_scope', 'a value stands twice')
+  for (const value of values)
+    if (!SCOPE_VALUE.test(value))
+      return fail('bad_scope', 'a scope value is <tool>:<operation>, separated by one space')
+  return pass(values)
 }
 
 const bad = (detail: string) => fail('bad_authorization_details', detail)
@@ -160,6 +186,7 @@ const bad = (detail: string) => fail('bad_authorization_details', detail)
 const isRecord = (value: unknown): value is { readonly [name: string]: unknown } =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
+const EFFECT_NAMES: ReadonlySet<unknown> = new Set(EFFECTS)
 const DETAIL_FIELDS: ReadonlySet<string> = new Set(['type', 'tool', 'effect', 'operations', 'constraints'])
 
 type Detail = Omit<ToolAuthorization, 'effect'> & { readonly effect?: Effect }
@@ -173,26 +200,27 @@ function readDetails(value: unknown): Checked<readonly Detail[]> {
     if (!isRecord(entry)) return bad('not a list of objects')
     const { type, tool, effect, operations, constraints } = entry
     // RFC 9396 §5: unknown types and fields are refused, not ignored.
-    if (!Object.keys(entry).every((name) => DETAIL_FIELDS.has(name))) return bad('an object holds an unknown field')
+    for (const name of Object.keys(entry)) if (!DETAIL_FIELDS.has(name)) return bad('an object holds an unknown field')
     if (type !== 'tool') return bad('the only type is tool')
     if (typeof tool !== 'string' || !TOOL.test(tool)) return bad('tool is not a name')
-    if (effect !== undefined && !EFFECTS.some((known) => known === effect)) return bad('effect is not one of ours')
+    if (effect !== undefined && !EFFECT_NAMES.has(effect)) return bad('effect is not one of ours')
     if (!Array.isArray(operations) || operations.length === 0 || operations.length > MAX_GRANTS)
       return bad('operations is not a list of names')
-    if (!operations.every((name) => typeof name === 'string' && OPERATION.test(name)))
-      return bad('operations is not a list of names')
-    if (new Set(operations).size !== operations.length) return bad('an operation stands twice')
+    for (const name of operations as readonly unknown[])
+      if (typeof name !== 'string' || !OPERATION.test(name)) return bad('operations is not a list of names')
+    if (standsTwice(operations as readonly string[])) return bad('an operation stands twice')
     count += operations.length
     if (count > MAX_GRANTS) return bad(`at most ${MAX_GRANTS} operations`)
     const read = constraints === undefined ? undefined : readConstraint(constraints)
     if (read && !read.ok) return read
-    details.push({
+    const detail: { -readonly [member in keyof Detail]: Detail[member] } = {
       type,
       tool,
       operations: operations as readonly string[],
-      ...(effect === undefined ? {} : { effect: effect as Effect }),
-      ...(read ? { constraints: read.value } : {}),
-    })
+    }
+    if (effect !== undefined) detail.effect = effect as Effect
+    if (read) detail.constraints = read.value
+    details.push(detail)
   }
   return pass(details)
 }
@@ -201,8 +229,9 @@ function readDetails(value: unknown): Checked<readonly Detail[]> {
 export function readAuthorizationDetails(value: unknown): Checked<readonly ToolAuthorization[]> {
   const read = readDetails(value)
   if (!read.ok) return read
-  const whole = read.value.filter((detail): detail is ToolAuthorization => detail.effect !== undefined)
-  return whole.length === read.value.length ? pass(whole) : bad('effect is missing')
+  const isWhole = (details: readonly Detail[]): details is readonly ToolAuthorization[] =>
+    details.every(({ effect }) => effect !== undefined)
+  return isWhole(read.value) ? pass(read.value) : bad('effect is missing')
 }
 
 /**

@@ -112,13 +112,13 @@ export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem
     return true
   }
 
-  const good = (): KeySet | undefined => (current && monotonic() < current.expiresAt ? current : undefined)
+  const good = (at = monotonic()): KeySet | undefined => (current && at < current.expiresAt ? current : undefined)
 
   function known(kid: string, use: KeyUse): FoundKey | undefined {
-    const set = good()
+    const at = monotonic()
+    const set = good(at)
     const entry = set?.keys.get(kid)
     if (!set || !entry) return undefined
-    const at = monotonic()
     if (at >= set.refreshAt && at - attemptedAt >= COOLDOWN_MS) void refresh()
     return entry.use === use ? entry.found : KEY_SCOPE
   }

@@ -1,7 +1,7 @@
 /** Compact JWS (RFC 7515 §7.1) as text and structure: size, form, encoding, JSON, and the header's own rules. */
 import { decodeBase64url } from './base64url.ts'
 import { type Checked, fail, pass } from './checked.ts'
-import { isJsonObject, type JsonLimits, type JsonObject, parseStrictObject } from './strict-json.ts'
+import { isJsonObject, type JsonObject, parseStrictObject } from './strict-json.ts'
 
 export const MAX_TOKEN_BYTES = 16_384
 
@@ -26,35 +26,43 @@ export interface ParsedJws {
 export interface JwsLimits {
   readonly maxBytes?: number
   readonly maxMembers?: number
+  /** What the very text of its header was found to say before: it is not read again. */
+  readonly header?: JsonObject
 }
 
 /** Splits and decodes; the payload stays bytes. */
-export function readCompactJws(token: unknown, { maxBytes = MAX_TOKEN_BYTES }: JwsLimits = {}): Checked<CompactJws> {
+export function readCompactJws(token: unknown, limits: JwsLimits = {}): Checked<CompactJws> {
   if (typeof token !== 'string') return fail('not_a_token')
   // What is not ASCII is longer in bytes, and refused by its encoding below.
-  if (token.length > maxBytes) return fail('token_too_large')
+  if (token.length > (limits.maxBytes ?? MAX_TOKEN_BYTES)) return fail('token_too_large')
   if (token.trimStart().startsWith('{')) return fail('jws_not_compact')
   const first = token.indexOf('.')
   const second = first < 0 ? -1 : token.indexOf('.', first + 1)
   if (second < 0) return fail('not_a_token')
   if (token.indexOf('.', second + 1) >= 0)
     return fail(token.split('.', 6).length === 5 ? 'jwe_not_accepted' : 'not_a_token')
-  const headerBytes = decodeBase64url(token.slice(0, first))
+  const headerBytes = limits.header ? NONE : decodeBase64url(token.slice(0, first))
   const payloadBytes = decodeBase64url(token.slice(first + 1, second))
   const signature = decodeBase64url(token.slice(second + 1))
   if (!headerBytes || !payloadBytes || !signature) return fail('noncanonical_encoding')
-  const header = parseStrictObject(headerBytes)
+  const header = limits.header ? pass(limits.header) : parseStrictObject(headerBytes)
   if (!header.ok) return header
   return pass({ header: header.value, payloadBytes, signingInput: token.slice(0, second), signature, text: token })
 }
+const NONE = new Uint8Array(0)
+
+/** The text of a header, as it is remembered. */
+export const headerText = (token: string): string => token.slice(0, Math.max(token.indexOf('.'), 0))
 
 /** A JWT: compact JWS whose payload is a JSON object. Says nothing yet of who signed it. */
 export function parseJws(token: unknown, limits: JwsLimits = {}): Checked<ParsedJws> {
   const compact = readCompactJws(token, limits)
   if (!compact.ok) return compact
   const { header, payloadBytes, signingInput, signature, text } = compact.value
-  const json: JsonLimits = limits.maxMembers === undefined ? {} : { maxMembers: limits.maxMembers }
-  const payload = parseStrictObject(payloadBytes, json)
+  const payload = parseStrictObject(
+    payloadBytes,
+    limits.maxMembers === undefined ? {} : { maxMembers: limits.maxMembers },
+  )
   if (!payload.ok) return payload
   return pass({ header, payload: payload.value, signingInput, signature, text })
 }
@@ -112,10 +120,9 @@ export function checkHeader(header: JsonObject, rule: HeaderRule): Checked<Check
     if (rule.kid === 'forbidden') return fail('header_forbidden', 'the header may not carry kid')
     if (typeof kid !== 'string' || !KID.test(kid)) return fail('unknown_kid')
   }
-  return pass({
-    alg,
-    ...(typ === undefined ? {} : { typ }),
-    ...(typeof kid === 'string' ? { kid } : {}),
-    ...(isJsonObject(jwk) ? { jwk } : {}),
-  })
+  const checked: { -readonly [member in keyof CheckedHeader]: CheckedHeader[member] } = { alg }
+  if (typ !== undefined) checked.typ = typ
+  if (typeof kid === 'string') checked.kid = kid
+  if (isJsonObject(jwk)) checked.jwk = jwk
+  return pass(checked)
 }

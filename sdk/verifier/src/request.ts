@@ -36,8 +36,7 @@ export function headerValue(headers: HeadersLike, name: string): string | undefi
   return found.length === 0 ? undefined : found.join(', ')
 }
 
-// RFC 9110 §11.4: scheme, one space, token. A comma would be a second header; a tab is no space.
-const AUTHORIZATION = /^(dpop|bearer) ([^\s,]+)$/i
+const NO_TOKEN = /[\s,]/
 
 export function readAuthorization(request: VerifyRequest): Presented | 'token_required' | 'bad_auth_scheme' {
   const query = request.url.indexOf('?')
@@ -45,9 +44,12 @@ export function readAuthorization(request: VerifyRequest): Presented | 'token_re
   if (query >= 0 && new URLSearchParams(request.url.slice(query + 1)).has('access_token')) return 'bad_auth_scheme'
   const value = headerValue(request.headers, 'authorization')
   if (value === undefined) return 'token_required'
-  const match = AUTHORIZATION.exec(value)
-  if (!match) return 'bad_auth_scheme'
-  return { scheme: match[1]!.toLowerCase() === 'dpop' ? 'DPoP' : 'Bearer', token: match[2]! }
+  // RFC 9110 §11.4: scheme, one space, token. A comma would be a second header; a tab is no space.
+  const space = value.indexOf(' ')
+  const scheme = value.slice(0, Math.max(space, 0)).toLowerCase()
+  const token = value.slice(space + 1)
+  if ((scheme !== 'dpop' && scheme !== 'bearer') || token === '' || NO_TOKEN.test(token)) return 'bad_auth_scheme'
+  return { scheme: scheme === 'dpop' ? 'DPoP' : 'Bearer', token }
 }
 
 /** RFC 8705 §3.1: `x5t#S256`. */

@@ -44,6 +44,10 @@ export const shapeOf = (match: HopFacts): Shape =>
 /** Undefined where the hop lacks one of the shape's dimensions: then no entry of that shape can match it. */
 export function shapeText(shape: Shape, facts: HopFacts): string | undefined {
   if (shape === '') return ''
+  if (!shape.includes('+')) {
+    const value = facts[shape as Dimension]
+    return value === undefined ? undefined : JSON.stringify([value])
+  }
   const values: string[] = []
   for (const dimension of shape.split('+') as Dimension[]) {
     const value = facts[dimension]
@@ -64,6 +68,8 @@ export function createValueDigest(key: Uint8Array): (shape: Shape, text: string)
   const known = createRecent<string>(MAX_KNOWN_DIGESTS)
   return (shape, text) => {
     const value = `${shape}\0${text}`
+    // One token says it, and its digests are kept with it.
+    if (shape === 'jti') return truncated(hmac(value))
     const again = known.get(value)
     if (again !== undefined) return again
     const digest = truncated(hmac(value))

@@ -45,9 +45,6 @@ const ESCAPES: ReadonlyMap<number, string> = new Map([
  * lone surrogates, names that plain objects inherit, numbers that do not survive a double.
  */
 export function parseStrictJson(input: string | Uint8Array, limits: JsonLimits = {}): Checked<JsonValue> {
-  const maxDepth = limits.maxDepth ?? 16
-  const integersOnly = limits.integersOnly ?? true
-  let room = limits.maxMembers ?? 2000
   if (limits.maxBytes !== undefined && input.length > limits.maxBytes) return fail('json_limits')
   let text: string
   if (typeof input === 'string') text = input
@@ -59,7 +56,13 @@ export function parseStrictJson(input: string | Uint8Array, limits: JsonLimits =
     }
   }
   if (text.charCodeAt(0) === 0xfeff) return fail('bad_utf8')
+  const { maxDepth = 16, maxMembers = 2000, integersOnly = true } = limits
+  const plain = parsePlain(text, maxDepth, maxMembers)
+  return plain === undefined ? parseByHand(text, maxDepth, maxMembers, integersOnly) : pass(plain)
+}
 
+function parseByHand(text: string, maxDepth: number, maxMembers: number, integersOnly: boolean): Checked<JsonValue> {
+  let room = maxMembers
   let at = 0
   let found: Fault | undefined
   const no = (fault: TokenFault, detail?: string): undefined => {
@@ -214,6 +217,84 @@ export function parseStrictJson(input: string | Uint8Array, limits: JsonLimits =
   if (whole === undefined) return found ?? fail('bad_json')
   skip()
   return at === text.length ? pass(whole) : fail('bad_json')
+}
+
+/**
+ * The runtime's own reader, several times faster, for a text of which it is certain that the reader above would read
+ * the same and refuse nothing. Undefined says nothing: then that one reads it, and names what is wrong.
+ */
+function parsePlain(text: string, maxDepth: number, maxMembers: number): JsonValue | undefined {
+  const written = namesIn(text, maxDepth, maxMembers)
+  if (written < 0) return undefined
+  let value: JsonValue
+  try {
+    value = JSON.parse(text) as JsonValue
+  } catch {
+    return undefined
+  }
+  // Of two members of one name only the last is left: there are as many names as were written, or one stood twice.
+  return namesOf(value) === written ? value : undefined
+}
+
+/**
+ * How many names are written in a JSON text: a colon outside a string is behind one. Negative where the text is not
+ * plain: escapes, surrogates, fractions, exponents, or perhaps too deep or too large.
+ */
+function namesIn(text: string, maxDepth: number, maxMembers: number): number {
+  let names = 0
+  let depth = 0
+  // Commas and opening brackets: as many as there are members and items, or more.
+  let room = maxMembers
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x22:
+        for (;;) {
+          const code = text.charCodeAt(++at)
+          if (code === 0x22) break
+          // Also the end of the text: charCodeAt is NaN there.
+          if (!(code < 0xd800) || code === 0x5c) return -1
+        }
+        break
+      case 0x3a:
+        names++
+        break
+      case 0x2c:
+        if (--room < 0) return -1
+        break
+      case 0x7b:
+      case 0x5b:
+        if (--room < 0 || ++depth > maxDepth) return -1
+        break
+      case 0x7d:
+      case 0x5d:
+        depth--
+        break
+      case 0x2e:
+      case 0x45:
+        return -1
+      case 0x65:
+        // Of true and false, or of an exponent.
+        if (text.charCodeAt(at - 1) <= 0x39) return -1
+        break
+    }
+  }
+  return names
+}
+
+/** How many names a value has; NaN where a name or a number may not be. */
+function namesOf(value: JsonValue | undefined): number {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? 0 : Number.NaN
+  if (typeof value !== 'object' || value === null) return 0
+  let names = 0
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) names += namesOf((value as readonly JsonValue[])[index])
+    return names
+  }
+  for (const name of Object.keys(value)) {
+    if (INHERITED.has(name)) return Number.NaN
+    names += 1 + namesOf((value as JsonObject)[name])
+  }
+  return names
 }
 
 /** As parseStrictJson, for what must be an object. */

@@ -1,6 +1,6 @@
 /** createVerifier: from an HTTP request to a verified caller, or a typed refusal. */
 import type { JsonWebKey, X509Certificate } from 'node:crypto'
-import type { Fault } from './checked.ts'
+import type { Checked, Fault } from './checked.ts'
 import {
   type AccessTokenClaims,
   type Actor,
@@ -13,8 +13,8 @@ import {
 import { checkTimes } from './claims-check.ts'
 import { createServiceClient, type ServiceClient } from './client.ts'
 import { violation } from './constraints.ts'
-import { randomBase64url, sha256Base64url } from './crypto.ts'
-import { createProofKeys, DPOP_ALGS, readDpopProofAnywhere } from './dpop.ts'
+import { nodeCrypto, randomBase64url } from './crypto.ts'
+import { accessTokenHash, createProofKeys, DPOP_ALGS, readDpopProof, readDpopProofAnywhere } from './dpop.ts'
 import { compareEpochs, type Epoch } from './epoch.ts'
 import {
   BadRequestError,
@@ -28,7 +28,7 @@ import { createFollower, type Follower, type FollowerStatus } from './follower.t
 import { fromAuthorizationDetails } from './grants.ts'
 import { checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './http.ts'
 import { createJwks } from './jwks.ts'
-import { checkHeader, parseJws } from './jws.ts'
+import { checkHeader, headerText, type ParsedJws, parseJws } from './jws.ts'
 import { metadataUrl, type ResourceMetadata } from './metadata.ts'
 import { createRecent } from './recent.ts'
 import { createReplayGuard, type ReplayGuard } from './replay.ts'
@@ -42,7 +42,8 @@ import {
 } from './request.ts'
 import { createRouter, type Route, type RoutedRequest } from './routes.ts'
 import { type CheckedHop, hopsOf } from './shapes.ts'
-import { checkSignatureAnywhere } from './signature.ts'
+import { checkSignatureAnywhere, type VerifyKey } from './signature.ts'
+import type { JsonObject } from './strict-json.ts'
 import { ACCESS_TOKEN_HEADER, checkAccessToken } from './token-check.ts'
 
 export interface VerifierOptions {
@@ -162,11 +163,16 @@ const DEFAULT_STALENESS: Readonly<Record<Effect, number>> = {
   privileged: 2,
 }
 const MAX_REMEMBERED_TOKENS = 10_000
+/** Of ES256: 64 bytes. */
+const SIGNATURE_CHARACTERS = 86
+const MAX_REMEMBERED_HEADERS = 64
+const MAX_HEADER_TEXT = 512
 const TIMEOUT_MS = 5_000
 const SETTLE_CLOCKS_EVERY_MS = 5_000
 
 /** A token whose signature and claims held once; what changes is looked at each time. */
 interface Remembered {
+  readonly token: string
   readonly claims: AccessTokenClaims
   readonly kid: string
   /** The very key it was verified with. */
@@ -174,10 +180,8 @@ interface Remembered {
   readonly hops: readonly CheckedHop[]
   /** The same for every request with this token: it says nothing of the request. */
   readonly caller: Authenticated
-}
-interface Evidence {
-  readonly token: string
-  readonly hops: readonly CheckedHop[]
+  /** What proofs must say as `ath`, once one was asked. */
+  hash: string | undefined
 }
 
 export function createVerifier(options: VerifierOptions): Verifier {
@@ -303,13 +307,18 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   // The token itself
 
+  /** By the end of their text, which is the signature: the whole of it is compared when one is found. */
   const remembered = createRecent<Remembered>(MAX_REMEMBERED_TOKENS)
+  const placeOf = (token: string): string => token.slice(-SIGNATURE_CHARACTERS)
+  /** Headers of good tokens by their text: one for each key. */
+  const headers = createRecent<JsonObject>(MAX_REMEMBERED_HEADERS)
 
   /** Seen before, and its key is known at once; otherwise it is read anew. */
-  function recall(digest: string): Remembered | undefined {
-    const known = remembered.get(digest)
-    const current = known && jwks.known(known.kid, 'token')
-    if (!known || !current?.ok || current.value.jwk.x !== known.keyX) return undefined
+  function recall(token: string): Remembered | undefined {
+    const known = remembered.get(placeOf(token))
+    if (known?.token !== token) return undefined
+    const current = jwks.known(known.kid, 'token')
+    if (!current?.ok || current.value.jwk.x !== known.keyX) return undefined
     const times = checkTimes(known.claims, {
       now: time(),
       leeway: CLOCK_LEEWAY_SECONDS,
@@ -319,32 +328,47 @@ export function createVerifier(options: VerifierOptions): Verifier {
     return known
   }
 
-  async function readToken(token: string, digest: string): Promise<Remembered> {
-    const parsed = parseJws(token)
+  /** At once where the key is here and there is node:crypto. */
+  function readToken(token: string): Remembered | Promise<Remembered> {
+    const text = headerText(token)
+    const known = headers.get(text)
+    const parsed = parseJws(token, known && { header: known })
     if (!parsed.ok) throw tokenFault(parsed)
     const header = checkHeader(parsed.value.header, ACCESS_TOKEN_HEADER)
     if (!header.ok) throw tokenFault(header)
     const kid = header.value.kid!
-    const verifyKey = await findKey(kid)
-    const signature = await checkSignatureAnywhere(parsed.value, verifyKey)
+    const key = jwks.known(kid, 'token')
+    const judge = (verifyKey: VerifyKey) => {
+      const signature = checkSignatureAnywhere(parsed.value, verifyKey)
+      return 'ok' in signature
+        ? remember(parsed.value, kid, verifyKey, signature)
+        : signature.then((settled) => remember(parsed.value, kid, verifyKey, settled))
+    }
+    return key?.ok ? judge(key.value) : findKey(kid).then(judge)
+  }
+
+  function remember(parsed: ParsedJws, kid: string, verifyKey: VerifyKey, signature: Checked<true>): Remembered {
     if (!signature.ok) throw tokenFault(signature)
     const dev = options.acceptDevelopmentTokens ? 'accept' : 'refuse'
-    const claims = checkAccessToken(parsed.value, { issuer, audience, now: time(), maxLifetimeSeconds, dev })
+    const claims = checkAccessToken(parsed, { issuer, audience, now: time(), maxLifetimeSeconds, dev })
     if (!claims.ok) throw tokenFault(claims)
     const hops = hopsOf(claims.value, kid)
     if (!hops) throw badToken('bad_claim', 'hops and act differ')
     // Callers are handed these very objects.
     const frozen = freeze(claims.value)
     const caller = callerOf(frozen) as Authenticated
-    evidence.set(caller, { token, hops })
-    const fresh: Remembered = { claims: frozen, kid, keyX: verifyKey.jwk.x, hops, caller }
-    remembered.put(digest, fresh)
+    const { text: token, header } = parsed
+    const fresh: Remembered = { token, claims: frozen, kid, keyX: verifyKey.jwk.x, hops, caller, hash: undefined }
+    evidence.set(caller, fresh)
+    remembered.put(placeOf(token), fresh)
+    const text = headerText(token)
+    if (text.length <= MAX_HEADER_TEXT && headers.get(text) === undefined) headers.put(text, header)
     return fresh
   }
 
-  async function findKey(kid: string) {
+  async function findKey(kid: string): Promise<VerifyKey> {
     try {
-      const found = jwks.known(kid, 'token') ?? (await jwks.find(kid, 'token'))
+      const found = await jwks.find(kid, 'token')
       if (found.ok) return found.value
       throw badToken(found.fault, `the key of the token is refused: ${found.fault}`)
     } catch (error) {
@@ -358,22 +382,28 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   const proofKeys = createProofKeys()
 
-  async function checkBinding(
+  /** Undefined where it is settled at once. */
+  function checkBinding(
     request: VerifyRequest,
     scheme: Presented['scheme'],
-    digest: string,
-    cnf: AccessTokenClaims['cnf'],
-  ) {
+    held: Remembered,
+  ): Promise<void> | undefined {
+    const { cnf } = held.claims
     if (!cnf) {
       if (!options.acceptBearer) throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
       if (scheme !== 'Bearer') throw badToken('cnf_mismatch', 'the token is bound to no key')
-      return
+      return undefined
     }
     if ('jkt' in cnf) {
       if (scheme !== 'DPoP') throw badToken('binding_downgrade', 'the token is bound to a DPoP key')
-      return checkProof(request, digest, cnf.jkt)
+      held.hash ??= accessTokenHash(held.token)
+      return checkProof(request, held.hash, cnf.jkt)
     }
     if (scheme !== 'Bearer') throw badToken('cnf_mismatch', 'the token is bound to a client certificate') // RFC 8705 §3
+    return checkCertificate(request, cnf)
+  }
+
+  async function checkCertificate(request: VerifyRequest, cnf: { readonly 'x5t#S256': string }): Promise<void> {
     const certificate = request.clientCertificate ?? (await options.clientCertificate?.(request))
     if (!certificate || certificateThumbprint(certificate) !== cnf['x5t#S256'])
       throw badToken('cnf_mismatch', 'the token is bound to another client certificate')
@@ -391,7 +421,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
       maxAgeSeconds: proofMaxAgeSeconds,
       accessTokenHash,
     }
-    const proof = await readDpopProofAnywhere(header, expected, proofKeys)
+    const proof = nodeCrypto
+      ? readDpopProof(header, expected, proofKeys)
+      : await readDpopProofAnywhere(header, expected, proofKeys)
     if (!proof.ok) throw badProof(proof.fault, proof.detail ?? `the DPoP proof is refused: ${proof.fault}`)
     if (proof.value.jkt !== jkt) throw badToken('cnf_mismatch', 'the proof is made with another key')
     const { jti, iat } = proof.value
@@ -494,22 +526,27 @@ export function createVerifier(options: VerifierOptions): Verifier {
   }
 
   /** Only what this verifier made itself counts as authenticated. */
-  const evidence = new WeakMap<object, Evidence>()
+  const evidence = new WeakMap<object, Remembered>()
 
   async function authenticateBy(
     token: string,
-    check: (claims: AccessTokenClaims, digest: string) => Promise<void> | undefined,
-  ) {
-    await unsettledClocks()?.refresh()
-    const digest = sha256Base64url(token)
-    const { claims, hops, caller } = recall(digest) ?? (await readToken(token, digest))
+    check: (held: Remembered) => Promise<void> | undefined,
+  ): Promise<Authenticated> {
+    // Nothing is waited for that is here already: each wait costs as much as a small check.
+    const unsettled = unsettledClocks()
+    if (unsettled) await unsettled.refresh()
+    const found = recall(token) ?? readToken(token)
+    const held = found instanceof Promise ? await found : found
+    const { claims, hops, caller } = held
     if (!follower && claims.exp - claims.iat > MAX_UNFOLLOWED_LIFETIME_SECONDS)
       throw badToken(
         'feed_required',
         `this tool does not follow revocations (its verifier has no key), and accepts tokens of ${MAX_UNFOLLOWED_LIFETIME_SECONDS} s at most`,
       )
-    await check(claims, digest)
-    await checkRevocation(hops, loosest)
+    const checking = check(held)
+    if (checking) await checking
+    const settling = checkRevocation(hops, loosest)
+    if (settling) await settling
     return caller
   }
 
@@ -519,17 +556,18 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (presented === 'bad_auth_scheme')
       throw badToken(presented, 'one Authorization header with the scheme DPoP or Bearer and one token is required')
     const { scheme, token } = presented
-    return authenticateBy(token, ({ cnf }, digest) => checkBinding(request, scheme, digest, cnf))
+    return authenticateBy(token, (held) => checkBinding(request, scheme, held))
   }
 
   async function authorize(caller: Authenticated, call: Call): Promise<VerifiedCall> {
     const held = evidence.get(caller)
     if (!held) throw new TypeError('authorize takes what authenticate of the same verifier returned')
-    const { claims } = caller
+    const { claims } = held
     const effect = admits(claims, call)
     if (claims.exp <= time()) throw badToken('expired', 'the access token has expired')
     const bound = staleness[effect]
-    await checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound)
+    const settling = checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound)
+    if (settling) await settling
     if (bound === 0) await introspect(held.token)
     const budget =
       options.budgeted && Object.hasOwn(options.budgeted, call.operation) ? options.budgeted[call.operation] : undefined
@@ -537,7 +575,22 @@ export function createVerifier(options: VerifierOptions): Verifier {
       await reserve(claims, held.token, call.operation, budget.cost)
       await checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound) // the answer took its time
     }
-    return { ...caller, operation: call.operation, effect, arguments: call.arguments }
+    return {
+      subject: caller.subject,
+      agent: caller.agent,
+      clientId: caller.clientId,
+      task: caller.task,
+      chain: caller.chain,
+      scope: caller.scope,
+      get grants() {
+        return caller.grants
+      },
+      expiresAt: caller.expiresAt,
+      claims,
+      operation: call.operation,
+      effect,
+      arguments: call.arguments,
+    }
   }
 
   const { trace } = options
@@ -554,10 +607,12 @@ export function createVerifier(options: VerifierOptions): Verifier {
       return steps.authorize(await steps.authenticate(request), call)
     },
     authenticateToken: (token) =>
-      authenticateBy(token, ({ cnf }) => {
-        if (cnf) throw badToken('binding_downgrade', 'the token is bound to a key, and no proof can be seen here')
+      authenticateBy(token, ({ claims }) => {
+        if (claims.cnf)
+          throw badToken('binding_downgrade', 'the token is bound to a key, and no proof can be seen here')
         if (!options.acceptBearer)
           throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
+        return undefined
       }),
     async route(request) {
       const found = await router(request)
@@ -610,7 +665,10 @@ const newest = (hops: readonly CheckedHop[]): Epoch =>
 function freeze<T>(value: T): T {
   if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
     Object.freeze(value)
-    for (const member of Object.values(value)) freeze(member)
+    for (const name of Object.keys(value)) {
+      const member = (value as { readonly [name: string]: unknown })[name]
+      if (typeof member === 'object') freeze(member)
+    }
   }
   return value
 }
