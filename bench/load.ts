@@ -109,9 +109,17 @@ interface ProofKey {
   readonly jwk: object
 }
 function newProofKey(): ProofKey {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const { kty, crv, x, y } = publicKey.export({ format: 'jwk' })
-  return { key: privateKey, jwk: { kty, crv, x, y } }
+  // Not through `export({ format: 'jwk' })`: see src/keys/fresh-key.ts.
+  const { privateKey, publicKey } = generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+  })
+  const half = (from: number, to?: number) => publicKey.subarray(from, to).toString('base64url')
+  return {
+    key: createPrivateKey({ key: privateKey, type: 'pkcs8', format: 'der' }),
+    jwk: { kty: 'EC', crv: 'P-256', x: half(-64, -32), y: half(-32) },
+  }
 }
 
 /** Makes `count` requests; to be sent soon, for proofs and nonces are good for a minute. Opens the tasks they are for. */

@@ -1,8 +1,9 @@
 /** Imported verification keys, made once per JWK object: a reloaded configuration brings new objects. */
-import { generateKeyPairSync, type JsonWebKey, randomBytes } from 'node:crypto'
+import { createPublicKey, type JsonWebKey, randomBytes } from 'node:crypto'
 import { importVerifyKey, type VerifyKey, verifySignature } from '@errand/verifier/signature.ts'
 import type { ParsedJws } from '@errand/verifier/jws.ts'
 import type { JWK } from 'jose'
+import { freshKey } from '../keys/fresh-key.ts'
 
 export interface VerifyKeys {
   /**
@@ -48,12 +49,15 @@ export function createVerifyKeys({ algs }: { readonly algs: readonly string[] })
   }
 }
 
+const publicHalf = (kind: 'P-256' | 'P-384' | 'Ed25519'): JsonWebKey =>
+  createPublicKey(freshKey(kind)).export({ format: 'jwk' })
+
 function throwaway(alg: string): JsonWebKey {
   switch (alg) {
     case 'EdDSA':
-      return generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' })
+      return publicHalf('Ed25519')
     case 'ES384':
-      return generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey.export({ format: 'jwk' })
+      return publicHalf('P-384')
     case 'RS256':
     case 'PS256': {
       // Finding primes would hold up the start; a number whose factors nobody knows verifies at the same cost.
@@ -63,6 +67,6 @@ function throwaway(alg: string): JsonWebKey {
       return { kty: 'RSA', n: modulus.toString('base64url'), e: 'AQAB' }
     }
     default:
-      return generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' })
+      return publicHalf('P-256')
   }
 }

@@ -1,9 +1,10 @@
 /** The signing keys in force: signs with the active key of a purpose, and knows which keys still verify. */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import { signEs256 } from '@errand/verifier/signature.ts'
 import type { JWK } from 'jose'
 import { calculateJwkThumbprint } from 'jose/jwk/thumbprint'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
+import { freshKey } from './fresh-key.ts'
 import { isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
 import type { KeyPurpose, KeyState, KeyStore, StoredKey } from './key-store.ts'
 import type { Sealer } from './seal.ts'
@@ -154,7 +155,8 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   }
 
   async function prepare(purpose: KeyPurpose, cause: KeyMove['cause']): Promise<string> {
-    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const privateKey = freshKey()
+    const publicKey = createPublicKey(privateKey)
     const publicJwk = publicKey.export({ format: 'jwk' }) as JWK
     // A prefix of RFC 7638's thumbprint: tokens of a chain name up to four kids and have 2 KB.
     const kid = (await calculateJwkThumbprint(publicJwk)).slice(0, 16)

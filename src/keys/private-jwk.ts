@@ -1,7 +1,8 @@
 /** A private key in a JWK file, as agents, tools and administrators keep theirs. */
-import { createECDH, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createECDH, createPrivateKey, type KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import { calculateJwkThumbprint } from 'jose/jwk/thumbprint'
+import { freshKey } from './fresh-key.ts'
 import { KeyMaterialError, readSecretFile } from './key-file.ts'
 
 export interface PrivateJwk {
@@ -16,8 +17,7 @@ export const DEVELOPMENT_KID = 'dev-'
 export const isDevelopmentKid = (kid: string | undefined): boolean => kid?.startsWith(DEVELOPMENT_KID) ?? false
 
 export async function generatePrivateJwk(kidPrefix: string): Promise<PrivateJwk> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const { kty, crv, x, y, d } = privateKey.export({ format: 'jwk' }) as Required<JWK>
+  const { kty, crv, x, y, d } = freshKey().export({ format: 'jwk' }) as Required<JWK>
   const kid = kidPrefix + (await calculateJwkThumbprint({ kty, crv, x, y })).slice(0, 16)
   return fromJwk({ kid, kty, crv, x, y, d, alg: 'ES256', use: 'sig' }, 'a key just made')
 }

@@ -1,6 +1,6 @@
 /** Proofs of possession (RFC 9449): a key that never leaves memory, and the nonces that servers asked for. */
-import { generateKeyPairSync, randomUUID } from 'node:crypto'
-import { type SigningKey, sha256, signingKey } from './jws.ts'
+import { randomUUID } from 'node:crypto'
+import { freshKey, type SigningKey, sha256, signingKey } from './jws.ts'
 
 export interface Dpop {
   /** Thumbprint of the key, the `cnf.jkt` of tokens bound to it. */
@@ -16,7 +16,7 @@ const MAX_ORIGINS = 256
 
 export function createDpop({
   now,
-  key = signingKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey),
+  key = signingKey(freshKey()),
 }: {
   readonly now: () => number
   /** The key to prove; a new one by default. */

@@ -1,11 +1,10 @@
 /** The first start of an agent with nothing else: a join token registers a key that is made here and never leaves. */
-import { generateKeyPairSync } from 'node:crypto'
 import { constants } from 'node:fs'
 import { lstat, open, rename, unlink } from 'node:fs/promises'
 import { createDpop } from './dpop.ts'
 import { badArgument, ErrandError } from './errors.ts'
 import { type Evidence, type Provided, privateKeyJwt, provided } from './evidence.ts'
-import { readPrivateKey, signingKey } from './jws.ts'
+import { freshKey, readPrivateKey, signingKey } from './jws.ts'
 import { opaque } from './opaque.ts'
 import { createService, isIssuer } from './service.ts'
 
@@ -104,7 +103,7 @@ async function readKeyFile(path: string): Promise<string | undefined> {
 }
 
 async function makeKeyFile(path: string): Promise<string> {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const privateKey = freshKey()
   // The service calls a key by its RFC 7638 thumbprint.
   const kid = signingKey(privateKey).thumbprint
   const text = `${JSON.stringify({ ...privateKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' })}\n`

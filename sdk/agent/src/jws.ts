@@ -1,5 +1,13 @@
 /** Private keys as agents have them, and compact JWS made with them; the algorithm is pinned by the key. */
-import { createHash, createPrivateKey, createPublicKey, type JsonWebKey, type KeyObject, sign } from 'node:crypto'
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type JsonWebKey,
+  type KeyObject,
+  sign,
+} from 'node:crypto'
 import { badArgument } from './errors.ts'
 
 /** A private key as a JSON Web Key (RFC 7517): EC P-256 or Ed25519. */
@@ -39,6 +47,19 @@ export function readPrivateKey(key: PrivateJwk | string, kid?: string): SigningK
     throw badArgument('the private key is neither a private JWK nor an unencrypted PEM file')
   }
   return signingKey(object, kid ?? jwk?.kid)
+}
+
+/**
+ * A new P-256 key, read in again: one that comes straight out of `generateKeyPair` may wait for ever in
+ * `export({ format: 'jwk' })` in Node 20, should what made it be collected meanwhile.
+ */
+export function freshKey(): KeyObject {
+  const { privateKey } = generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
+    privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+  })
+  return createPrivateKey({ key: privateKey, type: 'pkcs8', format: 'der' })
 }
 
 export function signingKey(key: KeyObject, kid?: string): SigningKey {
