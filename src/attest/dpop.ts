@@ -69,7 +69,7 @@ export interface Dpop {
 }
 
 /** Each some kilobytes, most of them outside the heap. */
-const MAX_PROOF_KEYS = 4_000
+const MAX_PROOF_KEYS = 2_000
 
 export function createDpop(deps: DpopDeps): Dpop {
   const { run } = deps
