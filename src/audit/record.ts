@@ -131,11 +131,11 @@ function splitClaims(claims: Claims | undefined): { readonly open?: Claims; read
 }
 
 function personalPart({ subject, purpose }: AuditEvent, personal: Claims | undefined): Json {
-  return {
-    ...(personal === undefined ? {} : { claims: personal }),
-    ...(purpose === undefined ? {} : { purpose: wellFormed(purpose) }),
-    ...(subject === undefined ? {} : { subject: wellFormed(subject) }),
-  }
+  const part: { [name: string]: Json } = {}
+  if (personal !== undefined) part['claims'] = personal
+  if (purpose !== undefined) part['purpose'] = wellFormed(purpose)
+  if (subject !== undefined) part['subject'] = wellFormed(subject)
+  return part
 }
 
 function tidy(value: Json, depth: number, memory: DraftMemory): Json {

@@ -55,8 +55,8 @@ export function decide(
     tools: [target.tool],
     ...(target.requested ? { requested: target.requested } : {}),
     operands: {
-      ...(subjectRights ? { subject: subjectRights } : {}),
       ceiling: attested.agent.ceiling,
+      ...(subjectRights ? { subject: subjectRights } : {}),
       ...('existing' in task ? { task: task.existing.authority } : {}),
       ...(parentGrants ? { parent: parentGrants } : {}),
     },

@@ -7,7 +7,7 @@ import { readTokenRequest, type TokenRequest } from '../exchange/token-request.t
 import { ok, type Refusal, type Result, refuse } from '../oauth/refusal.ts'
 import { isKnown } from './admission.ts'
 import { formOf } from './body.ts'
-import { type ClaimedNames, claimedName } from './claimed-name.ts'
+import { type Claim, type ClaimedNames, claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
 import type { HttpDeps } from './deps.ts'
 import type { KnownForms } from './known-forms.ts'
@@ -97,12 +97,11 @@ export async function answerToken({
   if (!request.ok) return refused(request.refusal)
   const evidence = request.value.clientAssertion ?? request.value.actorToken
   const grant = evidence === undefined ? request.value.assertion : undefined
-  const claim = {
-    ...(request.value.clientId === undefined ? {} : { clientId: request.value.clientId }),
-    ...(evidence === undefined ? {} : { assertion: evidence }),
-    ...(grant === undefined ? {} : { grant }),
-    ...(wire.held ? { held: wire.held.token } : {}),
-  }
+  const claim: { -readonly [K in keyof Claim]: Claim[K] } = {}
+  if (evidence !== undefined) claim.assertion = evidence
+  if (grant !== undefined) claim.grant = grant
+  if (request.value.clientId !== undefined) claim.clientId = request.value.clientId
+  if (wire.held) claim.held = wire.held.token
   const known = names?.of(claim)
   hint.clientHint = known ?? claimedName(deps, claim)
 

@@ -162,8 +162,9 @@ function judgeProof(
   const jkt = known ?? jwkThumbprint(key.jwk)
   if (known === undefined) keys?.remember({ key, jkt })
   if (newHeader !== undefined && newHeader.length <= MAX_HEADER_TEXT) keys?.headers.put(newHeader, jws.header)
-  const proof = { jkt, jti, iat: made.value, jwk: key.jwk }
-  return pass(nonce === undefined ? proof : { ...proof, nonce })
+  const iat = made.value
+  // Not a copy that grows: on Node 20 that costs microseconds.
+  return pass(nonce === undefined ? { jkt, jti, iat, jwk: key.jwk } : { jkt, jti, iat, jwk: key.jwk, nonce })
 }
 
 /** What is spelt the same is the same, where it is a target at all. */
