@@ -162,9 +162,11 @@ function judgeProof(
   const jkt = known ?? jwkThumbprint(key.jwk)
   if (known === undefined) keys?.remember({ key, jkt })
   if (newHeader !== undefined && newHeader.length <= MAX_HEADER_TEXT) keys?.headers.put(newHeader, jws.header)
-  const iat = made.value
+  const { value } = made
   // Not a copy that grows: on Node 20 that costs microseconds.
-  return pass(nonce === undefined ? { jkt, jti, iat, jwk: key.jwk } : { jkt, jti, iat, jwk: key.jwk, nonce })
+  return pass(
+    nonce === undefined ? { jkt, jti, iat: value, jwk: key.jwk } : { jkt, jti, iat: value, jwk: key.jwk, nonce },
+  )
 }
 
 /** What is spelt the same is the same, where it is a target at all. */
