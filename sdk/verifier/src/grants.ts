@@ -143,10 +143,19 @@ export const scopeOf = (grants: readonly Grant[]): string => [...new Set(grants.
 export function scopeOfDetails(details: readonly Pick<ToolAuthorization, 'tool' | 'operations'>[]): string {
   const values: string[] = []
   for (const { tool, operations } of details) for (const operation of operations) values.push(`${tool}:${operation}`)
-  // Without a function it sorts by UTF-16 units, as byText does.
-  if (!isAscending(values)) values.sort()
+  // Without a function it sorts by UTF-16 units, as byText does. A few are in order sooner than a sort begins.
+  if (values.length > FEW) values.sort()
+  else
+    for (let index = 1; index < values.length; index++) {
+      const value = values[index]!
+      let at = index
+      for (; at > 0 && values[at - 1]! > value; at--) values[at] = values[at - 1]!
+      values[at] = value
+    }
   return (isAscending(values) ? values : [...new Set(values)]).join(' ')
 }
+
+const FEW = 16
 
 /** Each greater than the one before it: then none stands twice. */
 function isAscending(values: readonly string[]): boolean {

@@ -28,6 +28,8 @@ export interface JwsLimits {
   readonly maxMembers?: number
   /** What the very text of its header was found to say before: it is not read again. */
   readonly header?: JsonObject
+  /** The payload is frozen, all of it. */
+  readonly frozen?: boolean
 }
 
 /** Splits and decodes; the payload stays bytes. */
@@ -59,10 +61,8 @@ export function parseJws(token: unknown, limits: JwsLimits = {}): Checked<Parsed
   const compact = readCompactJws(token, limits)
   if (!compact.ok) return compact
   const { header, payloadBytes, signingInput, signature, text } = compact.value
-  const payload = parseStrictObject(
-    payloadBytes,
-    limits.maxMembers === undefined ? {} : { maxMembers: limits.maxMembers },
-  )
+  const { maxMembers, frozen = false } = limits
+  const payload = parseStrictObject(payloadBytes, maxMembers === undefined ? { frozen } : { frozen, maxMembers })
   if (!payload.ok) return payload
   return pass({ header, payload: payload.value, signingInput, signature, text })
 }

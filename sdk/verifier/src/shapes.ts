@@ -41,12 +41,15 @@ export const MAX_SHAPES = 32
 export const shapeOf = (match: HopFacts): Shape =>
   DIMENSIONS.filter((dimension) => match[dimension] !== undefined).join('+')
 
+/** What JSON writes as it is. */
+const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/
+
 /** Undefined where the hop lacks one of the shape's dimensions: then no entry of that shape can match it. */
 export function shapeText(shape: Shape, facts: HopFacts): string | undefined {
   if (shape === '') return ''
   if (!shape.includes('+')) {
     const value = facts[shape as Dimension]
-    return value === undefined ? undefined : JSON.stringify([value])
+    return value === undefined ? undefined : PLAIN.test(value) ? `["${value}"]` : JSON.stringify([value])
   }
   const values: string[] = []
   for (const dimension of shape.split('+') as Dimension[]) {

@@ -332,7 +332,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
   function readToken(token: string): Remembered | Promise<Remembered> {
     const text = headerText(token)
     const known = headers.get(text)
-    const parsed = parseJws(token, known && { header: known })
+    // Callers are handed these very claims.
+    const parsed = parseJws(token, known ? { header: known, frozen: true } : { frozen: true })
     if (!parsed.ok) throw tokenFault(parsed)
     const header = checkHeader(parsed.value.header, ACCESS_TOKEN_HEADER)
     if (!header.ok) throw tokenFault(header)
@@ -354,11 +355,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (!claims.ok) throw tokenFault(claims)
     const hops = hopsOf(claims.value, kid)
     if (!hops) throw badToken('bad_claim', 'hops and act differ')
-    // Callers are handed these very objects.
-    const frozen = freeze(claims.value)
-    const caller = callerOf(frozen) as Authenticated
+    const caller = Object.freeze(withGrants(callerOf(claims.value))) as Authenticated
     const { text: token, header } = parsed
-    const fresh: Remembered = { token, claims: frozen, kid, keyX: verifyKey.jwk.x, hops, caller, hash: undefined }
+    const fresh: Remembered = { token, claims: claims.value, kid, keyX: verifyKey.jwk.x, hops, caller, hash: undefined }
     evidence.set(caller, fresh)
     remembered.put(placeOf(token), fresh)
     const text = headerText(token)
@@ -528,6 +527,21 @@ export function createVerifier(options: VerifierOptions): Verifier {
   /** Only what this verifier made itself counts as authenticated. */
   const evidence = new WeakMap<object, Remembered>()
 
+  const madeGrants = new WeakMap<AccessTokenClaims, readonly Grant[]>()
+  /** Made when somebody asks, once for a token. One getter for all: an object with its own is another shape each time. */
+  const grantsProperty = {
+    enumerable: true,
+    get(this: { readonly claims: AccessTokenClaims }) {
+      const known = madeGrants.get(this.claims)
+      if (known) return known
+      const made = fromAuthorizationDetails(this.claims.authorization_details)
+      madeGrants.set(this.claims, made)
+      return made
+    },
+  }
+  const withGrants = <T extends Omit<Caller, 'grants'>>(caller: T): T & Pick<Caller, 'grants'> =>
+    Object.defineProperty(caller, 'grants', grantsProperty) as T & Pick<Caller, 'grants'>
+
   async function authenticateBy(
     token: string,
     check: (held: Remembered) => Promise<void> | undefined,
@@ -575,22 +589,21 @@ export function createVerifier(options: VerifierOptions): Verifier {
       await reserve(claims, held.token, call.operation, budget.cost)
       await checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound) // the answer took its time
     }
-    return {
-      subject: caller.subject,
-      agent: caller.agent,
-      clientId: caller.clientId,
-      task: caller.task,
-      chain: caller.chain,
-      scope: caller.scope,
-      get grants() {
-        return caller.grants
-      },
-      expiresAt: caller.expiresAt,
+    const { subject, agent, clientId, task, chain, scope, expiresAt } = caller
+    const { operation } = call
+    return withGrants({
+      subject,
+      agent,
+      clientId,
+      task,
+      chain,
+      scope,
+      expiresAt,
       claims,
-      operation: call.operation,
+      operation,
       effect,
       arguments: call.arguments,
-    }
+    })
   }
 
   const { trace } = options
@@ -636,39 +649,22 @@ export function createVerifier(options: VerifierOptions): Verifier {
   }
 }
 
-function callerOf(claims: AccessTokenClaims): Caller {
+function callerOf(claims: AccessTokenClaims): Omit<Caller, 'grants'> {
   const chain: string[] = []
   for (let actor: Actor | undefined = claims.act; actor; actor = actor.act) chain.push(actor.sub)
   // An autonomous token has no act: its subject is its agent. So is the first of a chain that began autonomously.
   if (chain.length === 0 || (claims.hops?.length ?? 0) >= chain.length) chain.push(claims.sub)
-  let grants: readonly Grant[] | undefined
-  return Object.freeze({
+  return {
     subject: claims.sub,
     agent: chain[0]!,
     clientId: claims.client_id,
     task: claims.task,
     chain: Object.freeze(chain),
     scope: Object.freeze(claims.scope.split(' ')),
-    /** Made when somebody asks. */
-    get grants() {
-      grants ??= fromAuthorizationDetails(claims.authorization_details)
-      return grants
-    },
     expiresAt: claims.exp,
     claims,
-  })
+  }
 }
 
 const newest = (hops: readonly CheckedHop[]): Epoch =>
   hops.reduce((max, { rev }) => (compareEpochs(rev, max) > 0 ? rev : max), hops[0]!.rev)
-
-function freeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value)
-    for (const name of Object.keys(value)) {
-      const member = (value as { readonly [name: string]: unknown })[name]
-      if (typeof member === 'object') freeze(member)
-    }
-  }
-  return value
-}
