@@ -30,6 +30,7 @@ import { createApp } from './http/app.ts'
 import { createLimits, rationed } from './http/limits.ts'
 import type { TenantStatus } from './http/deps.ts'
 import { createMetrics } from './http/metrics.ts'
+import { createPace } from './http/pace.ts'
 import { type Listener, listen } from './http/server.ts'
 import { createSharedCheck } from './http/shared-check.ts'
 import { createPlace } from './http/sites.ts'
@@ -306,6 +307,17 @@ async function findConfiguration(configDir: string): Promise<void> {
   if (!(await found(settings))) throw missing(settings)
 }
 
+/** Of the event loop, from one asking to the next. */
+function loopUtilization(): () => number {
+  let before = performance.eventLoopUtilization()
+  return () => {
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, before)
+    before = now
+    return utilization
+  }
+}
+
 async function openAudit({
   dataDir,
   nowMs,
@@ -438,6 +450,11 @@ async function openRooms({
   const limits = createLimits({
     maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
     ...(quota === undefined ? {} : { quota: () => quota().maxConcurrentRequests }),
+    pace: createPace({
+      maxQueueMs: () => holder.current().settings.bounds.maxQueueMilliseconds,
+      utilization: loopUtilization(),
+      monotonic,
+    }),
     monotonic,
   })
   const acks = createAcks()

@@ -151,6 +151,11 @@ export const errandSchema = section({
     max_header_bytes: limit(4096, 65_536).default(32_768).describe('All request headers together; beyond it 431.'),
     request_timeout_seconds: limit(1, 120).default(10).describe('For a request to arrive whole; beyond it 408.'),
     max_concurrent_requests: limit(1, 100_000).default(1024).describe('Requests worked on at once; beyond it 503.'),
+    max_queue_milliseconds: limit(10, 10_000)
+      .default(100)
+      .describe(
+        'While the processor is busy, only as many are worked on at once as it answers within this time, 64 at least; beyond it 503.',
+      ),
     requests_per_second_per_client: limit(1, 1_000_000)
       .default(500)
       .describe('Of one client that has proven who it is; beyond it 429. Two seconds’ worth may come in a burst.'),

@@ -71,6 +71,11 @@ export interface RequestLine {
 export type App = Hono<Env> & {
   /** The short way of `POST /token`, past everything that this one request does not need. */
   readonly door: TokenDoor
+  /**
+   * Whether a request for a token is turned away by its first line, because too much is worked on: the cheaper a no is,
+   * the more are served beside a flood. Counted here; whoever asks answers.
+   */
+  sheds(method: string | undefined, target: string, peer: string): boolean
 }
 
 export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App {
@@ -157,7 +162,14 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App
   })
 
   app.onError((error, c) => faulted(deps, error, c))
-  return Object.assign(app, { door: createTokenDoor(deps, log) })
+  const sheds: App['sheds'] = (method, target, peer) => {
+    if (method !== 'POST' || target !== tokenRoute.path || deps.stopping() || !deps.limits.full()) return false
+    deps.metrics.request(tokenRoute.path, method, 503, 0)
+    deps.metrics.refused('overloaded')
+    deps.audit.countStranger(sourceBlock(peer), 'overloaded')
+    return true
+  }
+  return Object.assign(app, { door: createTokenDoor(deps, log), sheds })
 }
 
 /** What was thrown: a dependency that is away, or a bug. */

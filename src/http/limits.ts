@@ -1,10 +1,13 @@
 /** Sheds load before it hurts: bounds on what runs and what stays open at once, and a token bucket for each client and source. */
 import { type Result, refuse } from '../oauth/refusal.ts'
+import type { Pace } from './pace.ts'
 
 export interface Limits {
-  /** False where too much runs already; otherwise call `leave` when done. `kept` goes beyond a tenant's quota. */
+  /** False where too much runs already; otherwise call `leave` when done. `kept` goes beyond pace and a tenant's quota. */
   enter(kept?: boolean): boolean
   leave(): void
+  /** Whether `enter` would say false. */
+  full(): boolean
   running(): number
   /** A place among what stays open without working; undefined where there is none. Answers how to give it back. */
   hold(who: Holder): (() => void) | undefined
@@ -23,6 +26,7 @@ export interface LimitBounds {
   readonly maxConcurrent: () => number
   /** Of a tenant: what of that its quota lets it run. */
   readonly quota?: () => number
+  readonly pace?: Pace
   /** Milliseconds. */
   readonly monotonic: () => number
   readonly maxKeys?: number
@@ -36,7 +40,7 @@ const SHARE_OF_STRANGERS = 1 / 2
 const SHARE_OF_ONE_SOURCE = 1 / 16
 const SHARE_OF_ONE_CLIENT = 1 / 4
 
-export function createLimits({ maxConcurrent, quota, monotonic, maxKeys = 50_000 }: LimitBounds): Limits {
+export function createLimits({ maxConcurrent, quota, pace, monotonic, maxKeys = 50_000 }: LimitBounds): Limits {
   let running = 0
   let open = 0
   let openToStrangers = 0
@@ -61,16 +65,21 @@ export function createLimits({ maxConcurrent, quota, monotonic, maxKeys = 50_000
   const waitFor = ({ tokens }: { readonly tokens: number }, perSecond: number): number =>
     tokens < 1 ? Math.ceil((1 - tokens) / perSecond) : 0
 
+  const full = (kept: boolean): boolean =>
+    running >= maxConcurrent() ||
+    (!kept && (running >= (quota?.() ?? running + 1) || running >= (pace?.most() ?? running + 1)))
+
   return {
     enter(kept = false) {
-      if (running >= maxConcurrent()) return false
-      if (quota && !kept && running >= quota()) return false
+      if (full(kept)) return false
       running += 1
       return true
     },
     leave() {
       running -= 1
+      pace?.answered()
     },
+    full: () => full(false),
     running: () => running,
     hold(who) {
       const stranger = 'source' in who

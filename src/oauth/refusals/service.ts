@@ -20,7 +20,7 @@ export const SERVICE = {
     ...WAIT,
     says: 'too much work at this moment',
     means:
-      'As many requests are being worked on as `bounds.max_concurrent_requests` allows, or policies changed faster than the request was judged.',
+      'As many requests are being worked on as `bounds.max_concurrent_requests` allows or, while the processor is busy, as it answers within `bounds.max_queue_milliseconds`; or policies changed faster than the request was judged.',
     why: 'A short no is better than a long queue: whoever is let in is answered in time.',
     agent: 'Try again after `Retry-After`, with some randomness, and the same `Idempotency-Key`.',
     operator: 'Look at `/metrics`. If it lasts, add processes or replicas.',
