@@ -16,9 +16,9 @@ if (major < 20 || (major === 20 && minor < 19)) {
 // looked through as it is compiled, function by function: most of it is never called.
 setFlagsFromString('--liftoff-only')
 setFlagsFromString('--wasm-lazy-validation')
-// What is no longer used is collected once it is a third of what is: of keys, the most lies outside the heap, where V8
+// What is no longer used is collected once it is a fifth of what is: of keys, the most lies outside the heap, where V8
 // does not see it.
-setFlagsFromString('--heap-growing-percent=30')
+setFlagsFromString('--heap-growing-percent=20')
 
 const inPackage = (path) => new URL(`../${path}`, import.meta.url)
 const source = inPackage('src/cli/main.ts')

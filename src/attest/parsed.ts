@@ -16,7 +16,7 @@ export interface ParsedTokens {
 /** Larger ones are rare, and parsed anew. */
 const MAX_LENGTH = 4096
 
-export function createParsedTokens(max = 2_000): ParsedTokens {
+export function createParsedTokens(max = 1_000): ParsedTokens {
   const known = createRemembered<ParsedJws>(max)
   return {
     read: (text) => {
