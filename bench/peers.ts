@@ -1,9 +1,10 @@
 /** Starts a contender, and prepares what is sent to it. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
+import { type KeyObject, randomBytes, sign } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import type { Load } from './load.ts'
 import { EXCHANGE, PEER, PEER_RESOURCE } from './provider.ts'
+import { generateKeyPairSync } from '../test/key-pairs.ts'
 
 export interface Peer {
   readonly port: number
@@ -46,7 +47,7 @@ export interface Pair {
 }
 
 export function newPair(kid: string): Pair {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { privateKey, publicKey } = generateKeyPairSync('ec')
   const more = { kid, alg: 'ES256', use: 'sig' }
   return {
     privateKey,

@@ -3,7 +3,7 @@
  * in a temporary folder, the sample configuration (changed where a test says so), and callers that can prove who
  * they are.
  */
-import { createHash, generateKeyPairSync, randomBytes, sign as signBytes, type KeyObject } from 'node:crypto'
+import { createHash, randomBytes, sign as signBytes, type KeyObject } from 'node:crypto'
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -14,6 +14,7 @@ import { jwkThumbprint } from '@errand/verifier/signature.ts'
 import type { AuditRecord, AuditSearch } from '../src/audit/log.ts'
 import { type OpenService, openService } from '../src/main.ts'
 import { ASSERTION_TYPE, GRANT, TOKEN_TYPE } from '../src/oauth/words.ts'
+import { generateKeyPairSync } from './key-pairs.ts'
 
 /** 2026-11-23 is a Monday: policies that speak of business hours permit at 10:00 UTC. */
 const START = Date.UTC(2026, 10, 23, 10, 0, 0) / 1000

@@ -1,5 +1,5 @@
 /** The company's identity provider: a real OpenID provider with a login and a consent page, and three people. */
-import { generateKeyPairSync } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import Provider from 'oidc-provider'
 import { readSettings, urlsOf } from './settings.ts'
@@ -17,8 +17,15 @@ const people = new Map([
   ['carol', person('Carol Chang', 'christmas', ['support'], 'customer-care')],
 ])
 
+// Read in again: straight out of generateKeyPairSync, Node 20 may wait for ever for a JWK of it.
+const { privateKey } = generateKeyPairSync('ec', {
+  namedCurve: 'P-256',
+  privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  publicKeyEncoding: { type: 'spki', format: 'pem' },
+})
+
 const signingKey = {
-  ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }),
+  ...createPrivateKey(privateKey).export({ format: 'jwk' }),
   kid: 'company-idp-1',
   alg: 'ES256',
   use: 'sig',
@@ -26,7 +33,7 @@ const signingKey = {
 
 const provider = new Provider(issuer, {
   jwks: { keys: [signingKey] },
-  cookies: { keys: [generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' }).d] },
+  cookies: { keys: [randomBytes(32).toString('base64url')] },
   clients: [
     {
       client_id: 'assistant-app',

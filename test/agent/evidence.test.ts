@@ -1,5 +1,5 @@
 import 'reflect-metadata'
-import { generateKeyPairSync, type KeyObject, webcrypto } from 'node:crypto'
+import { type KeyObject, webcrypto } from 'node:crypto'
 import { createServer } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import { inspect } from 'node:util'
@@ -9,6 +9,7 @@ import { calculateJwkThumbprint, createLocalJWKSet, jwtVerify } from 'jose'
 import { afterEach, describe, expect, it } from 'vitest'
 import { agentAt, details } from './house.ts'
 import { decode, serve, serveErrand } from './service-double.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const closing: (() => Promise<void>)[] = []
 afterEach(async () => {

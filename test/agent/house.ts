@@ -1,6 +1,6 @@
 /** An agent for tests: a clock that moves only when told, waits that are noted and not waited. */
-import { generateKeyPairSync } from 'node:crypto'
 import { type AgentOptions, createAgent, privateKeyJwt } from '@errand/agent'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 export const agentKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' })
 

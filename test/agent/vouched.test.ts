@@ -1,4 +1,3 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +7,7 @@ import { calculateJwkThumbprint, createLocalJWKSet, jwtVerify } from 'jose'
 import { afterEach, describe, expect, it } from 'vitest'
 import { agentAt, details } from './house.ts'
 import { decode, serveErrand } from './service-double.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const closing: (() => Promise<void>)[] = []
 afterEach(async () => {

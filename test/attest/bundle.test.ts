@@ -1,10 +1,11 @@
-import { generateKeyPairSync, KeyObject } from 'node:crypto'
+import { KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { readBundle } from '../../src/attest/bundle.ts'
 import { isTrustDomainName, isWorkloadId, readSpiffeId } from '../../src/attest/spiffe-id.ts'
 import { signingKey } from './house.ts'
 import { createTestTrustDomain, issue, newKey, type TestTrustDomain } from './pki.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const SOURCE = { name: 'company.example', file: 'config/issuers/workloads.yaml' }
 let domain: TestTrustDomain

@@ -1,5 +1,5 @@
 /** A small world for attestation: one trust domain, a few registered agents, a clock that stands still. */
-import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { type KeyObject, randomBytes } from 'node:crypto'
 import { type JWK, SignJWT } from 'jose'
 import { createAttest, createAuthenticateMachine } from '../../src/attest/attest.ts'
 import type { KeyPins, PrincipalBindings } from '../../src/attest/key-pins.ts'
@@ -10,6 +10,7 @@ import { createWindowed, type Windowed } from '../../src/attest/windowed.ts'
 import type { Attester, WorkloadIssuer } from '../../src/attest/workload-issuer.ts'
 import { createWorkloadRules } from '../../src/attest/workload-rules.ts'
 import { createTestTrustDomain, NOW, type TestTrustDomain } from './pki.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 export const ISSUER = 'https://errand.example'
 export const ASSERTION = {

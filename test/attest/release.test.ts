@@ -1,5 +1,5 @@
 /** The manifest as text, its signature, what differs between two, and how sure a release is. */
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { sign } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { changedSince, diffManifests, firstDifference } from '../../src/attest/release-difference.ts'
@@ -7,6 +7,7 @@ import { type Manifest, manifestText, namesComponent, readManifest, sha256 } fro
 import { readSignedRelease } from '../../src/attest/release-signature.ts'
 import { type Measuring, measure, readImageDigest, type Release } from '../../src/attest/release.ts'
 import { idOf, imageOf, manifestOf, newSigner, READ_TICKET, SIGNED_AT, signRelease, toolOf } from '../releases.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const NOW = 1_800_000_000
 

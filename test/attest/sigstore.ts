@@ -1,9 +1,10 @@
 /** A Sigstore of the test's own: an authority, a transparency log, and bundles that they vouch for. */
 import 'reflect-metadata'
-import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createHash, type KeyObject, sign } from 'node:crypto'
 import * as x509 from '@peculiar/x509'
 import { canonicalize } from '../../src/audit/canonical.ts'
 import type { Json } from '../../src/audit/log.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 export const SIGNED = new Date('2026-11-23T10:00:00Z')

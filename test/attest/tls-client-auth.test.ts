@@ -1,4 +1,3 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { beforeEach, describe, expect, it } from 'vitest'
 import type { AgentRegistration } from '../../src/attest/registration.ts'
 import { type OwnCertificate, readOwnCertificate } from '../../src/attest/tls-client-auth.ts'
@@ -9,6 +8,7 @@ import { readCertificates } from '../../src/attest/x509/pem.ts'
 import type { Result } from '../../src/oauth/refusal.ts'
 import { agent, type AttestHouse, createAttestHouse } from './house.ts'
 import { type CertificateWish, der, type Issued, issue, NOW, newKey, pemOf, USAGE, x509 } from './pki.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const reasonOf = (result: Result<unknown>) => (result.ok ? 'accepted' : result.refusal.reason)
 const nameOf = (form: NameForm, value: string) => {

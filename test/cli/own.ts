@@ -1,5 +1,5 @@
 /** A place of one's own on disk: the command line as it is, an installation made by it, and an identity provider. */
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { sign } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -10,6 +10,7 @@ import type { Cli } from '../../src/cli/cli.ts'
 import { run } from '../../src/cli/main.ts'
 import { type Service, serve } from '../../src/main.ts'
 import { freePort } from '../running.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 export interface World {
   readonly env?: { readonly [name: string]: string }

@@ -1,7 +1,7 @@
-import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { discoverIssuer, usableAlgorithms } from '../../src/config/discover-issuer.ts'
 import type { FetchJwks } from '../../src/config/fetch-jwks.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const ISSUER = 'https://login.example.com/tenant'
 const JWKS = 'https://keys.example.com/jwks'

@@ -1,7 +1,7 @@
 /** A configuration folder in memory, small and right, for tests to spoil. */
-import { generateKeyPairSync } from 'node:crypto'
 import { type Loading, type LoadResult, loadConfig } from '../../src/config/load.ts'
 import type { Problem } from '../../src/policy/problem.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 export const publicJwk = (kid: string) => ({
   ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }),

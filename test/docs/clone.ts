@@ -1,12 +1,12 @@
 /** A clone to try a page in: the real sources, its own config/, keys/ and data/, a port of its own, and a shell. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { generateKeyPairSync } from 'node:crypto'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { ROOT } from '../../tools/files.ts'
 import { freePort } from '../running.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const LENT = ['bin', 'node_modules', 'package.json', 'sdk', 'src', 'tsconfig.json']
 /** What the pages say, and what it is here: each page has ports of its own, so that pages can be tried at once. */

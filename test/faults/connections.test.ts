@@ -1,5 +1,4 @@
 /** FI-4: bad connections to Redis, to a user issuer's keys, and from a verifier to the feed. */
-import { generateKeyPairSync } from 'node:crypto'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -12,6 +11,7 @@ import { createHistory, inv12, inv3, inv5, inv8, inv9, type Intent, type Operati
 import { redisIsHere, startRedis, type TestRedis } from '../store/redis-server.ts'
 import { openSite, type Replica, type Site, verdictOf } from './site.ts'
 import { FAULTS, openProxy, type BadLine } from './tcp-proxy.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const BAD_WEATHER_MS = 2_000
 const DETAILS = JSON.stringify({

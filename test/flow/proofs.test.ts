@@ -1,4 +1,4 @@
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { cp, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Unavailable } from '../../src/oauth/refusal.ts'
 import { decode, type House, newKeyPair, openHouse, signJws } from '../house.ts'
 import { redisIsHere, startRedis, type TestRedis } from '../store/redis-server.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const MANY = { 'errand.yaml': (text: string) => `${text}\nbounds: { strangers_per_second_per_source: 100000 }\n` }
 const TICKETS = { audience: 'tickets', scope: 'tickets:read_ticket' }

@@ -1,11 +1,12 @@
 /** A token service small enough to see through: real signatures and the real feed, over a log in memory. */
-import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { createHash, createPublicKey, type KeyObject, randomBytes } from 'node:crypto'
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import { parseEpoch } from '@errand/verifier/epoch.ts'
 import { feedKeyId } from '@errand/verifier/feed-frame.ts'
 import { jwkThumbprint, type PublicJwk, signEs256 } from '@errand/verifier/signature.ts'
 import { createFeed, type Feed } from '../../src/revoke/feed.ts'
 import { createFakeLog, type FakeLog } from './fake-log.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 export const ISSUER = 'https://errand.example'
 export const AUDIENCE = 'https://tickets.example.com/'

@@ -6,10 +6,11 @@ import {
   targetOf,
 } from '@errand/verifier/dpop.ts'
 import { jwkThumbprint, signEs256 } from '@errand/verifier/signature.ts'
-import { createHmac, generateKeyPairSync } from 'node:crypto'
+import { createHmac } from 'node:crypto'
 import { CompactSign, exportJWK, generateKeyPair } from 'jose'
 import { describe, expect, it } from 'vitest'
 import { b64, jwtOf, makeSigner, NOW } from './sample-token.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const URL_ = 'https://errand.example.com/token'
 const signer = makeSigner()

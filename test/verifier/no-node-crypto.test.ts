@@ -1,7 +1,7 @@
 /** The verifier where there is no node:crypto, and nothing else of Node: it accepts and refuses what it does on Node. */
 import { serve } from '@hono/node-server'
 import { execFile } from 'node:child_process'
-import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { type KeyObject, sign } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -13,6 +13,7 @@ import { build } from 'tsdown'
 import { SIGNATURE_ALGS } from '@errand/verifier/signature.ts'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ROOT } from '../../tools/files.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 import { revocation } from '../verifier-follow/fake-log.ts'
 import {
   AUDIENCE,

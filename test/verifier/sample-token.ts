@@ -1,7 +1,8 @@
 /** A valid access token to start from: each test of the verifier's core spoils one thing of it. */
-import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import { type PublicJwk, signEs256 } from '@errand/verifier/signature.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 export const NOW = 1_700_000_000
 export const ISSUER = 'https://errand.example.com'

@@ -7,10 +7,11 @@ import {
   signEs256,
   verifySignature,
 } from '@errand/verifier/signature.ts'
-import { generateKeyPairSync, type JsonWebKey } from 'node:crypto'
+import type { JsonWebKey } from 'node:crypto'
 import { calculateJwkThumbprint, CompactSign, compactVerify, exportJWK, generateKeyPair, importJWK } from 'jose'
 import { describe, expect, it } from 'vitest'
 import { b64, makeSigner, NOW, sampleClaims } from './sample-token.ts'
+import { generateKeyPairSync } from '../key-pairs.ts'
 
 const ALL = { algs: SIGNATURE_ALGS }
 const faultOf = (jwk: unknown, algs: readonly string[] = SIGNATURE_ALGS): string => {
