@@ -308,8 +308,8 @@ async function runSchedule(
     })
     const keys = {
       ...ring,
-      signWith: (kid: string, header: { readonly typ: string }, payload: object) => {
-        const claims = payload as AccessTokenClaims
+      signWith: (kid: string, header: { readonly typ: string }, payload: object | string) => {
+        const claims = (typeof payload === 'string' ? JSON.parse(payload) : payload) as AccessTokenClaims
         const text = ring.signWith(kid, header, payload)
         signed.push({ jti: claims.jti, recordsThen: records.length })
         if (header.typ === TYP.accessToken) {
