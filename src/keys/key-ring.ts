@@ -40,7 +40,7 @@ export interface KeyRing {
    * By exactly this key, active now or a moment ago: claims are drafted, with the kid that revocation was checked
    * for, before they are signed. Throws as `sign` does.
    */
-  signWith(kid: string, header: { readonly typ: string }, payload: object): string
+  signWith(kid: string, header: { readonly typ: string }, payload: object | string): string
   /** Throws as `sign` does. */
   activeKid(purpose: KeyPurpose): string
   /** Any key that was ever ours, whatever its state. */
