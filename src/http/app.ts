@@ -12,9 +12,9 @@ import { readBody } from './body.ts'
 import { challengeRoute } from './challenge.ts'
 import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
-import { isKeptFree } from './gate.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { explanationRoute } from './explanations.ts'
+import { isKeptFree } from './gate.ts'
 import { introspectRoute, revokeRoute } from './introspection.ts'
 import { joinRoutes } from './join.ts'
 import { refusalPageRoutes } from './refusal-pages.ts'
@@ -73,9 +73,9 @@ export type App = Hono<Env> & {
   readonly door: TokenDoor
   /**
    * Whether a request for a token is turned away by its first line, because too much is worked on: the cheaper a no is,
-   * the more are served beside a flood. Counted here; whoever asks answers.
+   * the more are served beside a flood. Counted here; whoever asks answers. `peer` is asked for where there is a no.
    */
-  sheds(method: string | undefined, target: string, peer: string): boolean
+  sheds(method: string | undefined, target: string, peer: () => string): boolean
 }
 
 export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App {
@@ -166,7 +166,7 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App
     if (method !== 'POST' || target !== tokenRoute.path || deps.stopping() || !deps.limits.full()) return false
     deps.metrics.request(tokenRoute.path, method, 503, 0)
     deps.metrics.refused('overloaded')
-    deps.audit.countStranger(sourceBlock(peer), 'overloaded')
+    deps.audit.countStranger(peer(), 'overloaded')
     return true
   }
   return Object.assign(app, { door: createTokenDoor(deps, log), sheds })

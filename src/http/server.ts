@@ -78,7 +78,7 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
         return turnAway(outgoing, entry)
       }
     }
-    if (site.app.sheds(incoming.method, target, peerOf(incoming, isTrustedProxy))) {
+    if (site.app.sheds(incoming.method, target, () => peerOf(incoming, isTrustedProxy))) {
       return turnAway(outgoing, { ok: false, reason: 'overloaded', retryAfterSeconds: 1 })
     }
     if (site.app.door.fits(incoming)) {
