@@ -1,8 +1,8 @@
 /** The service on a real loopback port, for clients that nobody here wrote. */
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { exportJWK, importJWK, type JWK, SignJWT } from 'jose'
 import pino from 'pino'
 import { createClient, type Json } from '../src/cli/client.ts'
@@ -39,6 +39,7 @@ export async function openRunning(
   }
   for (const [file, text] of Object.entries(more)) {
     const path = join(configDir, file)
+    await mkdir(dirname(path), { recursive: true })
     await writeFile(path, typeof text === 'string' ? text : text(await readFile(path, 'utf8')))
   }
   const lines: string[] = []

@@ -1,6 +1,6 @@
 /**
- * Forms that were answered with a token are read once: an agent asks for the same again and again while its evidence
- * and its user's token stand. What a form says is judged each time.
+ * Forms of agents that proved who they are by standing evidence are read once: such an agent asks for the same again and
+ * again while its evidence and its user's token stand. What a form says is judged each time.
  */
 import { createRemembered } from '../attest/remembered.ts'
 import type { TokenRequest } from '../exchange/token-request.ts'
