@@ -3,7 +3,7 @@
  * turned away for the price of reading its request line, and the others do not feel it.
  */
 import type { Quota } from '../config/tenants.ts'
-import { createLimits } from './limits.ts'
+import { createBuckets } from './buckets.ts'
 
 export type Entry =
   | { readonly ok: true }
@@ -32,14 +32,14 @@ export function createGate(deps: {
   /** Milliseconds. */
   readonly monotonic: () => number
 }): Gate {
-  const limits = createLimits({ maxConcurrent: () => 0, monotonic: deps.monotonic })
+  const buckets = createBuckets(deps)
   const overloaded = (seconds: number): Entry => ({ ok: false, reason: 'overloaded', retryAfterSeconds: seconds })
   return {
     enter(method, target) {
       const { requestsPerSecond } = deps.quota()
-      const wait = limits.take('all', requestsPerSecond)
+      const wait = buckets.take('all', requestsPerSecond)
       if (wait > 0) {
-        if (!isKeptFree(target) || limits.take('kept', Math.max(1, requestsPerSecond * SHARE_KEPT_FREE)) > 0)
+        if (!isKeptFree(target) || buckets.take('kept', Math.max(1, requestsPerSecond * SHARE_KEPT_FREE)) > 0)
           return overloaded(wait)
       }
       if (method === 'POST' && MAKES.test(target) && deps.full()) {

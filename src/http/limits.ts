@@ -1,8 +1,9 @@
-/** Sheds load before it hurts: bounds on what runs and what stays open at once, and a token bucket for each client and source. */
+/** Sheds load before it hurts: bounds on what runs and what stays open at once, and shares of clients and sources. */
 import { type Result, refuse } from '../oauth/refusal.ts'
+import { type Buckets, createBuckets } from './buckets.ts'
 import type { Pace } from './pace.ts'
 
-export interface Limits {
+export interface Limits extends Buckets {
   /** False where too much runs already; otherwise call `leave` when done. `kept` goes beyond pace and a tenant's quota. */
   enter(kept?: boolean): boolean
   leave(): void
@@ -11,12 +12,6 @@ export interface Limits {
   running(): number
   /** A place among what stays open without working; undefined where there is none. Answers how to give it back. */
   hold(who: Holder): (() => void) | undefined
-  /** Seconds to wait, or 0 where the caller may go on. */
-  take(key: string, perSecond: number): number
-  /** What was taken for nothing. */
-  giveBack(key: string, perSecond: number): void
-  /** The same answer, and nothing is taken. */
-  wait(key: string, perSecond: number): number
 }
 
 /** A stranger by its address, whoever has proven who it is by that. */
@@ -29,47 +24,26 @@ export interface LimitBounds {
   readonly pace?: Pace
   /** Milliseconds. */
   readonly monotonic: () => number
-  readonly maxKeys?: number
 }
 
-/** Two seconds' worth may come in a burst. */
-const BURST_SECONDS = 2
 /** What strangers may hold open of all there is: the rest is for those who have proven who they are. */
 const SHARE_OF_STRANGERS = 1 / 2
 /** Of all there is, too: the rest is for the others. */
 const SHARE_OF_ONE_SOURCE = 1 / 16
 const SHARE_OF_ONE_CLIENT = 1 / 4
 
-export function createLimits({ maxConcurrent, quota, pace, monotonic, maxKeys = 50_000 }: LimitBounds): Limits {
+export function createLimits({ maxConcurrent, quota, pace, monotonic }: LimitBounds): Limits {
   let running = 0
   let open = 0
   let openToStrangers = 0
   const openBy = new Map<string, number>()
-  const buckets = new Map<string, { tokens: number; at: number }>()
-
-  function bucketOf(key: string, perSecond: number): { tokens: number; at: number } {
-    const at = monotonic()
-    const most = perSecond * BURST_SECONDS
-    let bucket = buckets.get(key)
-    if (!bucket) {
-      // The oldest go first: an attacker with many names forgets its own, and everybody starts with a full bucket.
-      if (buckets.size >= maxKeys) buckets.delete(buckets.keys().next().value!)
-      bucket = { tokens: most, at }
-      buckets.set(key, bucket)
-      return bucket
-    }
-    bucket.tokens = Math.min(most, bucket.tokens + ((at - bucket.at) / 1000) * perSecond)
-    bucket.at = at
-    return bucket
-  }
-  const waitFor = ({ tokens }: { readonly tokens: number }, perSecond: number): number =>
-    tokens < 1 ? Math.ceil((1 - tokens) / perSecond) : 0
 
   const full = (kept: boolean): boolean =>
     running >= maxConcurrent() ||
     (!kept && (running >= (quota?.() ?? running + 1) || running >= (pace?.most() ?? running + 1)))
 
   return {
+    ...createBuckets({ monotonic }),
     enter(kept = false) {
       if (full(kept)) return false
       running += 1
@@ -103,18 +77,6 @@ export function createLimits({ maxConcurrent, quota, pace, monotonic, maxKeys = 
         else openBy.set(key, left)
       }
     },
-    take(key, perSecond) {
-      const bucket = bucketOf(key, perSecond)
-      const wait = waitFor(bucket, perSecond)
-      if (wait === 0) bucket.tokens -= 1
-      return wait
-    },
-    giveBack(key, perSecond) {
-      const bucket = buckets.get(key)
-      if (bucket) bucket.tokens = Math.min(perSecond * BURST_SECONDS, bucket.tokens + 1)
-    },
-    // A key without a bucket has a full one, and asking makes none.
-    wait: (key, perSecond) => (buckets.has(key) ? waitFor(bucketOf(key, perSecond), perSecond) : 0),
   }
 }
 
@@ -124,7 +86,7 @@ export function createLimits({ maxConcurrent, quota, pace, monotonic, maxKeys = 
  */
 export const rationed =
   <P, T>(
-    { take }: Pick<Limits, 'take'>,
+    { take }: Pick<Buckets, 'take'>,
     perSecond: () => number,
     clientOf: (proven: T) => string,
     verify: (presented: P) => Promise<Result<T>>,

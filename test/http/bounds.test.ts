@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createBuckets } from '../../src/http/buckets.ts'
 import { createLimits, rationed } from '../../src/http/limits.ts'
 import { createSharedCheck } from '../../src/http/shared-check.ts'
 import { ok } from '../../src/oauth/refusal.ts'
@@ -379,20 +380,48 @@ describe('a flood from the address of others', () => {
   })
 })
 
-describe('limits', () => {
+describe('buckets', () => {
   it('H5 forget the oldest names of a flood and keep to their number', () => {
     let ms = 0
-    const limits = createLimits({ maxConcurrent: () => 1, monotonic: () => ms, maxKeys: 3 })
-    for (let i = 0; i < 4; i += 1) limits.take('honest', 1)
-    expect(limits.wait('honest', 1)).toBe(1)
-    for (const key of ['a', 'b', 'c']) limits.take(key, 1)
-    expect(limits.wait('honest', 1)).toBe(0)
-    for (let i = 0; i < 5; i += 1) limits.take('c', 2)
-    expect(limits.take('c', 2)).toBe(1)
+    const buckets = createBuckets({ monotonic: () => ms, maxKeys: 3 })
+    for (let i = 0; i < 4; i += 1) buckets.take('honest', 1)
+    expect(buckets.wait('honest', 1)).toBe(1)
+    for (const key of ['a', 'b', 'c']) buckets.take(key, 1)
+    expect(buckets.wait('honest', 1)).toBe(0)
+    for (let i = 0; i < 5; i += 1) buckets.take('c', 2)
+    expect(buckets.take('c', 2)).toBe(1)
     ms += 10_000
-    expect(limits.take('c', 2)).toBe(0)
+    expect(buckets.take('c', 2)).toBe(0)
   })
 
+  it('give back no more than was taken', () => {
+    const buckets = createBuckets({ monotonic: () => 0 })
+    buckets.giveBack('unknown', 1)
+    for (let i = 0; i < 2; i += 1) expect(buckets.take('a', 1)).toBe(0)
+    expect(buckets.take('a', 1)).toBe(1)
+    buckets.giveBack('a', 1)
+    expect(buckets.take('a', 1)).toBe(0)
+    for (let i = 0; i < 5; i += 1) buckets.giveBack('a', 1)
+    for (let i = 0; i < 2; i += 1) expect(buckets.take('a', 1)).toBe(0)
+    expect(buckets.take('a', 1)).toBe(1)
+  })
+
+  it('ration only what was verified', async () => {
+    const buckets = createBuckets({ monotonic: () => 0 })
+    const verify = rationed(
+      buckets,
+      () => 1,
+      (id: string) => id,
+      async (id: string) => ok(id),
+    )
+    expect((await verify('x')).ok).toBe(true)
+    expect((await verify('x')).ok).toBe(true)
+    expect(await verify('x')).toMatchObject({ ok: false, refusal: { reason: 'rate_limited', retryAfterSeconds: 1 } })
+    expect((await verify('y')).ok).toBe(true)
+  })
+})
+
+describe('limits', () => {
   it('give a held place back once', () => {
     const limits = createLimits({ maxConcurrent: () => 4, monotonic: () => 0 })
     const leave = limits.hold({ source: 'a' })!
@@ -403,32 +432,6 @@ describe('limits', () => {
     expect(strangers).toEqual([true, true, false])
     const known = ['b', 'b', 'c', 'd'].map((client) => limits.hold({ client }) !== undefined)
     expect(known).toEqual([true, false, true, false])
-  })
-
-  it('give back no more than was taken', () => {
-    const limits = createLimits({ maxConcurrent: () => 1, monotonic: () => 0 })
-    limits.giveBack('unknown', 1)
-    for (let i = 0; i < 2; i += 1) expect(limits.take('a', 1)).toBe(0)
-    expect(limits.take('a', 1)).toBe(1)
-    limits.giveBack('a', 1)
-    expect(limits.take('a', 1)).toBe(0)
-    for (let i = 0; i < 5; i += 1) limits.giveBack('a', 1)
-    for (let i = 0; i < 2; i += 1) expect(limits.take('a', 1)).toBe(0)
-    expect(limits.take('a', 1)).toBe(1)
-  })
-
-  it('ration only what was verified', async () => {
-    const limits = createLimits({ maxConcurrent: () => 1, monotonic: () => 0 })
-    const verify = rationed(
-      limits,
-      () => 1,
-      (id: string) => id,
-      async (id: string) => ok(id),
-    )
-    expect((await verify('x')).ok).toBe(true)
-    expect((await verify('x')).ok).toBe(true)
-    expect(await verify('x')).toMatchObject({ ok: false, refusal: { reason: 'rate_limited', retryAfterSeconds: 1 } })
-    expect((await verify('y')).ok).toBe(true)
   })
 })
 
