@@ -220,8 +220,6 @@ interface Process {
   close: () => Promise<void>
 }
 
-export type Processes = ReturnType<typeof createProcesses>
-
 /** One process at most is alive, and a new one finds what the one before it had written. */
 export function createProcesses(world: World) {
   let process: Process
