@@ -123,6 +123,25 @@ describe.skipIf(!redisIsHere())('two processes on one Redis', () => {
     }
   })
 
+  it('D20 a retry at the other, with fresh evidence and the same Idempotency-Key, is given the same token', async () => {
+    const proofKey = newKeyPair()
+    const idempotencyKey = randomBytes(9).toString('base64url')
+    const fields = { ...asAlice(), ...TICKETS }
+    const [first, again] = [
+      await research[0].token(fields, { proofKey, idempotencyKey }),
+      await research[1].token(fields, { proofKey, idempotencyKey }),
+    ]
+    expect([first.status, again.status, again.body['reason']]).toEqual([200, 200, undefined])
+    const [one, other] = [first, again].map(({ body }) => claimsOf(String(body['access_token'])))
+    expect(other).toEqual(one)
+    expect(again.body['task_id']).toBe(first.body['task_id'])
+    const conflict = await research[1].token(
+      { ...fields, scope: 'tickets:search_tickets' },
+      { proofKey, idempotencyKey },
+    )
+    expect([conflict.status, conflict.body['reason']]).toEqual([422, 'idempotency_conflict'])
+  })
+
   it('Inv5 a budget is one budget: parallel exchanges and reservations at both never overspend it', async () => {
     const details = JSON.stringify({
       purpose: 'spend',
