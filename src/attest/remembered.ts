@@ -11,7 +11,7 @@ export interface Remembered<T> {
 /**
  * What was not asked for the longest goes first, half of it at a time: asking costs one look-up, and nothing is moved
  * about. A wrong guess costs one verification, never a wrong answer. `max` counts values, or what `weigh` says of them
- * where one may be as large as hundreds of others.
+ * where one may be as large as hundreds of others; what is put again in its place must weigh the same, or nearly so.
  */
 export function createRemembered<T>(max: number, weigh: (value: T) => number = () => 1): Remembered<T> {
   const half = Math.max(1, Math.floor(max / 2))
@@ -51,6 +51,10 @@ export function createRemembered<T>(max: number, weigh: (value: T) => number = (
     },
   }
 }
+
+/** What something is remembered by: a long text by its digest, where callers choose how long it is. */
+export const keyFor = (text: string): string => (text.length > LONG ? digestOf([text]) : text)
+const LONG = 512
 
 /** SHA-256 over all parts with their lengths, so that no two lists share a digest. */
 export function digestOf(parts: readonly (string | Uint8Array)[]): string {

@@ -1,7 +1,7 @@
 /** Policies sliced per agent and tool: what is asked of Cedar is the few that can apply, and its answers are remembered. */
 import { createHash } from 'node:crypto'
 import type { Release } from '../attest/release.ts'
-import { digestOf as textDigest } from '../attest/remembered.ts'
+import { createRemembered, keyFor } from '../attest/remembered.ts'
 import { promptDigest } from '../attest/release-manifest.ts'
 import type { Annotations } from './annotations.ts'
 import type { Cedar, CedarAnswer, CedarSlice, CedarValueJson, Expr, PolicyJson } from './cedar.ts'
@@ -47,8 +47,6 @@ interface Slice extends CedarSlice {
 type TimeAttribute = (typeof TIME_ATTRIBUTES)[number]
 
 const REMEMBERED_ANSWERS = 8192
-/** A longer question is known by its digest: what stands in it is as long as its user's token. */
-const LONG = 512
 
 export function createPolicySet(policies: readonly LoadedPolicy[], cedar: Cedar): PolicySet {
   const byId = new Map(policies.map((policy) => [policy.annotations.id, policy]))
@@ -79,18 +77,13 @@ export function createPolicySet(policies: readonly LoadedPolicy[], cedar: Cedar)
     return slice
   }
 
-  const answers = new Map<string, CedarAnswer>()
+  const answers = createRemembered<CedarAnswer>(REMEMBERED_ANSWERS)
   function remembered(question: string, compute: () => CedarAnswer): CedarAnswer {
-    const key = question.length > LONG ? textDigest([question]) : question
+    const key = keyFor(question)
     const known = answers.get(key)
-    if (known) {
-      answers.delete(key)
-      answers.set(key, known)
-      return known
-    }
+    if (known) return known
     const answer = compute()
-    if (answers.size >= REMEMBERED_ANSWERS) answers.delete(answers.keys().next().value!)
-    answers.set(key, answer)
+    answers.put(key, answer)
     return answer
   }
 

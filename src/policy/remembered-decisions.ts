@@ -2,15 +2,13 @@
  * Decisions are made once for the same question: a pure answer stays what it is while the facts that policies read are
  * the same. Time is one of these only where a policy of the slice reads it, and then as that policy reads it.
  */
-import { createRemembered, digestOf } from '../attest/remembered.ts'
+import { createRemembered, keyFor } from '../attest/remembered.ts'
 import type { Decide, Decision, DecisionQuestion } from './decision.ts'
 
 /** A decision of one verdict weighs this much; each further verdict, some hundred bytes, weighs one. */
 const LEAST_WEIGHT = 8
 const MAX_WEIGHT = 4_096 * LEAST_WEIGHT
 const MAX_TEXTS = 4_096
-/** A longer text is known by its digest: callers choose how long it is. */
-const LONG = 512
 
 /** `timesOf` says what policies read of time in this question; whatever else may count is in the question itself. */
 export function rememberDecisions(decide: Decide, timesOf: (question: DecisionQuestion) => string): Decide {
@@ -32,8 +30,7 @@ export function rememberDecisions(decide: Decide, timesOf: (question: DecisionQu
     if (object === undefined) return 0
     const known = numbered.get(object)
     if (known !== undefined) return known
-    const json = JSON.stringify(object)
-    const text = json.length > LONG ? digestOf([json]) : json
+    const text = keyFor(JSON.stringify(object))
     let number = numbers.get(text)
     if (number === undefined) {
       last += 1
