@@ -198,21 +198,26 @@ describe('what one tenant may take', () => {
 
   it('G10 a target with a fragment, or a whole URL, goes past no quota', async () => {
     const town = await openTenancy(['acme'], { extra: '\ntenants:\n  quotas:\n    acme: { max_data_mib: 1 }\n' })
-    const statusOf = (target: string) =>
-      new Promise<string>((resolve, reject) => {
+    const answerTo = (target: string) =>
+      new Promise<(string | undefined)[]>((resolve, reject) => {
+        let text = ''
         const socket = connect(town.port, '127.0.0.1', () =>
           socket.write(
             `POST ${target} HTTP/1.1\r\nHost: 127.0.0.1:${town.port}\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 0\r\n\r\n`,
           ),
         )
         socket.once('error', reject)
-        socket.once('data', (chunk) => resolve(String(chunk).slice(9, 12)))
+        socket.on('data', (chunk) => {
+          text += String(chunk)
+        })
+        socket.once('close', () => resolve([text.slice(9, 12), /^Retry-After: (.*)\r$/m.exec(text)?.[1]]))
       })
     try {
-      expect(await statusOf('/t/acme/token')).toBe('503')
-      expect(await statusOf(`${town.issuerOf('acme')}/token`)).toBe('503')
-      expect(await statusOf('/t/acme/token#')).toBe('404')
-      expect(await statusOf('/token#')).toBe('404')
+      // Its data are full: nothing else is told to wait for so long.
+      expect(await answerTo('/t/acme/token')).toEqual(['503', '60'])
+      expect(await answerTo(`${town.issuerOf('acme')}/token`)).toEqual(['503', '60'])
+      expect(await answerTo('/t/acme/token#')).toEqual(['404', undefined])
+      expect(await answerTo('/token#')).toEqual(['404', undefined])
     } finally {
       await town.close()
     }
