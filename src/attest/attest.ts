@@ -171,13 +171,13 @@ export function createAttest(deps: AttestDeps): Attest {
 
 /** Member by member: a copy that grows afterwards costs microseconds each time on Node 20. */
 function resultOf(proven: Proven, kind: AttestationKind, tier: Tier): Mutable<AttestationResult> {
-  const { agent, expiresAt, issuedAt, oneUse, keyThumbprint, principal, challengeAsNonce, standingId } = proven
+  const { agent, expiresAt, issuedAt, oneUse, keyThumbprint, principals, challengeAsNonce, standingId } = proven
   const result: Mutable<AttestationResult> = { agent, kind, tier, spiffeId: agent.spiffeId, expiresAt }
   if (issuedAt !== undefined) result.issuedAt = issuedAt
   if (oneUse !== undefined) result.oneUse = oneUse
   if (keyThumbprint !== undefined) result.keyThumbprint = keyThumbprint
   if (proven.certificateThumbprint !== undefined) result.certificateThumbprint = proven.certificateThumbprint
-  if (principal !== undefined) result.principal = principal
+  if (principals !== undefined) result.principals = principals
   if (challengeAsNonce !== undefined) result.challengeAsNonce = challengeAsNonce
   if (standingId !== undefined) result.standingId = standingId
   return result
@@ -206,7 +206,7 @@ interface Objection {
 async function objection(
   deps: AttestDeps,
   { clientId }: Presentation,
-  { agent, issuedAt, kind, tier, principal = agent.spiffeId }: AttestationResult,
+  { agent, issuedAt, kind, tier, principals = [agent.spiffeId] }: AttestationResult,
   alsoCalled: string | undefined,
   measured: Measured,
 ): Promise<Objection | undefined> {
@@ -227,8 +227,10 @@ async function objection(
     return { reason: 'context_mismatch', detail: 'client_id and the evidence name two agents' }
   }
   // A SPIFFE id may pass to another agent while evidence of the old one still lives. What is registered cannot.
-  const moved = await deps.principalBindings.since(principal, agent.clientId, deps.now())
-  const since = Math.max(agent.instanceSince ?? 0, BY_OWN_KEY.includes(kind) ? 0 : moved)
+  let since = agent.instanceSince ?? 0
+  for (const principal of BY_OWN_KEY.includes(kind) ? [] : principals) {
+    since = Math.max(since, await deps.principalBindings.since(principal, agent.clientId, deps.now()))
+  }
   if (since > 0 && (issuedAt === undefined || issuedAt < since)) return { reason: 'instance_epoch' }
   return undefined
 }

@@ -21,8 +21,8 @@ export interface AttestationResult {
   readonly keyThumbprint?: string
   /** SHA-256 of the client certificate, base64url, where it came over mTLS (RFC 8705 §3.1). */
   readonly certificateThumbprint?: string
-  /** What the evidence names, where that is not the agent's SPIFFE id: a name that passes on begins a new life. */
-  readonly principal?: string
+  /** What the evidence names, where that is not the agent's SPIFFE id: where any of it passes on, a new life begins. */
+  readonly principals?: readonly string[]
   /** Whether the DPoP proof may carry an attestation challenge as its nonce: it stands for the attestation's own proof. */
   readonly challengeAsNonce?: boolean
   /** For standing evidence without a key in it: the digest under which the first proof key is pinned. */

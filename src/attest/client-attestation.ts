@@ -77,7 +77,7 @@ export function createClientAttestation(
         ...life.value,
         tier: attester.tier,
         alsoCalled: sub.value, // §7.5: client_id and sub are one
-        principal: `client_attestation:${digestOf([attester.name, sub.value])}`,
+        principals: [`client_attestation:${digestOf([attester.name, sub.value])}`],
         ...proof.value,
         ...measured.value,
       })

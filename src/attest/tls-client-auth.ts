@@ -93,18 +93,21 @@ export function createTlsClientAuth(deps: Deps): Attestor {
     if (keyThumbprint === undefined) return 'x509_policy'
     const {
       leaf: { subject },
-      anchor,
+      authorities,
       notBefore,
       notAfter,
     } = path.value
     // Valid through notAfter (RFC 5280 §4.1.2.5), so it stops counting one second later.
     const life = { expiresAt: notAfter + 1, issuedAt }
     // A name that passes to another agent begins a new life there, as a SPIFFE id does: the certificate's own name from
-    // the authority that vouched for it, however the registration spells the one and whatever stands beside the other.
+    // each authority that vouched for it, however the registration spells the one and whichever of the others it names.
     const { form, value } = by.name
     const name = form === 'subject_dn' ? subject.bytes : value
-    const principal = `tls_client_auth:${digestOf([form, name, anchor.subject.bytes, anchor.key.spki])}`
-    return { by, notBefore, notAfter, proven: { ...life, keyThumbprint, certificateThumbprint: thumbprint, principal } }
+    const principals = authorities.map(
+      (by) => `tls_client_auth:${digestOf([form, name, by.subject.bytes, by.key.spki])}`,
+    )
+    const proven = { ...life, keyThumbprint, certificateThumbprint: thumbprint, principals }
+    return { by, notBefore, notAfter, proven }
   }
 
   return {

@@ -25,7 +25,7 @@ export interface WorkloadRule {
 export interface WorkloadMatch {
   readonly agent: AgentRegistration
   /** The name by which the token knows the workload: where it passes to another agent, a new life begins. */
-  readonly principal: string
+  readonly principals: readonly [string]
 }
 
 export interface WorkloadRules {
@@ -52,7 +52,7 @@ export function createWorkloadRules(agents: readonly AgentRegistration[]): Workl
       shapes.set(key, shape)
       for (const values of combinations(rule)) {
         const text = JSON.stringify(values)
-        shape.owners.set(text, { agent, principal: `workload_oidc:${digestOf([rule.issuer, key, text])}` })
+        shape.owners.set(text, { agent, principals: [`workload_oidc:${digestOf([rule.issuer, key, text])}`] })
       }
     }
   }

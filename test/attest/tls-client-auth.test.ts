@@ -211,7 +211,23 @@ describe('tls_client_auth', () => {
       byDn('payments', dn, anchors)
       expect(reasonOf(await attest('payments', [leaf.der]))).toBe('instance_epoch')
     }
+    // Nor where its file names an authority that is nearer to the certificate, or further from it.
+    const near = await issue({ name: 'CN=near CA', ca: true, issuer: ca })
+    const further = [ca.der, near.der]
+    for (const [own, heirs] of [
+      [[ca.der], further],
+      [further, [ca.der]],
+    ] as const) {
+      house = await createAttestHouse()
+      byDn('research', DN, own)
+      const leaf = await certificate({ issuer: near })
+      expect(reasonOf(await attest('research', [leaf.der, near.der]))).toBe('accepted')
+      house.agents.delete('research')
+      byDn('payments', DN, heirs)
+      expect(reasonOf(await attest('payments', [leaf.der, near.der]))).toBe('instance_epoch')
+    }
     // The same name by another authority is another name.
+    house = await createAttestHouse()
     byDn('payments')
     byDn('research', DN, [more.der])
     house.now += 10

@@ -48,8 +48,8 @@ describe('which agent a workload token is of', () => {
   it('knows the workload by what the rule names, and by nothing else of the token', () => {
     const { match } = createWorkloadRules([withRules('a', rule({ repository: ['x/a', 'x/b'], ref: 'main' }))])
     const one = match(ISS, { repository: 'x/a', ref: 'main', run: '1' })
-    expect(match(ISS, { ref: 'main', repository: 'x/a', run: '2' })?.principal).toBe(one?.principal)
-    expect(match(ISS, { ref: 'main', repository: 'x/b' })?.principal).not.toBe(one?.principal)
+    expect(match(ISS, { ref: 'main', repository: 'x/a', run: '2' })?.principals).toEqual(one?.principals)
+    expect(match(ISS, { ref: 'main', repository: 'x/b' })?.principals).not.toEqual(one?.principals)
   })
 })
 

@@ -40,7 +40,8 @@ export interface PathQuestion {
 
 export interface ValidPath {
   readonly leaf: Certificate
-  readonly anchor: Certificate
+  /** The anchor, and whoever else issued on the way down to the leaf. */
+  readonly authorities: readonly Certificate[]
   /** The time in which every certificate of the path is valid, Unix seconds, both ends included. */
   readonly notBefore: number
   readonly notAfter: number
@@ -192,5 +193,6 @@ function checkPath(
       if (certificate.pathLength !== undefined) left = Math.min(left, certificate.pathLength)
     }
   }
-  return { ok: true, value: { leaf: path[path.length - 1]!, anchor, notBefore, notAfter } }
+  const authorities = [anchor, ...path.slice(0, -1)]
+  return { ok: true, value: { leaf: path[path.length - 1]!, authorities, notBefore, notAfter } }
 }
