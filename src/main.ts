@@ -18,6 +18,7 @@ import { type ConfigHolder, createConfigHolder } from './config/holder.ts'
 import { createBundleEndpoints } from './config/bundle-endpoints.ts'
 import { createFetchJwks } from './config/fetch-jwks.ts'
 import { createConfigLoader } from './config/load.ts'
+import { createReadings } from './config/readings.ts'
 import type { Snapshot } from './config/snapshot.ts'
 import { type HostSettings, hostPartOf, type Quota, quotaOf } from './config/tenants.ts'
 import { createProveAgent } from './exchange/authenticate.ts'
@@ -167,7 +168,8 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
 
   try {
     await findConfiguration(configDir)
-    const wanted = await listMaterial(configDir)
+    const readings = createReadings()
+    const wanted = await listMaterial(configDir, readings)
     const material = await prepareMaterial({
       keysDir,
       mayMakeRootKey: !hasData(dataDir),
@@ -180,6 +182,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     const load = createConfigLoader({
       dir: configDir,
       keysDir,
+      readings,
       now,
       // Keys are fetched when they are first asked for: there is a log by then.
       onKeysRefused: (uri, why) => logger.warn({ uri, why }, 'the keys of an issuer could not be had'),

@@ -1,9 +1,9 @@
 /** Which keys the configuration wants, for the first start in development mode to make. Tolerant of everything else. */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { z } from 'zod'
-import { agentSchema, errandSchema, issuerSchema, toolSchema } from './schemas.ts'
-import { readYaml } from './yaml.ts'
+import { someAtOnce } from '../keys/some-at-once.ts'
+import type { SchemaName } from './json-schemas.ts'
+import { createReadings, labelOf, type Reading, type Readings } from './readings.ts'
 
 interface DevelopmentUser {
   readonly groups: readonly string[]
@@ -27,11 +27,14 @@ export interface Material {
   }[]
 }
 
-export async function listMaterial(dir: string): Promise<Material> {
-  const errand = await readOne(errandSchema, join(dir, 'errand.yaml'))
-  const agents = await readAll(agentSchema, join(dir, 'agents'))
-  const tools = await readAll(toolSchema, join(dir, 'tools'))
-  const issuers = await readAll(issuerSchema, join(dir, 'issuers'))
+export async function listMaterial(dir: string, readings: Readings = createReadings()): Promise<Material> {
+  const folder: Folder = { dir, readings }
+  const [errand, agents, tools, issuers] = await Promise.all([
+    readOne('errand', folder, 'errand.yaml'),
+    readAll('agent', folder, 'agents'),
+    readAll('tool', folder, 'tools'),
+    readAll('issuer', folder, 'issuers'),
+  ])
   return {
     // Nothing is made for a configuration that does not say in as many words that it is for development.
     mode: errand?.mode ?? 'production',
@@ -67,20 +70,28 @@ export async function listMaterial(dir: string): Promise<Material> {
   }
 }
 
-async function readAll<T extends z.ZodType>(schema: T, folder: string): Promise<readonly z.output<T>[]> {
-  const names = await readdir(folder).catch(() => [])
-  const found: z.output<T>[] = []
-  for (const name of names.filter((file) => file.endsWith('.yaml')).sort()) {
-    const one = await readOne(schema, join(folder, name))
-    if (one !== undefined) found.push(one)
-  }
-  return found
+interface Folder {
+  readonly dir: string
+  readonly readings: Readings
+}
+
+type Value<N extends SchemaName> = Extract<Reading<N>, { ok: true }>['value']
+
+async function readAll<N extends SchemaName>(name: N, folder: Folder, under: string): Promise<readonly Value<N>[]> {
+  const files = await readdir(join(folder.dir, under)).catch(() => [])
+  const own = files.filter((file) => file.endsWith('.yaml')).sort()
+  const found = await someAtOnce(own, (file) => readOne(name, folder, `${under}/${file}`))
+  return found.filter((one) => one !== undefined)
 }
 
 /** What cannot be read is the loader's to report. */
-async function readOne<T extends z.ZodType>(schema: T, path: string): Promise<z.output<T> | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined)
-  const yaml = text === undefined ? undefined : readYaml(path, text)
-  const parsed = yaml?.ok ? schema.safeParse(yaml.value.data) : undefined
-  return parsed?.success ? parsed.data : undefined
+async function readOne<N extends SchemaName>(
+  name: N,
+  { dir, readings }: Folder,
+  path: string,
+): Promise<Value<N> | undefined> {
+  const text = await readFile(join(dir, path), 'utf8').catch(() => undefined)
+  if (text === undefined) return undefined
+  const reading = readings.readAhead(name, `${labelOf(dir)}/${path}`, text)
+  return reading.ok ? reading.value : undefined
 }

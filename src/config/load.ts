@@ -1,7 +1,7 @@
 /** config/ in, one immutable snapshot out, or every problem that was found, together. */
 import { createHash } from 'node:crypto'
 import { readdir as readdirFromDisk, readFile as readFileFromDisk } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { type AttestationKind, EVIDENCE_TIERS } from '@errand/verifier/claims.ts'
 import { type AgentPlatform, platformPrincipal } from '../attest/platform.ts'
 import type { AgentRegistration, MachineClient } from '../attest/registration.ts'
@@ -9,6 +9,7 @@ import type { AgentLookup } from '../attest/attestor.ts'
 import type { TrustDomain } from '../attest/trust-domain.ts'
 import type { Attester, WorkloadIssuer } from '../attest/workload-issuer.ts'
 import { ambiguousRules, createWorkloadRules } from '../attest/workload-rules.ts'
+import { someAtOnce } from '../keys/some-at-once.ts'
 import { type Cedar, createCedar } from '../policy/cedar.ts'
 import { createDecide } from '../policy/decide.ts'
 import { loadPolicies, type PolicyFile } from '../policy/load.ts'
@@ -31,13 +32,13 @@ import { readAttester, readWorkloadEvidence, readWorkloadOidc } from './read-wor
 import { certificatesOf } from './read-certificates.ts'
 import { readReleases } from './read-releases.ts'
 import { readTool } from './read-tool.ts'
+import { createReadings, labelOf, type Reading, type Readings } from './readings.ts'
 import { createReporter, type Reporter } from './reporter.ts'
-import { type Shaped, shape } from './shape.ts'
 import type { Snapshot } from './snapshot.ts'
 import { strayProblems } from './stray.ts'
 import type { HostSettings } from './tenants.ts'
 import { type PostReview, postReview } from './token-review.ts'
-import { FILE_BOUNDS, readYaml, type YamlFile } from './yaml.ts'
+import { FILE_BOUNDS, type YamlFile } from './yaml.ts'
 
 /** Kinds that a configured trust domain must stand behind. */
 const BY_SPIFFE: readonly AttestationKind[] = ['jwt_svid', 'x509_svid', 'wit_svid']
@@ -51,6 +52,8 @@ export interface Loading {
   readonly readFile?: ReadFile
   /** Names in a folder; ENOENT where there is none. */
   readonly readFolder?: (path: string) => Promise<readonly string[]>
+  /** What was read ahead. */
+  readonly readings?: Readings
   readonly overrides?: Overrides
   /** For the folder of a tenant: what its own errand.yaml may not say. */
   readonly host?: HostSettings
@@ -75,11 +78,7 @@ export type LoadResult =
     }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
-interface Read<N extends SchemaName> {
-  readonly yaml: YamlFile
-  readonly value: Extract<Shaped<N>, { ok: true }>['value']
-  readonly report: Reporter
-}
+type Read<N extends SchemaName> = Extract<Reading<N>, { ok: true }> & { readonly report: Reporter }
 
 /** Reads the same folder again and again: what was parsed and fetched once is kept. */
 export function createConfigLoader(loading: Loading): () => Promise<LoadResult> {
@@ -91,30 +90,24 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const { dir, keysDir, now, overrides = {}, cedar = createCedar() } = loading
   const readFile = loading.readFile ?? ((path: string) => readFileFromDisk(path, 'utf8'))
   const readFolder = loading.readFolder ?? ((path: string) => readdirFromDisk(path))
-  const label = basename(dir) || dir
+  const readings = loading.readings ?? createReadings()
+  const label = labelOf(dir)
   const problems: Problem[] = []
   const texts = new Map<string, string>()
   // A file that could not be read would make names elsewhere look unknown that are not, and a name that two files take
   // would mean either.
   let complete = true
 
-  async function read<N extends SchemaName>(name: N, path: string): Promise<Read<N> | undefined> {
+  async function read<N extends SchemaName>(name: N, path: string): Promise<Reading<N> | undefined> {
     const text = await textOf(path)
-    complete &&= text !== undefined
-    if (text === undefined) return undefined
-    const yaml = readYaml(`${label}/${path}`, text)
-    if (!yaml.ok) {
-      complete = false
-      problems.push(...yaml.problems)
-      return undefined
-    }
-    const shaped = shape(name, yaml.value)
-    if (!shaped.ok) {
-      complete = false
-      problems.push(...shaped.problems)
-      return undefined
-    }
-    return { yaml: yaml.value, value: shaped.value, report: createReporter(yaml.value, problems) }
+    return text === undefined ? undefined : readings.read(name, `${label}/${path}`, text)
+  }
+
+  function taken<N extends SchemaName>(reading: Reading<N> | undefined): Read<N> | undefined {
+    if (reading?.ok) return { ...reading, report: createReporter(reading.yaml, problems) }
+    complete = false
+    if (reading) problems.push(...reading.problems)
+    return undefined
   }
 
   async function textOf(path: string): Promise<string | undefined> {
@@ -130,12 +123,9 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   }
 
   async function readAll<N extends SchemaName>(name: N, folder: string): Promise<readonly Read<N>[]> {
-    const found: Read<N>[] = []
-    for (const file of await filesOf(folder, '.yaml')) {
-      const one = await read(name, `${folder}/${file}`)
-      if (one) found.push(one)
-    }
-    return found
+    const files = await filesOf(folder, '.yaml')
+    const found = await someAtOnce(files, (file) => read(name, `${folder}/${file}`))
+    return found.map((reading) => taken<N>(reading)).filter((one) => one !== undefined)
   }
 
   async function namesIn(folder: string): Promise<readonly string[]> {
@@ -173,7 +163,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   problems.push(...(await strayProblems({ dir, keysDir, label, readFolder, tenant: loading.host !== undefined })))
   const keyFiles = createKeyFiles({ keysDir, readFile, allowMissing: loading.allowMissingKeys ?? false })
 
-  const errand = await read('errand', 'errand.yaml')
+  const errand = taken<'errand'>(await read('errand', 'errand.yaml'))
   const development = errand?.value.mode === 'development'
   const settings = errand
     ? readSettings(errand.value, {
@@ -189,11 +179,11 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const toolFiles = await readAll('tool', 'tools')
   const agentFiles = await readAll('agent', 'agents')
   const issuerFiles = await readAll('issuer', 'issuers')
-  const policyFiles: PolicyFile[] = []
-  for (const file of await filesOf('policies', '.cedar')) {
+  const policyTexts = await someAtOnce(await filesOf('policies', '.cedar'), async (file) => {
     const text = await textOf(`policies/${file}`)
-    if (text !== undefined) policyFiles.push({ file: `${label}/policies/${file}`, text })
-  }
+    return text === undefined ? undefined : { file: `${label}/policies/${file}`, text }
+  })
+  const policyFiles: readonly PolicyFile[] = policyTexts.filter((one) => one !== undefined)
 
   complete = unique(toolFiles, 'name', ({ name }) => name) && complete
   complete = unique(agentFiles, 'client_id', ({ client_id }) => client_id) && complete

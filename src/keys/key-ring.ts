@@ -8,6 +8,7 @@ import { freshKey } from './fresh-key.ts'
 import { isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
 import type { KeyPurpose, KeyState, KeyStore, StoredKey } from './key-store.ts'
 import type { Sealer } from './seal.ts'
+import { someAtOnce } from './some-at-once.ts'
 
 /** How far a replica's picture of the keys may lag before it stops signing; schedules leave room for it. */
 export const REPLICA_LAG_SECONDS = 30
@@ -209,12 +210,13 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   }
 
   await refresh()
-  for (const purpose of deps.purposes) {
+  // Together: each step of a key is durable before its next one, and what all of them write at a time shares one sync.
+  await someAtOnce(deps.purposes, async (purpose) => {
     while (!active.has(purpose)) {
       const waiting = [...stored.values()].find((key) => key.purpose === purpose && key.state === 'prepared')
       await activate(waiting?.kid ?? (await prepare(purpose, 'first_start')), 'first_start')
     }
-  }
+  })
 
   return {
     sign: (purpose, header, payload) => signWith(activeKey(purpose).kid, header, payload),

@@ -1,6 +1,6 @@
 /** The key files of a first start: makes what is missing, overwrites nothing, and keeps development keys out of production. */
 import { access, readdir, readFile } from 'node:fs/promises'
-import { join, relative, sep } from 'node:path'
+import { dirname, join, relative, sep } from 'node:path'
 import type { JWK } from 'jose'
 import { createFile, isMissing, KeyMaterialError, privateFolder } from './key-file.ts'
 import {
@@ -11,6 +11,7 @@ import {
   readPrivateJwkFile,
 } from './private-jwk.ts'
 import { openRootKey } from './root-key.ts'
+import { someAtOnce } from './some-at-once.ts'
 
 export interface MaterialRequest {
   readonly keysDir: string
@@ -51,35 +52,40 @@ export async function prepareMaterial(request: MaterialRequest): Promise<Materia
   const root = await openRootKey(rootPath)
   if (root.made) made.push('root.key')
 
-  const pair = async (name: string, kidPrefix: string): Promise<PrivateJwk | undefined> => {
-    const { key, files } = await ensurePair(join(keysDir, name), kidPrefix)
-    made.push(...files.map((file) => relative(keysDir, file)))
-    return key
-  }
+  const ofDevelopment = mode === 'development' ? await developmentPairs(request) : []
   // Not a development key: production has an administrator too.
-  const admin = await pair('admin', 'admin-')
-  const adminKey = admin?.publicJwk ?? (await readPublicJwk(join(keysDir, 'admin.pub.jwk')))
+  const pairs = [{ name: 'admin', kidPrefix: 'admin-' }, ...ofDevelopment]
+  // Each pair is on disk, its private half first, before it counts as made; none waits for another.
+  const ensured = await someAtOnce(pairs, ({ name, kidPrefix }) => ensurePair(join(keysDir, name), kidPrefix))
+  made.push(...ensured.flatMap(({ files }) => files.map((file) => relative(keysDir, file))))
+  const adminKey = ensured[0]!.key?.publicJwk ?? (await readPublicJwk(join(keysDir, 'admin.pub.jwk')))
 
-  if (mode === 'development') {
-    for (const [folder, names] of [
-      ['agents', request.agents],
-      ['tools', request.tools],
-    ] as const) {
-      if (names.length > 0) await privateFolder(join(keysDir, folder))
-      for (const name of names) {
-        if (!NAME.test(name)) throw new Error(`${JSON.stringify(name)} cannot be the name of a key file`)
-        await pair(join(folder, name), DEVELOPMENT_KID)
-      }
-    }
-    if (request.userIssuer) {
-      await privateFolder(join(keysDir, 'users'))
-      const issuer = await pair(join('users', 'dev-issuer'), DEVELOPMENT_KID)
-      const jwks = join(keysDir, 'users', 'dev-issuer.jwks.json')
-      if (issuer && (await createFile(jwks, `${JSON.stringify({ keys: [issuer.publicJwk] }, null, 2)}\n`, 0o644)))
-        made.push(relative(keysDir, jwks))
-    }
+  const issuer = ensured[pairs.findIndex(({ name }) => name === DEVELOPMENT_ISSUER)]?.key
+  const jwks = join(keysDir, `${DEVELOPMENT_ISSUER}.jwks.json`)
+  if (issuer && !(await exists(jwks))) {
+    const text = `${JSON.stringify({ keys: [issuer.publicJwk] }, null, 2)}\n`
+    if (await createFile(jwks, text, 0o644)) made.push(relative(keysDir, jwks))
   }
   return { rootKey: root.key, adminKey, made }
+}
+
+const DEVELOPMENT_ISSUER = join('users', 'dev-issuer')
+
+/** In folders that are made here. */
+async function developmentPairs({ keysDir, agents, tools, userIssuer }: MaterialRequest) {
+  const names: string[] = []
+  for (const [folder, own] of [
+    ['agents', agents],
+    ['tools', tools],
+  ] as const) {
+    for (const name of own) {
+      if (!NAME.test(name)) throw new Error(`${JSON.stringify(name)} cannot be the name of a key file`)
+      names.push(join(folder, name))
+    }
+  }
+  if (userIssuer) names.push(DEVELOPMENT_ISSUER)
+  for (const folder of new Set(names.map(dirname))) await privateFolder(join(keysDir, folder))
+  return names.map((name) => ({ name, kidPrefix: DEVELOPMENT_KID }))
 }
 
 const exists = (path: string): Promise<boolean> =>
@@ -119,7 +125,9 @@ async function ensurePair(
       `${publicPath} is not the public half of ${privatePath}: delete the public file to have it made again, ` +
         'or put the private key that belongs to it in place',
     )
-  if (await createFile(publicPath, `${JSON.stringify(key.publicJwk, null, 2)}\n`, 0o644)) files.push(publicPath)
+  // Tried where one is there, it would cost every start a write and a sync for nothing.
+  if (!registered && (await createFile(publicPath, `${JSON.stringify(key.publicJwk, null, 2)}\n`, 0o644)))
+    files.push(publicPath)
   return { key, files }
 }
 

@@ -5,6 +5,7 @@ import { expect, it } from 'vitest'
 import { formatProblems } from '../../src/config/check.ts'
 import { listMaterial } from '../../src/config/first-start.ts'
 import { createConfigLoader } from '../../src/config/load.ts'
+import { createReadings } from '../../src/config/readings.ts'
 import { prepareMaterial } from '../../src/keys/material.ts'
 
 it('what a first start makes is what the sample configuration wants', async () => {
@@ -34,4 +35,20 @@ it('what a first start makes is what the sample configuration wants', async () =
   } finally {
     await rm(keysDir, { recursive: true })
   }
+})
+
+it('what was read ahead is used once, and only for the same text of the same kind', () => {
+  const readings = createReadings()
+  const text = 'name: crm\naudience: https://crm.example\noperations: {}\n'
+  const ahead = readings.readAhead('tool', 'config/tools/crm.yaml', text)
+  expect(readings.read('tool', 'config/tools/crm.yaml', text)).toBe(ahead)
+  expect(readings.read('tool', 'config/tools/crm.yaml', text)).not.toBe(ahead)
+
+  readings.readAhead('tool', 'config/tools/crm.yaml', text)
+  expect(readings.read('tool', 'config/tools/crm.yaml', `${text}nmae: x\n`)).toMatchObject({
+    ok: false,
+    problems: [{ code: 'unknown_key', line: 4 }],
+  })
+  readings.readAhead('tool', 'config/tools/crm.yaml', text)
+  expect(readings.read('agent', 'config/tools/crm.yaml', text)).toMatchObject({ ok: false })
 })

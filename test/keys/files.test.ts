@@ -167,6 +167,15 @@ describe('the material of a first start', () => {
     expect(adminKey).toEqual(admin.publicJwk)
   })
 
+  it('writes nothing at the second start, where all of it is there', async () => {
+    await prepareMaterial(development())
+    const folders = ['', 'agents', 'tools', 'users'].map((folder) => join(dir, 'keys', folder))
+    const times = () => Promise.all(folders.map(async (folder) => (await stat(folder)).mtimeMs))
+    const before = await times()
+    expect((await prepareMaterial(development())).made).toEqual([])
+    expect(await times()).toEqual(before)
+  })
+
   it('makes nothing the second time, and the same public half where only that is missing', async () => {
     await prepareMaterial(development())
     const path = join(dir, 'keys/agents/research.pub.jwk')

@@ -26,12 +26,12 @@ describe('the key ring', () => {
   it('makes a key per purpose at first start, writes both moves down, and finds them again at the second', async () => {
     const { ring, store, moves } = await ringOn()
     expect(ring.activeKid('token')).not.toBe(ring.activeKid('feed'))
-    expect(moves.map(({ purpose, to, cause }) => [purpose, to, cause])).toEqual([
-      ['token', 'prepared', 'first_start'],
-      ['token', 'active', 'first_start'],
-      ['feed', 'prepared', 'first_start'],
-      ['feed', 'active', 'first_start'],
-    ])
+    for (const own of ['token', 'feed']) {
+      expect(moves.filter(({ purpose }) => purpose === own).map(({ to, cause }) => [to, cause])).toEqual([
+        ['prepared', 'first_start'],
+        ['active', 'first_start'],
+      ])
+    }
     const again = await ringOn(store)
     expect(again.moves).toEqual([])
     expect(again.ring.activeKid('token')).toBe(ring.activeKid('token'))

@@ -354,6 +354,6 @@ async function openLogId(files: LogFiles, folder: string, wanted: string | undef
   const logId = wanted ?? newLogId()
   if (!isLogId(logId)) throw new Error('a log id is 8 hexadecimal digits')
   await putFile(files, folder, LOG_ID_FILE, Buffer.from(`${logId}\n`, 'latin1'))
-  await files.syncFolder(folder)
+  // Durable with the log's own folder: nothing is in that before both are.
   return logId
 }

@@ -133,7 +133,6 @@ export async function readSidecar({ files, folder, logId }: Place, first: number
 
 /** Opens what is there, or begins the first segment. Throws `AuditDamage` where acknowledged records are missing. */
 export async function openSegments(place: Place): Promise<OpenedSegments> {
-  const { files, folder } = place
   const recovered: Recovered[] = []
   const firsts = await listSegments(place, recovered)
   const closed: Segment[] = []
@@ -152,9 +151,7 @@ export async function openSegments(place: Place): Promise<OpenedSegments> {
     next = first + segment.count
     high = Math.max(high, segment.maxTime)
   }
-  const active = await beginSegment(place, 0, 0)
-  await files.syncFolder(folder)
-  return { closed, active, recovered }
+  return { closed, active: await beginSegment(place, 0, 0), recovered }
 }
 
 /** Names of segments in order; leftovers are cleared away, and a copy of another segment is set aside. */
