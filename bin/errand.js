@@ -16,10 +16,6 @@ if (major < 20 || (major === 20 && minor < 19)) {
 // looked through as it is compiled, function by function: most of it is never called.
 setFlagsFromString('--liftoff-only')
 setFlagsFromString('--wasm-lazy-validation')
-// What is no longer used is collected once it is a fifth of what is: of keys, the most lies outside the heap, where V8
-// does not see it.
-setFlagsFromString('--heap-growing-percent=20')
-
 const inPackage = (path) => new URL(`../${path}`, import.meta.url)
 const source = inPackage('src/cli/main.ts')
 const built = inPackage('dist/cli/main.js')
@@ -39,5 +35,10 @@ if (!existsSync(source) && !existsSync(built)) {
   process.exit(2)
 }
 
+// What is no longer used is collected once it is a fifth of what is: of keys, the most lies outside the heap, where V8
+// does not see it. Not before the service has started: what a start makes stays, and looking through it again and again
+// is a tenth of its time.
+const onServing = () => setFlagsFromString('--heap-growing-percent=20')
+
 const { main } = await load()
-process.exitCode = await main(process.argv.slice(2))
+process.exitCode = await main(process.argv.slice(2), { onServing })

@@ -23,6 +23,8 @@ export interface Cli {
   readonly nodeVersion: string
   /** Where a person can be asked; absent where nobody sits. */
   readonly terminal?: Terminal
+  /** Told once the service that this command is has started. */
+  readonly onServing?: () => void
 }
 
 export interface Terminal {

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { sep } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
+import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import pc from 'picocolors'
 import { KeyMaterialError } from '../keys/key-file.ts'
@@ -222,7 +223,7 @@ function fail(error: unknown, cli: Cli): Exit {
 }
 
 /** What `bin/errand.js` calls. */
-export async function main(argv: readonly string[]): Promise<Exit> {
+export async function main(argv: readonly string[], told: Pick<Cli, 'onServing'> = {}): Promise<Exit> {
   const stop = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
@@ -239,6 +240,7 @@ export async function main(argv: readonly string[]): Promise<Exit> {
   const { env } = process
   const plain = Boolean(env['NO_COLOR']) || env['TERM'] === 'dumb'
   return run(argv, {
+    ...told,
     out: (line) => void process.stdout.write(`${line}\n`),
     err: (line) => void process.stderr.write(`${line}\n`),
     stdin: readStdin,
@@ -250,16 +252,16 @@ export async function main(argv: readonly string[]): Promise<Exit> {
     colors: pc.createColors(!plain && process.stdout.isTTY === true && process.stderr.isTTY === true),
     command: inClone(process.cwd()) ? 'npx errand' : 'errand',
     nodeVersion: process.versions.node,
-    ...(process.stdin.isTTY && process.stdout.isTTY
-      ? { terminal: { input: process.stdin, output: process.stdout } }
-      : {}),
+    // Asked of the descriptors: the streams, and all that they are made of, are loaded where somebody reads them.
+    ...(isatty(0) && isatty(1) ? { terminal: { input: process.stdin, output: process.stdout } } : {}),
   })
 }
 
 /** Run from its source, inside the folder where npx finds it. */
 function inClone(folder: string): boolean {
+  if (!import.meta.url.endsWith('.ts')) return false
   const root = fileURLToPath(new URL('../../', import.meta.url))
-  return import.meta.url.endsWith('.ts') && `${folder}${sep}`.startsWith(root)
+  return `${folder}${sep}`.startsWith(root)
 }
 
 const MAX_STDIN = 65_536

@@ -43,6 +43,7 @@ export const serve = verb({
     }).catch((error: unknown): never => {
       throw startFailure(error)
     })
+    cli.onServing?.()
     await stopped(cli)
     await service.close()
     return EXIT.ok
