@@ -228,8 +228,10 @@ async function objection(
   }
   // A SPIFFE id may pass to another agent while evidence of the old one still lives. What is registered cannot.
   let since = agent.instanceSince ?? 0
-  for (const principal of BY_OWN_KEY.includes(kind) ? [] : principals) {
-    since = Math.max(since, await deps.principalBindings.since(principal, agent.clientId, deps.now()))
+  for (const principal of principals) {
+    // Asked also where its own key proves the agent: whose the name is must be known before somebody else has it.
+    const moved = await deps.principalBindings.since(principal, agent.clientId, deps.now())
+    if (!BY_OWN_KEY.includes(kind)) since = Math.max(since, moved)
   }
   if (since > 0 && (issuedAt === undefined || issuedAt < since)) return { reason: 'instance_epoch' }
   return undefined

@@ -3,7 +3,7 @@ import { SignJWT } from 'jose'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { type Attest, pinProofKey } from '../../src/attest/attest.ts'
 import { answerTo, type Result } from '../../src/oauth/refusal.ts'
-import { ASSERTION, type AttestHouse, agent, createAttestHouse, ISSUER } from './house.ts'
+import { ASSERTION, type AttestHouse, agent, assertion, createAttestHouse, ISSUER } from './house.ts'
 import { createTestTrustDomain, issue, NOW } from './pki.ts'
 
 let house: AttestHouse
@@ -81,6 +81,17 @@ describe('a JWT-SVID', () => {
     expect(reasonOf(await present(await house.domain.jwtSvid('/agents/research', ISSUER, { iat: undefined })))).toBe(
       'instance_epoch',
     )
+  })
+
+  it('F5 nor where the agent that had the id before attested by its own key alone', async () => {
+    const token = await assertion(house.key, 'research')
+    const before = await house.attest({ slot: 'client', assertion: { type: ASSERTION.jwtBearer, token } })
+    expect(reasonOf(before)).toBe('accepted')
+    house.agents.delete('research')
+    house.agents.set('heir', agent('heir', { spiffeId: 'spiffe://company.example/agents/research' }))
+    expect(reasonOf(await present(await house.domain.jwtSvid('/agents/research', ISSUER)))).toBe('instance_epoch')
+    const fresh = await house.domain.jwtSvid('/agents/research', ISSUER, { iat: NOW })
+    expect(reasonOf(await present(fresh))).toBe('accepted')
   })
 
   const claims: readonly [string, Record<string, unknown>, string][] = [
