@@ -1,7 +1,7 @@
 /** Where things are: the service, and this machine's configuration, data and keys. */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { UserIssuerFile } from '../config/schemas.ts'
+import type { UserIssuerFile } from '../config/issuer-file.ts'
 import { shape } from '../config/shape.ts'
 import { readYaml } from '../config/yaml.ts'
 import { isMissing } from '../keys/key-file.ts'

@@ -2,7 +2,7 @@
 import type { Constraint } from '@errand/verifier/claims.ts'
 import { readConstraint } from '@errand/verifier/constraints.ts'
 import { didYouMean } from '../policy/suggest.ts'
-import type { ToolFile } from './schemas.ts'
+import type { ToolFile } from './tool-file.ts'
 
 /** By tool and operation, what it declares of its arguments; operations that declare nothing are not in it. */
 export type Declared = ReadonlyMap<string, ReadonlyMap<string, Constraint>>

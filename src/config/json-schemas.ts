@@ -1,7 +1,13 @@
-/** The JSON Schemas in config/schemas/, made from the zod schemas: what an editor checks is what the service checks. */
+/**
+ * The schemas of the files of config/: strict, in snake_case; and the JSON Schemas in config/schemas/ that are made of
+ * them, so that what an editor checks is what the service checks.
+ */
 import { z } from 'zod'
+import { agentSchema } from './agent-file.ts'
+import { errandSchema } from './errand-file.ts'
+import { issuerSchema } from './issuer-file.ts'
 import { releaseFileSchema } from './release-file.ts'
-import { agentSchema, errandSchema, issuerSchema, toolSchema } from './schemas.ts'
+import { toolSchema } from './tool-file.ts'
 
 export const CONFIG_SCHEMAS = {
   errand: errandSchema,

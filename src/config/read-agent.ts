@@ -8,7 +8,7 @@ import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import { readCertificates } from './read-certificates.ts'
 import { readRights } from './rights.ts'
-import type { AgentFile } from './schemas.ts'
+import type { AgentFile } from './agent-file.ts'
 
 export async function readAgent(
   source: AgentFile,

@@ -5,7 +5,7 @@ import { authorityProblem, type OwnCertificate, readOwnCertificate } from '../at
 import { type ExpectedName, NAME_FORMS, readExpectedName } from '../attest/x509/expected-name.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
-import type { AgentFile } from './schemas.ts'
+import type { AgentFile } from './agent-file.ts'
 
 /** One connection shows one certificate, and one set of rules judges it. */
 const BY_CERTIFICATE = ['x509_svid', 'tls_client_auth', 'self_signed_tls_client_auth'] as const

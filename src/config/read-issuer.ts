@@ -12,7 +12,7 @@ import { isLoopbackHttp, urlProblem } from './addresses.ts'
 import type { Declared } from './declared-arguments.ts'
 import { type KeysContext, readIssuerKeys } from './issuer-keys.ts'
 import { readRights } from './rights.ts'
-import type { UserIssuerFile, WorkloadIssuerFile } from './schemas.ts'
+import type { UserIssuerFile, WorkloadIssuerFile } from './issuer-file.ts'
 
 interface Context extends KeysContext {
   readonly tools: ReadonlyMap<string, Tool>

@@ -7,7 +7,7 @@ import type { Declared } from './declared-arguments.ts'
 import { type KeysContext, readIssuerKeys } from './issuer-keys.ts'
 import type { Reporter } from './reporter.ts'
 import { readRights } from './rights.ts'
-import type { AgentPlatformFile } from './schemas.ts'
+import type { AgentPlatformFile } from './issuer-file.ts'
 
 const DAY = 86_400
 

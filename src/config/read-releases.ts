@@ -7,7 +7,7 @@ import { MAX_SIGNED_BYTES, readSignedRelease } from '../attest/release-signature
 import type { Problem } from '../policy/problem.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
-import type { AgentFile } from './schemas.ts'
+import type { AgentFile } from './agent-file.ts'
 
 const FOLDER = 'releases'
 const SIGNED = '.jws'

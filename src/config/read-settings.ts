@@ -4,7 +4,7 @@ import type { MachineClient } from '../attest/registration.ts'
 import { isLoopbackHttp, urlProblem } from './addresses.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
-import type { ErrandFile } from './schemas.ts'
+import type { ErrandFile } from './errand-file.ts'
 import type { ServiceSettings } from './settings.ts'
 import type { HostSettings, Quota } from './tenants.ts'
 

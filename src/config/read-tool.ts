@@ -7,7 +7,7 @@ import type { Operation, Takes, Tool } from '../policy/tool.ts'
 import { audienceProblem, urlProblem } from './addresses.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
-import type { ToolFile } from './schemas.ts'
+import type { ToolFile } from './tool-file.ts'
 
 /** DESIGN.md, *Revocation*: bounds of staleness by effect. */
 const DEFAULT_STALENESS = {

@@ -6,7 +6,8 @@ import { didYouMean } from '../policy/suggest.ts'
 import { urlProblem } from './addresses.ts'
 import { type KeysContext, readIssuerKeys } from './issuer-keys.ts'
 import type { Reporter } from './reporter.ts'
-import type { AgentFile, AttesterFile, WorkloadOidcFile } from './schemas.ts'
+import type { AgentFile } from './agent-file.ts'
+import type { AttesterFile, WorkloadOidcFile } from './issuer-file.ts'
 import { createTokenReview, type PostReview } from './token-review.ts'
 
 export interface WorkloadContext extends KeysContext {

@@ -6,7 +6,7 @@ import { didYouMean } from '../policy/suggest.ts'
 import type { Tool } from '../policy/tool.ts'
 import { type Declared, undeclared } from './declared-arguments.ts'
 import type { Reporter } from './reporter.ts'
-import type { Rights } from './schemas.ts'
+import type { Rights } from './schema-parts.ts'
 
 export function readRights(
   rights: Rights,
