@@ -22,6 +22,24 @@ export function decodeBase64url(text: string): Uint8Array | undefined {
   return Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (byte) => byte.charCodeAt(0))
 }
 
+/** Written anew and read again within one call: a new one for each costs more than what is done with it. */
+const scratch = NodeBuffer?.allocUnsafeSlow(16_384)
+
+/** The bytes as text, one character for each. Undefined also where the text is too long, or this is not Node. */
+export function decodeBase64urlText(text: string): string | undefined {
+  if (!scratch) return undefined
+  const length = scratch.write(text, 'base64url')
+  return scratch.toString('base64url', 0, length) === text ? scratch.toString('latin1', 0, length) : undefined
+}
+
+/** Reads texts of so many bytes, each into the same place: undefined for any other text, or where this is not Node. */
+export function createBase64urlReader(bytes: number): (text: string) => Uint8Array | undefined {
+  if (!NodeBuffer) return () => undefined
+  const place = NodeBuffer.allocUnsafeSlow(bytes)
+  return (text) =>
+    place.write(text, 'base64url') === bytes && place.toString('base64url') === text ? place : undefined
+}
+
 export function encodeBase64url(bytes: Uint8Array | string): string {
   if (NodeBuffer) {
     const buffer =

@@ -144,6 +144,23 @@ const ACCESS_TOKEN = shape(
   },
 )
 
+const CHECKS: ReadonlyMap<string, Member> = new Map(ACCESS_TOKEN.members.map(({ name, check }) => [name, check]))
+/** Whether a member of an access token may have this value. */
+export const isGoodMember = (name: keyof AccessTokenClaims, value: JsonValue): boolean =>
+  CHECKS.get(name)?.(value) === undefined
+
+/** Forms of what is a member of its own in each token. Text of these holds no quote's escape and nothing invisible. */
+export const TEXT_FORMS = {
+  client_id: CLIENT_ID,
+  jti: ID,
+  pol: ID,
+  // Other subjects are good as well: these are so at a glance.
+  sub: /^[\x21-\x7e]{1,320}$/,
+  'cnf.jkt': THUMBPRINT,
+  'task.id': TASK_ID,
+  'task.root': TASK_ID,
+} as const satisfies Readonly<Record<string, RegExp>>
+
 /** Reads the claims of docs/claims.md exactly; the payload must come from the strict reader. */
 export function readAccessTokenClaims(payload: JsonObject): Checked<AccessTokenClaims> {
   const found = misfit(payload, ACCESS_TOKEN)

@@ -106,13 +106,20 @@ const bytesOf = (member: unknown): Uint8Array | undefined => {
 
 const SIGNATURE_BYTES: Partial<Record<SignatureAlg, number>> = { ES256: 64, ES384: 96, EdDSA: 64 }
 
+/** Written anew and read within one call: a new one for each is rubbish that outlives many small ones. */
+const scratch = nodeCrypto && Buffer.allocUnsafeSlow(16_384)
+const bytesOfInput = (text: string): Uint8Array =>
+  scratch && text.length <= scratch.length
+    ? scratch.subarray(0, scratch.write(text, 'latin1'))
+    : Buffer.from(text, 'latin1')
+
 /** By node:crypto. Whatever is not a signature of this key over this input is false, never an error. */
 export function verifySignature({ alg, key }: VerifyKey, signingInput: string, signature: Uint8Array): boolean {
   const { constants, verify } = requireNodeCrypto()
   if (!key) return false
   const length = SIGNATURE_BYTES[alg]
   if (length !== undefined && signature.length !== length) return false
-  const data = Buffer.from(signingInput, 'latin1')
+  const data = bytesOfInput(signingInput)
   try {
     switch (alg) {
       case 'ES256':

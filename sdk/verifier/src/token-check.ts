@@ -1,5 +1,5 @@
 /** Everything about an access token but its signature, its binding and its revocation: issuer and verifiers run this. */
-import { type Checked, fail } from './checked.ts'
+import { type Checked, fail, pass } from './checked.ts'
 import { type AccessTokenClaims, CLOCK_LEEWAY_SECONDS, MAX_UNFOLLOWED_LIFETIME_SECONDS } from './claims.ts'
 import { checkTimes, readAccessTokenClaims } from './claims-check.ts'
 import { checkHeader, type HeaderRule, type ParsedJws } from './jws.ts'
@@ -28,8 +28,11 @@ export function checkAccessToken(
   const header = checkHeader(jws.header, ACCESS_TOKEN_HEADER)
   if (!header.ok) return header
   const read = readAccessTokenClaims(jws.payload)
-  if (!read.ok) return read
-  const claims = read.value
+  return read.ok ? judgeClaims(read.value, rule) : read
+}
+
+/** Whether claims of the right form are for us and count now. */
+export function judgeClaims(claims: AccessTokenClaims, rule: AccessTokenRule): Checked<AccessTokenClaims> {
   if (claims.iss !== rule.issuer) return fail('untrusted_issuer')
   if (rule.audience !== undefined && claims.aud !== rule.audience) return fail('wrong_audience')
   if (claims.dev && rule.dev === 'refuse') return fail('bad_claim', 'issued by a development shortcut')
@@ -41,5 +44,5 @@ export function checkAccessToken(
       ? rule.maxLifetimeSeconds
       : Math.min(rule.maxLifetimeSeconds, MAX_UNFOLLOWED_LIFETIME_SECONDS),
   })
-  return times.ok ? read : times
+  return times.ok ? pass(claims) : times
 }

@@ -1,16 +1,14 @@
 /** createVerifier: from an HTTP request to a verified caller, or a typed refusal. */
 import type { JsonWebKey, X509Certificate } from 'node:crypto'
-import type { Checked, Fault } from './checked.ts'
+import type { Fault } from './checked.ts'
 import {
   type AccessTokenClaims,
-  type Actor,
   CLOCK_LEEWAY_SECONDS,
   type Effect,
   type Grant,
   MAX_TOKEN_LIFETIME_SECONDS,
   MAX_UNFOLLOWED_LIFETIME_SECONDS,
 } from './claims.ts'
-import { checkTimes } from './claims-check.ts'
 import { createServiceClient, type ServiceClient } from './client.ts'
 import { violation } from './constraints.ts'
 import { nodeCrypto, randomBase64url } from './crypto.ts'
@@ -28,9 +26,7 @@ import { createFollower, type Follower, type FollowerStatus } from './follower.t
 import { fromAuthorizationDetails } from './grants.ts'
 import { checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './http.ts'
 import { createJwks } from './jwks.ts'
-import { checkHeader, headerText, type ParsedJws, parseJws } from './jws.ts'
 import { metadataUrl, type ResourceMetadata } from './metadata.ts'
-import { createRecent } from './recent.ts'
 import { createReplayGuard, type ReplayGuard } from './replay.ts'
 import {
   certificateThumbprint,
@@ -41,10 +37,9 @@ import {
   type VerifyRequest,
 } from './request.ts'
 import { createRouter, type Route, type RoutedRequest } from './routes.ts'
-import { type CheckedHop, hopsOf } from './shapes.ts'
-import { checkSignatureAnywhere, type VerifyKey } from './signature.ts'
-import type { JsonObject } from './strict-json.ts'
-import { ACCESS_TOKEN_HEADER, checkAccessToken } from './token-check.ts'
+import type { CheckedHop } from './shapes.ts'
+import type { VerifyKey } from './signature.ts'
+import { createTokenReader, type HeldToken } from './token-reader.ts'
 
 export interface VerifierOptions {
   /** The service's issuer identifier, exactly. */
@@ -162,27 +157,10 @@ const DEFAULT_STALENESS: Readonly<Record<Effect, number>> = {
   external_communication: 2,
   privileged: 2,
 }
-const MAX_REMEMBERED_TOKENS = 10_000
-/** Of ES256: 64 bytes. */
-const SIGNATURE_CHARACTERS = 86
-const MAX_REMEMBERED_HEADERS = 64
-const MAX_HEADER_TEXT = 512
 const TIMEOUT_MS = 5_000
 const SETTLE_CLOCKS_EVERY_MS = 5_000
 
-/** A token whose signature and claims held once; what changes is looked at each time. */
-interface Remembered {
-  readonly token: string
-  readonly claims: AccessTokenClaims
-  readonly kid: string
-  /** The very key it was verified with. */
-  readonly keyX: string | undefined
-  readonly hops: readonly CheckedHop[]
-  /** The same for every request with this token: it says nothing of the request. */
-  readonly caller: Authenticated
-  /** What proofs must say as `ath`, once one was asked. */
-  hash: string | undefined
-}
+type Remembered = HeldToken<Authenticated>
 
 export function createVerifier(options: VerifierOptions): Verifier {
   const { issuer, audience, tool, key } = options
@@ -307,63 +285,23 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   // The token itself
 
-  /** By the end of their text, which is the signature: the whole of it is compared when one is found. */
-  const remembered = createRecent<Remembered>(MAX_REMEMBERED_TOKENS)
-  const placeOf = (token: string): string => token.slice(-SIGNATURE_CHARACTERS)
-  /** Headers of good tokens by their text: one for each key. */
-  const headers = createRecent<JsonObject>(MAX_REMEMBERED_HEADERS)
-
-  /** Seen before, and its key is known at once; otherwise it is read anew. */
-  function recall(token: string): Remembered | undefined {
-    const known = remembered.get(placeOf(token))
-    if (known?.token !== token) return undefined
-    const current = jwks.known(known.kid, 'token')
-    if (!current?.ok || current.value.jwk.x !== known.keyX) return undefined
-    const times = checkTimes(known.claims, {
-      now: time(),
-      leeway: CLOCK_LEEWAY_SECONDS,
-      maxLifetime: maxLifetimeSeconds,
-    })
-    if (!times.ok) throw tokenFault(times)
-    return known
-  }
-
-  /** At once where the key is here and there is node:crypto. */
-  function readToken(token: string): Remembered | Promise<Remembered> {
-    const text = headerText(token)
-    const known = headers.get(text)
-    // Callers are handed these very claims.
-    const parsed = parseJws(token, known ? { header: known, frozen: true } : { frozen: true })
-    if (!parsed.ok) throw tokenFault(parsed)
-    const header = checkHeader(parsed.value.header, ACCESS_TOKEN_HEADER)
-    if (!header.ok) throw tokenFault(header)
-    const kid = header.value.kid!
-    const key = jwks.known(kid, 'token')
-    const judge = (verifyKey: VerifyKey) => {
-      const signature = checkSignatureAnywhere(parsed.value, verifyKey)
-      return 'ok' in signature
-        ? remember(parsed.value, kid, verifyKey, signature)
-        : signature.then((settled) => remember(parsed.value, kid, verifyKey, settled))
-    }
-    return key?.ok ? judge(key.value) : findKey(kid).then(judge)
-  }
-
-  function remember(parsed: ParsedJws, kid: string, verifyKey: VerifyKey, signature: Checked<true>): Remembered {
-    if (!signature.ok) throw tokenFault(signature)
-    const dev = options.acceptDevelopmentTokens ? 'accept' : 'refuse'
-    const claims = checkAccessToken(parsed, { issuer, audience, now: time(), maxLifetimeSeconds, dev })
-    if (!claims.ok) throw tokenFault(claims)
-    const hops = hopsOf(claims.value, kid)
-    if (!hops) throw badToken('bad_claim', 'hops and act differ')
-    const caller = Object.freeze(withGrants(callerOf(claims.value))) as Authenticated
-    const { text: token, header } = parsed
-    const fresh: Remembered = { token, claims: claims.value, kid, keyX: verifyKey.jwk.x, hops, caller, hash: undefined }
-    evidence.set(caller, fresh)
-    remembered.put(placeOf(token), fresh)
-    const text = headerText(token)
-    if (text.length <= MAX_HEADER_TEXT && headers.get(text) === undefined) headers.put(text, header)
-    return fresh
-  }
+  /** Only what this verifier made itself counts as authenticated. */
+  const evidence = new WeakMap<object, Remembered>()
+  const readToken = createTokenReader<Authenticated>({
+    rule: { issuer, audience, maxLifetimeSeconds, dev: options.acceptDevelopmentTokens ? 'accept' : 'refuse' },
+    jwks,
+    findKey,
+    time,
+    refuse: tokenFault,
+    evidence,
+    callerOf: (claims, chain, scope) => {
+      const { sub: subject, client_id: clientId, task, exp: expiresAt } = claims
+      const agent = chain[0]!
+      return Object.freeze(
+        withGrants({ subject, agent, clientId, task, chain, scope, expiresAt, claims }),
+      ) as Authenticated
+    },
+  })
 
   async function findKey(kid: string): Promise<VerifyKey> {
     try {
@@ -524,18 +462,16 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (outcome === 'gone') throw badToken('task_not_active', 'the task is over')
   }
 
-  /** Only what this verifier made itself counts as authenticated. */
-  const evidence = new WeakMap<object, Remembered>()
-
-  const madeGrants = new WeakMap<AccessTokenClaims, readonly Grant[]>()
-  /** Made when somebody asks, once for a token. One getter for all: an object with its own is another shape each time. */
+  const madeGrants = new WeakMap<AccessTokenClaims['authorization_details'], readonly Grant[]>()
+  /** Made when somebody asks, once for the same details. One getter for all: an object with its own is another shape each time. */
   const grantsProperty = {
     enumerable: true,
     get(this: { readonly claims: AccessTokenClaims }) {
-      const known = madeGrants.get(this.claims)
+      const { authorization_details: details } = this.claims
+      const known = madeGrants.get(details)
       if (known) return known
-      const made = fromAuthorizationDetails(this.claims.authorization_details)
-      madeGrants.set(this.claims, made)
+      const made = frozen(fromAuthorizationDetails(details))
+      madeGrants.set(details, made)
       return made
     },
   }
@@ -549,7 +485,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     // Nothing is waited for that is here already: each wait costs as much as a small check.
     const unsettled = unsettledClocks()
     if (unsettled) await unsettled.refresh()
-    const found = recall(token) ?? readToken(token)
+    const found = readToken(token)
     const held = found instanceof Promise ? await found : found
     const { claims, hops, caller } = held
     if (!follower && claims.exp - claims.iat > MAX_UNFOLLOWED_LIFETIME_SECONDS)
@@ -649,21 +585,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
   }
 }
 
-function callerOf(claims: AccessTokenClaims): Omit<Caller, 'grants'> {
-  const chain: string[] = []
-  for (let actor: Actor | undefined = claims.act; actor; actor = actor.act) chain.push(actor.sub)
-  // An autonomous token has no act: its subject is its agent. So is the first of a chain that began autonomously.
-  if (chain.length === 0 || (claims.hops?.length ?? 0) >= chain.length) chain.push(claims.sub)
-  return {
-    subject: claims.sub,
-    agent: chain[0]!,
-    clientId: claims.client_id,
-    task: claims.task,
-    chain: Object.freeze(chain),
-    scope: Object.freeze(claims.scope.split(' ')),
-    expiresAt: claims.exp,
-    claims,
-  }
+function frozen<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value
+  for (const member of Object.values(value)) frozen(member)
+  return Object.freeze(value)
 }
 
 const newest = (hops: readonly CheckedHop[]): Epoch =>
