@@ -2,26 +2,25 @@
 import { createHash } from 'node:crypto'
 import { readdir as readdirFromDisk, readFile as readFileFromDisk } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type AttestationKind, EVIDENCE_TIERS } from '@errand/verifier/claims.ts'
 import { type AgentPlatform, platformPrincipal } from '../attest/platform.ts'
 import type { AgentRegistration, MachineClient } from '../attest/registration.ts'
 import type { AgentLookup } from '../attest/attestor.ts'
 import type { TrustDomain } from '../attest/trust-domain.ts'
 import type { Attester, WorkloadIssuer } from '../attest/workload-issuer.ts'
-import { ambiguousRules, createWorkloadRules } from '../attest/workload-rules.ts'
+import { createWorkloadRules } from '../attest/workload-rules.ts'
 import { someAtOnce } from '../keys/some-at-once.ts'
 import { type Cedar, createCedar } from '../policy/cedar.ts'
 import { createDecide } from '../policy/decide.ts'
 import { loadPolicies, type PolicyFile } from '../policy/load.ts'
 import type { Problem } from '../policy/problem.ts'
 import type { ClaimType, Vocabulary } from '../policy/schema.ts'
-import { didYouMean } from '../policy/suggest.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
 import { isLoopbackHttp } from './addresses.ts'
+import { checkTogether } from './check-together.ts'
+import { type ConfigFile, createConfigFolder } from './config-folder.ts'
 import { declaredArguments } from './declared-arguments.ts'
 import { createFetchJwks, createRemoteKeys, type RemoteKeys } from './fetch-jwks.ts'
-import type { SchemaName } from './json-schemas.ts'
 import { createKeyFiles, type ReadFile } from './key-files.ts'
 import { readAgent } from './read-agent.ts'
 import { readTrustDomain, readUserIssuer } from './read-issuer.ts'
@@ -29,19 +28,15 @@ import { checkPlatforms, platformOf, readPlatform } from './read-platform.ts'
 import type { AgentPlatformFile } from './issuer-file.ts'
 import { type Overrides, readAdministrators, readSettings } from './read-settings.ts'
 import { readAttester, readWorkloadEvidence, readWorkloadOidc } from './read-workloads.ts'
-import { certificatesOf } from './read-certificates.ts'
 import { readReleases } from './read-releases.ts'
 import { readTool } from './read-tool.ts'
-import { createReadings, labelOf, type Reading, type Readings } from './readings.ts'
-import { createReporter, type Reporter } from './reporter.ts'
+import { createReadings, labelOf, type Readings } from './readings.ts'
+import type { Reporter } from './reporter.ts'
 import type { Snapshot } from './snapshot.ts'
 import { strayProblems } from './stray.ts'
 import type { HostSettings } from './tenants.ts'
 import { type PostReview, postReview } from './token-review.ts'
-import { FILE_BOUNDS, type YamlFile } from './yaml.ts'
-
-/** Kinds that a configured trust domain must stand behind. */
-const BY_SPIFFE: readonly AttestationKind[] = ['jwt_svid', 'x509_svid', 'wit_svid']
+import type { YamlFile } from './yaml.ts'
 
 export interface Loading {
   /** The folder config/. */
@@ -78,8 +73,6 @@ export type LoadResult =
     }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
-type Read<N extends SchemaName> = Extract<Reading<N>, { ok: true }> & { readonly report: Reporter }
-
 /** Reads the same folder again and again: what was parsed and fetched once is kept. */
 export function createConfigLoader(loading: Loading): () => Promise<LoadResult> {
   const { cedar = createCedar(), remoteKeys = createDefaultRemoteKeys(loading) } = loading
@@ -93,77 +86,12 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const readings = loading.readings ?? createReadings()
   const label = labelOf(dir)
   const problems: Problem[] = []
-  const texts = new Map<string, string>()
-  // A file that could not be read would make names elsewhere look unknown that are not, and a name that two files take
-  // would mean either.
-  let complete = true
-
-  async function read<N extends SchemaName>(name: N, path: string): Promise<Reading<N> | undefined> {
-    const text = await textOf(path)
-    return text === undefined ? undefined : readings.read(name, `${label}/${path}`, text)
-  }
-
-  function taken<N extends SchemaName>(reading: Reading<N> | undefined): Read<N> | undefined {
-    if (reading?.ok) return { ...reading, report: createReporter(reading.yaml, problems) }
-    complete = false
-    if (reading) problems.push(...reading.problems)
-    return undefined
-  }
-
-  async function textOf(path: string): Promise<string | undefined> {
-    try {
-      const text = await readFile(join(dir, path))
-      texts.set(path, text)
-      return text
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      problems.push({ file: `${label}/${path}`, code: 'file_missing', message: 'the file does not exist' })
-      return undefined
-    }
-  }
-
-  async function readAll<N extends SchemaName>(name: N, folder: string): Promise<readonly Read<N>[]> {
-    const files = await filesOf(folder, '.yaml')
-    const found = await someAtOnce(files, (file) => read(name, `${folder}/${file}`))
-    return found.map((reading) => taken<N>(reading)).filter((one) => one !== undefined)
-  }
-
-  async function namesIn(folder: string): Promise<readonly string[]> {
-    try {
-      return await readFolder(join(dir, folder))
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      return []
-    }
-  }
-
-  async function filesOf(folder: string, extension: '.yaml' | '.cedar'): Promise<readonly string[]> {
-    const names = await namesIn(folder)
-    // Editors leave hidden files and copies behind.
-    const files = names
-      .filter((name) => !name.startsWith('.') && !name.endsWith('~') && name !== 'schema.cedarschema')
-      .sort()
-    for (const name of files) {
-      if (name.endsWith(extension)) continue
-      problems.push({
-        file: `${label}/${folder}/${name}`,
-        code: 'bad_value',
-        message: `only ${extension} files are read in ${folder}/`,
-        ...(name.endsWith('.yml') ? { suggestion: `rename it to ${name.replace(/\.yml$/, '.yaml')}` } : {}),
-      })
-    }
-    const own = files.filter((name) => name.endsWith(extension))
-    if (own.length > FILE_BOUNDS.files) {
-      problems.push({ file: `${label}/${folder}`, code: 'too_large', message: `more than ${FILE_BOUNDS.files} files` })
-      return []
-    }
-    return own
-  }
+  const folder = createConfigFolder({ dir, readFile, readFolder, readings, problems })
 
   problems.push(...(await strayProblems({ dir, keysDir, label, readFolder, tenant: loading.host !== undefined })))
   const keyFiles = createKeyFiles({ keysDir, readFile, allowMissing: loading.allowMissingKeys ?? false })
 
-  const errand = taken<'errand'>(await read('errand', 'errand.yaml'))
+  const errand = await folder.read('errand', 'errand.yaml')
   const development = errand?.value.mode === 'development'
   const settings = errand
     ? readSettings(errand.value, {
@@ -176,15 +104,18 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     : undefined
   const administrators = errand ? await readAdministrators(errand.value, { keyFiles, report: errand.report }) : []
 
-  const toolFiles = await readAll('tool', 'tools')
-  const agentFiles = await readAll('agent', 'agents')
-  const issuerFiles = await readAll('issuer', 'issuers')
-  const policyTexts = await someAtOnce(await filesOf('policies', '.cedar'), async (file) => {
-    const text = await textOf(`policies/${file}`)
+  const toolFiles = await folder.readAll('tool', 'tools')
+  const agentFiles = await folder.readAll('agent', 'agents')
+  const issuerFiles = await folder.readAll('issuer', 'issuers')
+  const policyTexts = await someAtOnce(await folder.filesOf('policies', '.cedar'), async (file) => {
+    const text = await folder.textOf(`policies/${file}`)
     return text === undefined ? undefined : { file: `${label}/policies/${file}`, text }
   })
   const policyFiles: readonly PolicyFile[] = policyTexts.filter((one) => one !== undefined)
 
+  // A file that could not be read would make names elsewhere look unknown that are not, and a name that two files take
+  // would mean either.
+  let complete = folder.complete()
   complete = unique(toolFiles, 'name', ({ name }) => name) && complete
   complete = unique(agentFiles, 'client_id', ({ client_id }) => client_id) && complete
   complete = unique(issuerFiles, 'name', (issuer) => (issuer.kind === 'workload' ? undefined : issuer.name)) && complete
@@ -202,9 +133,10 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   )
   unique(issuerFiles, 'trust_domain', (issuer) => (issuer.kind === 'workload' ? issuer.trust_domain : undefined))
 
-  const isPlatform = (one: Read<'issuer'>): one is Read<'issuer'> & { value: AgentPlatformFile } =>
+  const isPlatform = (one: ConfigFile<'issuer'>): one is ConfigFile<'issuer'> & { value: AgentPlatformFile } =>
     one.value.kind === 'agent_platform'
-  checkPlatforms(issuerFiles.filter(isPlatform), {
+  const platformFiles = issuerFiles.filter(isPlatform)
+  checkPlatforms(platformFiles, {
     issuers: issuerFiles.flatMap(({ value }) =>
       value.kind === 'user' || value.kind === 'workload_oidc' ? [value.issuer] : [],
     ),
@@ -228,8 +160,8 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   const releases = await readReleases({
     agents: agentFiles,
     keyFiles,
-    names: await namesIn('releases'),
-    textOf,
+    names: await folder.namesIn('releases'),
+    textOf: folder.textOf,
     label,
     problems,
   })
@@ -290,113 +222,18 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     const context = { issuers: issByName, attesters, report: complete ? report : quiet }
     agents[index] = { ...agents[index]!, ...readWorkloadEvidence(value, context) }
   }
-  if (complete) {
-    const reportOf = (agent: AgentRegistration) => agentFiles[agents.indexOf(agent)]!.report
-    for (const { agent, rule, other } of ambiguousRules(agents)) {
-      const message = `one token could be evidence of this agent and of ${other.clientId}`
-      reportOf(agent)(['workload', rule], 'duplicate', message, 'name a claim in both whose values differ')
-    }
-    const certified = new Map<string, AgentRegistration>()
-    for (const agent of agents) {
-      const other = certificatesOf(agent).flatMap((each) => certified.get(each) ?? [])[0]
-      for (const each of certificatesOf(agent)) certified.set(each, agent)
-      if (other === undefined) continue
-      const message = `one certificate could be evidence of this agent and of ${other.clientId}`
-      reportOf(agent)([`tls_client_auth_${agent.tlsClientAuth!.name.form}`], 'duplicate', message)
-    }
-    const subjects = new Map<string, AgentRegistration>()
-    const called = new Map(agents.flatMap((agent) => [agent.clientId, agent.spiffeId].map((name) => [name, agent])))
-    for (const agent of agents) {
-      for (const [index, { subject }] of (agent.attestedBy ?? []).entries()) {
-        // Nor may it be what another agent is called: client_id would name the one, and the attestation the other.
-        const named = called.get(subject)
-        const other = subjects.get(subject) ?? (named === agent ? undefined : named)
-        subjects.set(subject, other ?? agent)
-        // An attestation names no issuer: its subject alone says whose it is, and which attester must have signed it.
-        if (other === undefined) continue
-        const message = `the subject ${subject} is already taken by ${other.clientId}`
-        reportOf(agent)(['attested_by', index], 'duplicate', message)
-      }
-    }
-  }
-
   const clientIds = agents.map((agent) => agent.clientId)
   if (complete) {
-    for (const { value, report } of agentFiles) {
-      for (const [index, other] of value.delegates_to.entries()) {
-        if (!clientIds.includes(other))
-          report(
-            ['delegates_to', index],
-            'unknown_reference',
-            `there is no agent "${other}"`,
-            didYouMean(other, clientIds).suggestion,
-          )
-      }
-      const domain = value.spiffe_id.slice('spiffe://'.length).split('/', 1)[0]!
-      for (const [index, kind] of value.evidence.entries()) {
-        const domains = trustDomains.map(({ name }) => name)
-        if (!BY_SPIFFE.includes(kind) || domains.includes(domain)) continue
-        report(
-          ['evidence', index],
-          'unknown_reference',
-          `${kind} needs the trust domain "${domain}", which no issuer of kind workload configures`,
-          didYouMean(domain, domains).suggestion,
-        )
-      }
-      const raised = attesters.some(({ name, tier }) => {
-        return tier === 'platform' && value.attested_by.some((by) => by.attester === name)
-      })
-      if (
-        value.minimum_tier === 'platform' &&
-        !raised &&
-        value.evidence.every((kind) => EVIDENCE_TIERS[kind] === 'key')
-      ) {
-        report(['minimum_tier'], 'bad_value', 'none of its kinds of evidence reaches the tier platform')
-      }
-      const measurable = [
-        ...trustDomains.filter(({ name }) => name === domain && usesAny(value.evidence, ['jwt_svid', 'wit_svid'])),
-        ...workloadIssuers.filter(({ name }) => value.workload.some(({ issuer }) => issuer === name)),
-        ...attesters.filter(
-          ({ name, tier }) => tier === 'platform' && value.attested_by.some(({ attester }) => attester === name),
-        ),
-      ].some(({ imageDigestClaim }) => imageDigestClaim !== undefined)
-      if (value.minimum_tier === 'measured' && (value.release === undefined || !measurable)) {
-        report(
-          ['minimum_tier'],
-          'bad_value',
-          value.release === undefined
-            ? 'measured needs registered releases: add release with the key of a signer'
-            : 'none of its kinds of evidence says which image runs: set image_digest_claim at its issuer',
-        )
-      }
-    }
-    for (const { value, report } of toolFiles) {
-      if (value.agent !== undefined && !clientIds.includes(value.agent))
-        report(
-          ['agent'],
-          'unknown_reference',
-          `there is no agent "${value.agent}"`,
-          didYouMean(value.agent, clientIds).suggestion,
-        )
-      for (const client of value.takes?.kind === 'id_jag' ? Object.keys(value.takes.clients) : []) {
-        if (clientIds.includes(client)) continue
-        const { suggestion } = didYouMean(client, clientIds)
-        report(['takes', 'clients', client], 'unknown_reference', `there is no agent "${client}"`, suggestion)
-      }
-    }
-    const longest = settings?.tasks.maxDeadlineSeconds ?? Number.POSITIVE_INFINITY
-    for (const { value, report } of [...agentFiles, ...issuerFiles.filter(isPlatform)]) {
-      if ((value.default_task?.deadline_seconds ?? 0) > longest)
-        report(['default_task', 'deadline_seconds'], 'bad_limit', `above tasks.max_deadline_seconds, ${longest}`)
-    }
-    for (const [index, { clientId }] of administrators.entries()) {
-      if (clientIds.includes(clientId))
-        errand!.report(
-          ['administrators', index, 'client_id'],
-          'duplicate',
-          `the client_id ${clientId} is already taken by an agent`,
-        )
-    }
+    checkTogether({
+      agents: agentFiles.map((file, index) => ({ ...file, agent: agents[index]! })),
+      tools: toolFiles,
+      platforms: platformFiles,
+      trustDomains,
+      workloadIssuers,
+      attesters,
+      ...(errand ? { errand: { administrators, report: errand.report } } : {}),
+      maxDeadlineSeconds: settings?.tasks.maxDeadlineSeconds ?? Number.POSITIVE_INFINITY,
+    })
   }
 
   const vocabulary: Vocabulary = {
@@ -456,14 +293,11 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       decide: createDecide(policies.set),
       policyReason: (id) => policies.set.policies.get(id)?.annotations.reason,
       policyDigest: policies.set.digest,
-      digest: digestOf(texts, keyFiles.texts, overrides),
+      digest: digestOf(folder.texts, keyFiles.texts, overrides),
       loadedAt: now(),
     },
   }
 }
-
-const usesAny = (own: readonly AttestationKind[], kinds: readonly AttestationKind[]): boolean =>
-  kinds.some((kind) => own.includes(kind))
 
 function isStated(data: unknown, path: readonly string[]): boolean {
   let at = data
