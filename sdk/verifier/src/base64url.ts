@@ -45,7 +45,9 @@ export function encodeBase64url(bytes: Uint8Array | string): string {
     const buffer =
       typeof bytes === 'string'
         ? NodeBuffer.from(bytes, 'utf8')
-        : NodeBuffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+        : bytes instanceof NodeBuffer
+          ? bytes
+          : NodeBuffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     return buffer.toString('base64url')
   }
   let binary = ''

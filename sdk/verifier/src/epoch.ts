@@ -5,13 +5,14 @@ export interface Epoch {
   readonly sequence: number
 }
 
-const FORM = /^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,14})$/
+const FORM = /^(?:0|[1-9][0-9]{0,8})\.(?:0|[1-9][0-9]{0,14})$/
 
 /** Undefined where the text is not an epoch. */
 export function parseEpoch(text: unknown): Epoch | undefined {
   if (typeof text !== 'string') return undefined
-  const match = FORM.exec(text)
-  return match ? { generation: Number(match[1]), sequence: Number(match[2]) } : undefined
+  if (!FORM.test(text)) return undefined
+  const dot = text.indexOf('.')
+  return { generation: Number(text.slice(0, dot)), sequence: Number(text.slice(dot + 1)) }
 }
 
 export const formatEpoch = (epoch: Epoch): string => `${epoch.generation}.${epoch.sequence}`

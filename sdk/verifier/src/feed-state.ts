@@ -4,7 +4,7 @@
  */
 import { compareEpochs, type Epoch } from './epoch.ts'
 import type { FeedEntry, FeedFrame, Statement } from './feed-frame.ts'
-import { type CheckedHop, createValueDigest, MAX_SHAPES, type Shape, shapeText } from './shapes.ts'
+import { type CheckedHop, createShapeDigests, MAX_SHAPES, type Shape, type ShapeDigest } from './shapes.ts'
 
 /** A run whose clock was not asked for so long may have drifted away from ours. */
 const ANCHOR_LIFE_MS = 120_000
@@ -76,6 +76,13 @@ export interface FeedState {
   size(): number
 }
 
+/** Entries of one shape by the digests of their values. */
+interface Shaped {
+  readonly number: number
+  readonly digest: ShapeDigest
+  readonly values: Map<string, Known>
+}
+
 export interface FeedStateDeps {
   readonly feedKey: Uint8Array
   readonly keyId: string
@@ -90,12 +97,15 @@ interface Known {
 }
 
 export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): FeedState {
-  const valueDigest = createValueDigest(feedKey)
-  const shapes = new Map<Shape, Map<string, Known>>()
+  const digestOf = createShapeDigests(feedKey)
+  const shapes = new Map<Shape, Shaped>()
+  /** A shape that comes back has the number it had: digests stand under it. */
+  const numbers = new Map<Shape, number>()
+  /** The same in a list, which is walked for each token. */
+  let live: readonly Shaped[] = []
   const runs = new Map<string, Run>()
   const pending = new Map<string, { readonly at: number; readonly epoch: Epoch | undefined }>()
-  /** A token is verified many times; its digests are made once. */
-  const digests = new WeakMap<CheckedHop, Map<Shape, string>>()
+  const me = {}
   let reached: Epoch | undefined
   let heardOf: Epoch | undefined
   let forkedIn: number | undefined
@@ -104,12 +114,9 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
 
   /** By maximum, never lowered: whatever order, repetition or age frames arrive in. */
   function merge(entry: FeedEntry): boolean {
-    let values = shapes.get(entry.shape)
-    if (!values) {
-      if (shapes.size >= MAX_SHAPES) return false
-      values = new Map()
-      shapes.set(entry.shape, values)
-    }
+    const shaped = shapes.get(entry.shape) ?? addShape(entry.shape)
+    if (!shaped) return false
+    const { values } = shaped
     const known = values.get(entry.value)
     values.set(entry.value, {
       epoch: known && compareEpochs(known.epoch, entry.epoch) > 0 ? known.epoch : entry.epoch,
@@ -117,6 +124,16 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
       expiresAt: Math.max(entry.expiresAt, known?.expiresAt ?? 0),
     })
     return true
+  }
+
+  function addShape(shape: Shape): Shaped | undefined {
+    if (shapes.size >= MAX_SHAPES) return undefined
+    const number = numbers.get(shape) ?? numbers.size
+    numbers.set(shape, number)
+    const made: Shaped = { number, digest: digestOf(shape), values: new Map() }
+    shapes.set(shape, made)
+    live = [...shapes.values()]
+    return made
   }
 
   const isBehind = (): boolean => heardOf !== undefined && (!reached || compareEpochs(reached, heardOf) < 0)
@@ -192,22 +209,16 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
   }
 
   function deadHop(hops: readonly CheckedHop[]): number | undefined {
-    if (shapes.size === 0) return undefined
+    if (live.length === 0) return undefined
     for (let index = 0; index < hops.length; index++) {
       const hop = hops[index]!
-      let known = digests.get(hop)
-      if (!known) {
-        known = new Map()
-        digests.set(hop, known)
-      }
-      for (const [shape, values] of shapes) {
-        let digest = known.get(shape)
-        if (digest === undefined) {
-          const text = shapeText(shape, hop.facts)
-          digest = text === undefined ? NO_DIGEST : valueDigest(shape, text)
-          known.set(shape, digest)
-        }
-        const entry = digest === NO_DIGEST ? undefined : values.get(digest)
+      if (hop.digests?.by !== me) hop.digests = { by: me, list: new Array<string | undefined>(numbers.size) }
+      const { list } = hop.digests!
+      for (let each = 0; each < live.length; each++) {
+        const { number, digest, values } = live[each]!
+        const value = list[number] ?? digest(hop.facts) ?? NO_DIGEST
+        list[number] = value
+        const entry = value === NO_DIGEST ? undefined : values.get(value)
         if (entry && (entry.absolute || compareEpochs(entry.epoch, hop.rev) > 0)) return index
       }
     }
@@ -305,11 +316,12 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
       const service = clock && clock.time + Math.floor((monotonic() - clock.at) / 1000)
       if (service === undefined) return
       const time = Math.min(now, service)
-      for (const [shape, values] of shapes) {
+      for (const [shape, { values }] of shapes) {
         for (const [value, { expiresAt }] of values) if (expiresAt + PRUNE_MARGIN_SECONDS < time) values.delete(value)
         if (values.size === 0) shapes.delete(shape)
       }
+      live = [...shapes.values()]
     },
-    size: () => [...shapes.values()].reduce((sum, values) => sum + values.size, 0),
+    size: () => live.reduce((sum, { values }) => sum + values.size, 0),
   }
 }

@@ -31,6 +31,13 @@ export type HopFacts = { readonly [D in Dimension]?: string }
 export interface CheckedHop {
   readonly facts: HopFacts
   readonly rev: Epoch
+  /** Digests of what it says, kept by whoever compares them: a token is verified many times. */
+  digests?: HopDigests | undefined
+}
+export interface HopDigests {
+  /** Who made them, with its key. */
+  readonly by: object
+  readonly list: (string | undefined)[]
 }
 
 /** The sorted set of an entry's dimensions; the empty one matches everything. */
@@ -65,22 +72,37 @@ export function shapeText(shape: Shape, facts: HopFacts): string | undefined {
 export const valueDigest = (key: Uint8Array, shape: Shape, text: string): string =>
   truncated(hmacSha256(key, `${shape}\0${text}`))
 
-/** The same for many values under one key. What many tokens say (their agent, their tool) is computed once. */
-export function createValueDigest(key: Uint8Array): (shape: Shape, text: string) => string {
+/** What a hop says in one shape, digested under one key; undefined where it lacks a dimension. */
+export type ShapeDigest = (facts: HopFacts) => string | undefined
+
+/** The same for many hops under one key. What many of them say (their agent, their tool) is computed once. */
+export function createShapeDigests(key: Uint8Array): (shape: Shape) => ShapeDigest {
   const hmac = hmacSha256By(key)
-  const known = createRecent<string>(MAX_KNOWN_DIGESTS)
-  return (shape, text) => {
-    const value = `${shape}\0${text}`
-    // One token says it, and its digests are kept with it.
-    if (shape === 'jti') return truncated(hmac(value))
-    const again = known.get(value)
-    if (again !== undefined) return again
-    const digest = truncated(hmac(value))
-    known.put(value, digest)
-    return digest
+  return (shape) => {
+    const dimensions = shape === '' ? [] : (shape.split('+') as Dimension[])
+    const known = createRecent<string>(MAX_KNOWN_DIGESTS)
+    let last: HopFacts | undefined
+    let lastDigest = ''
+    return (facts) => {
+      let same = last !== undefined
+      for (let index = 0; index < dimensions.length; index++) {
+        const value = facts[dimensions[index]!]
+        if (value === undefined) return undefined
+        if (same && value !== last![dimensions[index]!]) same = false
+      }
+      if (same) return lastDigest
+      const text = shapeText(shape, facts)!
+      // One token says it, and its digests are kept with it.
+      if (shape === 'jti') return truncated(hmac(`jti\0${text}`))
+      last = facts
+      const again = known.get(text)
+      lastDigest = again ?? truncated(hmac(`${shape}\0${text}`))
+      if (again === undefined) known.put(text, lastDigest)
+      return lastDigest
+    }
   }
 }
-const MAX_KNOWN_DIGESTS = 4096
+const MAX_KNOWN_DIGESTS = 2048
 
 const truncated = (code: Uint8Array): string => encodeBase64url(code.subarray(0, 16))
 
@@ -118,19 +140,17 @@ function factsOf(
 export function hopsOf(claims: AccessTokenClaims, kid: string): readonly CheckedHop[] | undefined {
   const own = parseEpoch(claims.rev)
   if (!own) return undefined
-  const agents: string[] = []
-  for (let actor: Actor | undefined = claims.act; actor; actor = actor.act) agents.push(actor.sub)
+  const { act, jti, aud, client_id, pol, task, hops: said = [] } = claims
+  const release = claims.att.release
   // A root autonomous token has no act: its subject is its agent.
-  if (agents.length === 0) agents.push(claims.sub)
-  const { jti, aud, client_id, pol, task, hops: said = [] } = claims
-  const earlier = agents.slice(1)
+  const facts = factsOf(claims, act?.sub ?? claims.sub, { jti, task: task.id, aud, client_id, kid, pol }, release)
+  const hops: CheckedHop[] = [{ rev: own, facts, digests: undefined }]
+  const earlier: string[] = []
+  for (let actor: Actor | undefined = act?.act; actor; actor = actor.act) earlier.push(actor.sub)
   // The first actor of an autonomous chain is the subject and stands in no act.
   if (earlier.length < said.length) earlier.push(claims.sub)
   if (earlier.length < said.length) return undefined
-  const release = claims.att.release
-  const hops: CheckedHop[] = [
-    { rev: own, facts: factsOf(claims, agents[0]!, { jti, task: task.id, aud, client_id, kid, pol }, release) },
-  ]
+  if (earlier.length === 0) return hops
   const ancestors = said.length === 0 ? [] : unpackHops({ aud, client_id, kid, pol, rev: claims.rev }, said)
   for (const [index, hop] of ancestors.entries()) {
     const rev = parseEpoch(hop.rev)
