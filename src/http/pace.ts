@@ -46,3 +46,14 @@ export function createPace({ maxQueueMs, utilization, monotonic }: PaceDeps): Pa
     },
   }
 }
+
+/** How busy this process is, from one asking to the next. */
+export function loopUtilization(): () => number {
+  let before = performance.eventLoopUtilization()
+  return () => {
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, before)
+    before = now
+    return utilization
+  }
+}
