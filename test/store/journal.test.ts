@@ -108,6 +108,33 @@ describe('the journal', () => {
     expect(carried.map(([, id]) => id)).toEqual(['a', 'c'])
   })
 
+  it('FI-5 after a kill what was acknowledged comes before what nobody was told of, in whichever file it stands', async () => {
+    const real = realLogFiles()
+    let failing = false
+    const killed = open(undefined, {
+      ...real,
+      // Written, and perhaps there after a power cut; nobody can say.
+      sync: (fd) =>
+        failing ? Promise.reject(Object.assign(new Error('sync failed'), { code: 'EIO' })) : real.sync(fd),
+    })
+    await killed.journal.append(['spent', 'earlier', 1])
+    // The database is away, so that the files stay.
+    killed.setAway(true)
+    failing = true
+    await expect(killed.journal.append(['spent', 'a', 1])).rejects.toMatchObject({ reason: 'store_unavailable' })
+    failing = false
+    await killed.journal.append(['spent', 'a', 2])
+    expect(names(killed.dataDir)).toHaveLength(2)
+    const next = open(killed.dataDir)
+    await next.journal.recover()
+    const said = next.carried.filter(([, about]) => about === 'a')
+    expect(said[0]).toEqual(['spent', 'a', 2])
+    expect(next.carried).toContainEqual(['spent', 'earlier', 1])
+    // Lets go of the files.
+    killed.setAway(false)
+    await killed.journal.close()
+  })
+
   it('keeps its file where the database is away when it is closed', async () => {
     const { journal, carried, dataDir, setAway } = open()
     await journal.append(['spent', 'a', 1])
