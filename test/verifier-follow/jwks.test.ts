@@ -183,4 +183,22 @@ describe('the guard against replayed proofs', () => {
     now = 1091
     expect(guard.spend('honest', '3', 1190)).toBe('first')
   })
+
+  test('E9 a holder is counted also where some of its proofs are over and others are not', () => {
+    let now = 1000
+    const guard = createReplayGuard({ now: () => now, max: 8, maxPerHolder: 3 })
+    for (const [id, until] of [
+      ['1', 1010],
+      ['2', 1200],
+      ['3', 1200],
+    ] as const)
+      expect(guard.spend('flood', id, until)).toBe('first')
+    expect(guard.spend('flood', '4', 1200)).toBe('full')
+    expect(guard.spend('honest', '1', 1200)).toBe('first')
+    now = 1020
+    expect(guard.spend('flood', '4', 1200)).toBe('first')
+    expect(guard.spend('flood', '5', 1200)).toBe('full')
+    expect(guard.spend('flood', '2', 1200)).toBe('replayed')
+    expect(guard.spend('honest', '2', 1200)).toBe('first')
+  })
 })

@@ -4,7 +4,7 @@ import { CLOCK_LEEWAY_SECONDS } from './claims.ts'
 import { readNumericDate } from './claims-check.ts'
 import { sha256Base64url } from './crypto.ts'
 import { checkHeader, type HeaderRule, headerText, type ParsedJws, parseJws } from './jws.ts'
-import { createRecent, type Recent } from './recent.ts'
+import { createRecent } from './recent.ts'
 import {
   checkSignature,
   checkSignatureAnywhere,
@@ -14,7 +14,6 @@ import {
   type PublicJwk,
   type VerifyKey,
 } from './signature.ts'
-import type { JsonObject } from './strict-json.ts'
 
 export const DPOP_ALGS = ['ES256', 'EdDSA'] as const
 const DPOP_HEADER: HeaderRule = { typ: ['dpop+jwt'], algs: DPOP_ALGS, kid: 'optional', jwk: true }
@@ -48,40 +47,29 @@ interface ProofKey {
 
 /** Keys that proofs were good with: importing one again costs as much as checking a signature. */
 export interface ProofKeys {
-  /** Undefined where this very key, described in this very way, is not remembered. */
-  find(jwk: JsonObject): ProofKey | undefined
-  remember(key: ProofKey): void
-  /** Headers of good proofs by their text: a client writes the same one each time. */
-  readonly headers: Recent<JsonObject>
+  /** By the header of a proof, as it is written: a client writes the same one each time. */
+  find(headerText: string): ProofKey | undefined
+  remember(headerText: string, key: ProofKey): void
 }
 
 /** One that is forgotten is imported again. */
 export function createProofKeys(max = MAX_PROOF_KEYS): ProofKeys {
-  const known = createRecent<ProofKey>(max)
+  const known = createRecent<{ readonly text: string; readonly key: ProofKey }>(max)
   return {
-    find(jwk) {
-      const { x } = jwk
-      const found = typeof x === 'string' ? known.get(x) : undefined
-      return found && isSameKey(jwk, found.key.jwk) ? found : undefined
+    find(text) {
+      const found = known.get(placeOf(text))
+      return found?.text === text ? found.key : undefined
     },
-    remember(key) {
-      const { x } = key.key.jwk
-      if (x !== undefined) known.put(x, key)
+    remember(text, key) {
+      if (text.length <= MAX_HEADER_TEXT) known.put(placeOf(text), { text, key })
     },
-    headers: createRecent(max),
   }
 }
 const MAX_PROOF_KEYS = 10_000
 /** A longer one is no client's habit, and would only take room. */
 const MAX_HEADER_TEXT = 512
-
-/** Those members and no others: what else a JWK says (`use`, `key_ops`, `alg`) is for the import to judge. */
-const isSameKey = (jwk: JsonObject, { kty, crv, x, y }: PublicJwk): boolean =>
-  jwk['kty'] === kty &&
-  jwk['crv'] === crv &&
-  jwk['x'] === x &&
-  jwk['y'] === y &&
-  Object.keys(jwk).length === (y === undefined ? 3 : 4)
+/** A part that is the key's wherever other members stand, and shorter than the whole, which is compared. */
+const placeOf = (text: string): string => text.slice(-96, -64)
 
 const PRINTABLE = /^[\x21-\x7e]{1,256}$/
 
@@ -111,34 +99,29 @@ export async function readDpopProofAnywhere(
 interface OpenedProof {
   readonly jws: ParsedJws
   readonly key: VerifyKey
-  /** Undefined where it is a remembered one. */
-  readonly newHeader: string | undefined
   /** Where the key is a remembered one. */
-  readonly jkt?: string
+  readonly jkt: string | undefined
 }
 
 /** Its form, its header and the key in it: all that is looked at before the signature. */
 function openProof(headerValue: string, keys: ProofKeys | undefined): Checked<OpenedProof> {
   // Repeated fields arrive joined by a comma (RFC 9110 §5.3); §4.3 step 1 wants one.
   if (headerValue.includes(',')) return fail('proof_duplicate')
-  const text = headerText(headerValue)
-  const header = keys?.headers.get(text)
-  const parsed = parseJws(headerValue, header && { header })
+  const known = keys?.find(headerText(headerValue))
+  // A header that was read before is not read again.
+  const parsed = parseJws(headerValue, known && { header: { alg: known.key.alg } })
   if (!parsed.ok) return parsed
+  if (known) return pass({ jws: parsed.value, key: known.key, jkt: known.jkt })
   const checked = checkHeader(parsed.value.header, DPOP_HEADER)
   if (!checked.ok) return checked.fault === 'alg_not_allowed' ? fail('proof_key', checked.detail) : checked
   const { jwk } = checked.value
-  const newHeader = header ? undefined : text
-  const known = jwk && keys?.find(jwk)
-  if (known && known.key.alg === checked.value.alg)
-    return pass({ jws: parsed.value, key: known.key, newHeader, jkt: known.jkt })
   if (!jwk || holdsSecret(jwk)) return fail('proof_key', 'jwk must be a public key')
   const key = importVerifyKey(jwk, { algs: [checked.value.alg] })
-  return key.ok ? pass({ jws: parsed.value, key: key.value, newHeader }) : key
+  return key.ok ? pass({ jws: parsed.value, key: key.value, jkt: undefined }) : key
 }
 
 function judgeProof(
-  { jws, key, newHeader, jkt: known }: OpenedProof,
+  { jws, key, jkt: known }: OpenedProof,
   expected: DpopExpectation,
   keys: ProofKeys | undefined,
 ): Checked<DpopProof> {
@@ -160,8 +143,7 @@ function judgeProof(
     expected.accessTokenHash ?? (expected.accessToken === undefined ? undefined : accessTokenHash(expected.accessToken))
   if (hash !== undefined && ath !== hash) return fail('ath')
   const jkt = known ?? jwkThumbprint(key.jwk)
-  if (known === undefined) keys?.remember({ key, jkt })
-  if (newHeader !== undefined && newHeader.length <= MAX_HEADER_TEXT) keys?.headers.put(newHeader, jws.header)
+  if (known === undefined) keys?.remember(headerText(jws.text), { key, jkt })
   const { value } = made
   // Not a copy that grows: on Node 20 that costs microseconds.
   return pass(

@@ -1,7 +1,9 @@
 /** Compact JWS (RFC 7515 §7.1) as text and structure: size, form, encoding, JSON, and the header's own rules. */
-import { decodeBase64url } from './base64url.ts'
+import { decodeBase64url, decodeBase64urlText } from './base64url.ts'
 import { type Checked, fail, pass } from './checked.ts'
 import { isJsonObject, type JsonObject, parseStrictObject } from './strict-json.ts'
+
+const ASCII = /^[\x00-\x7f]*$/
 
 export const MAX_TOKEN_BYTES = 16_384
 
@@ -34,6 +36,24 @@ export interface JwsLimits {
 
 /** Splits and decodes; the payload stays bytes. */
 export function readCompactJws(token: unknown, limits: JwsLimits = {}): Checked<CompactJws> {
+  const split = splitJws(token, limits)
+  if (!split.ok) return split
+  const { text, first, second } = split.value
+  const headerBytes = limits.header ? NONE : decodeBase64url(text.slice(0, first))
+  const payloadBytes = decodeBase64url(text.slice(first + 1, second))
+  const signature = decodeBase64url(text.slice(second + 1))
+  if (!headerBytes || !payloadBytes || !signature) return fail('noncanonical_encoding')
+  const header = limits.header ? pass(limits.header) : parseStrictObject(headerBytes)
+  if (!header.ok) return header
+  return pass({ header: header.value, payloadBytes, signingInput: text.slice(0, second), signature, text })
+}
+const NONE = new Uint8Array(0)
+
+/** Where the dots are. */
+function splitJws(
+  token: unknown,
+  limits: JwsLimits,
+): Checked<{ readonly text: string; readonly first: number; readonly second: number }> {
   if (typeof token !== 'string') return fail('not_a_token')
   // What is not ASCII is longer in bytes, and refused by its encoding below.
   if (token.length > (limits.maxBytes ?? MAX_TOKEN_BYTES)) return fail('token_too_large')
@@ -43,28 +63,39 @@ export function readCompactJws(token: unknown, limits: JwsLimits = {}): Checked<
   if (second < 0) return fail('not_a_token')
   if (token.indexOf('.', second + 1) >= 0)
     return fail(token.split('.', 6).length === 5 ? 'jwe_not_accepted' : 'not_a_token')
-  const headerBytes = limits.header ? NONE : decodeBase64url(token.slice(0, first))
-  const payloadBytes = decodeBase64url(token.slice(first + 1, second))
-  const signature = decodeBase64url(token.slice(second + 1))
-  if (!headerBytes || !payloadBytes || !signature) return fail('noncanonical_encoding')
-  const header = limits.header ? pass(limits.header) : parseStrictObject(headerBytes)
-  if (!header.ok) return header
-  return pass({ header: header.value, payloadBytes, signingInput: token.slice(0, second), signature, text: token })
+  return pass({ text: token, first, second })
 }
-const NONE = new Uint8Array(0)
+
+/** As text where it is nothing but ASCII: that is read from the place all parts are decoded to, in far less time. */
+function decodeJson(part: string): string | Uint8Array | undefined {
+  const text = decodeBase64urlText(part)
+  return text !== undefined && ASCII.test(text) ? text : decodeBase64url(part)
+}
 
 /** The text of a header, as it is remembered. */
 export const headerText = (token: string): string => token.slice(0, Math.max(token.indexOf('.'), 0))
 
 /** A JWT: compact JWS whose payload is a JSON object. Says nothing yet of who signed it. */
 export function parseJws(token: unknown, limits: JwsLimits = {}): Checked<ParsedJws> {
-  const compact = readCompactJws(token, limits)
-  if (!compact.ok) return compact
-  const { header, payloadBytes, signingInput, signature, text } = compact.value
+  const split = splitJws(token, limits)
+  if (!split.ok) return split
+  const { text, first, second } = split.value
+  const headerText = limits.header ? NONE : decodeJson(text.slice(0, first))
+  const payloadText = decodeJson(text.slice(first + 1, second))
+  const signature = decodeBase64url(text.slice(second + 1))
+  if (headerText === undefined || payloadText === undefined || !signature) return fail('noncanonical_encoding')
+  const header = limits.header ? pass(limits.header) : parseStrictObject(headerText)
+  if (!header.ok) return header
   const { maxMembers, frozen = false } = limits
-  const payload = parseStrictObject(payloadBytes, maxMembers === undefined ? { frozen } : { frozen, maxMembers })
+  const payload = parseStrictObject(payloadText, maxMembers === undefined ? { frozen } : { frozen, maxMembers })
   if (!payload.ok) return payload
-  return pass({ header, payload: payload.value, signingInput, signature, text })
+  return pass({
+    header: header.value,
+    payload: payload.value,
+    signingInput: text.slice(0, second),
+    signature,
+    text,
+  })
 }
 
 /** One row of the table of kinds: what the header of a token in this slot must look like. */
@@ -87,9 +118,7 @@ export interface CheckedHeader {
 
 const MEDIA_TYPE = /^(?:application\/)?([a-z0-9][a-z0-9!#$&^_.+-]{0,126})$/
 const KID = /^[\x21-\x7e]{1,256}$/
-/** What is ASCII only: other scripts have letters that fold into it. */
-const ASCII = /^[\x00-\x7f]*$/
-
+// Other scripts have letters that fold into ASCII.
 /** Undefined where it is no media type we could know: parameters, another top-level type, not text. */
 function mediaType(typ: unknown): string | undefined {
   if (typeof typ !== 'string' || !ASCII.test(typ)) return undefined

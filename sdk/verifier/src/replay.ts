@@ -27,19 +27,30 @@ export function createReplayGuard({
   readonly max?: number
   readonly maxPerHolder?: number
 }): ReplayGuard {
-  const seen = new Map<string, { readonly holder: string; readonly keepUntil: number }>()
-  const counts = new Map<string, number>()
+  /** Until which second each is kept. Numbers, and no object for each of so many. */
+  const seen = new Map<string, number>()
+  /** Proofs of each holder; made only once there are so many that one of them could have too many. */
+  let counts: Map<string, number> | undefined
   let sweptAt = Number.NEGATIVE_INFINITY
 
   function sweep(time: number): void {
     sweptAt = time
-    for (const [id, { holder, keepUntil }] of seen) {
-      if (keepUntil >= time) continue
-      seen.delete(id)
+    for (const [key, keepUntil] of seen) {
+      if (keepUntil * 1000 >= time) continue
+      seen.delete(key)
+      if (!counts) continue
+      const holder = holderOf(key)
       const left = (counts.get(holder) ?? 1) - 1
       if (left === 0) counts.delete(holder)
       else counts.set(holder, left)
     }
+    if (seen.size < maxPerHolder) counts = undefined
+  }
+
+  function countAll(): Map<string, number> {
+    const made = new Map<string, number>()
+    for (const key of seen.keys()) made.set(holderOf(key), (made.get(holderOf(key)) ?? 0) + 1)
+    return made
   }
 
   return {
@@ -48,11 +59,18 @@ export function createReplayGuard({
       if (time - sweptAt >= SWEEP_EVERY_MS || (seen.size >= max && time > sweptAt)) sweep(time)
       const key = `${holder} ${id}`
       if (seen.has(key)) return 'replayed'
-      const count = counts.get(holder) ?? 0
-      if (seen.size >= max || count >= maxPerHolder) return 'full'
-      seen.set(key, { holder, keepUntil: time + (expiresAt - now()) * 1000 })
-      counts.set(holder, count + 1)
+      if (seen.size >= max) return 'full'
+      if (seen.size >= maxPerHolder) {
+        counts ??= countAll()
+        const count = counts.get(holder) ?? 0
+        if (count >= maxPerHolder) return 'full'
+        counts.set(holder, count + 1)
+      }
+      seen.set(key, Math.ceil(time / 1000 + expiresAt - now()))
       return 'first'
     },
   }
 }
+
+/** An id has no space in it. */
+const holderOf = (key: string): string => key.slice(0, key.lastIndexOf(' '))

@@ -1,6 +1,6 @@
 /** createVerifier: from an HTTP request to a verified caller, or a typed refusal. */
 import type { JsonWebKey, X509Certificate } from 'node:crypto'
-import type { Fault } from './checked.ts'
+import type { Checked, Fault } from './checked.ts'
 import {
   type AccessTokenClaims,
   CLOCK_LEEWAY_SECONDS,
@@ -12,7 +12,14 @@ import {
 import { createServiceClient, type ServiceClient } from './client.ts'
 import { violation } from './constraints.ts'
 import { nodeCrypto, randomBase64url } from './crypto.ts'
-import { accessTokenHash, createProofKeys, DPOP_ALGS, readDpopProof, readDpopProofAnywhere } from './dpop.ts'
+import {
+  accessTokenHash,
+  createProofKeys,
+  DPOP_ALGS,
+  type DpopProof,
+  readDpopProof,
+  readDpopProofAnywhere,
+} from './dpop.ts'
 import { compareEpochs, type Epoch } from './epoch.ts'
 import {
   BadRequestError,
@@ -348,7 +355,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (!isCurrent(certificate, now())) throw badToken('peer_invalid', 'the client certificate is not valid now')
   }
 
-  async function checkProof(request: VerifyRequest, accessTokenHash: string, jkt: string): Promise<void> {
+  function checkProof(request: VerifyRequest, accessTokenHash: string, jkt: string): Promise<void> | undefined {
     const header = headerValue(request.headers, 'dpop')
     if (header === undefined) throw badProof('proof_required', 'the DPoP header is missing')
     const expected = {
@@ -358,17 +365,24 @@ export function createVerifier(options: VerifierOptions): Verifier {
       maxAgeSeconds: proofMaxAgeSeconds,
       accessTokenHash,
     }
-    const proof = nodeCrypto
-      ? readDpopProof(header, expected, proofKeys)
-      : await readDpopProofAnywhere(header, expected, proofKeys)
+    return nodeCrypto
+      ? spendProof(readDpopProof(header, expected, proofKeys), jkt)
+      : readDpopProofAnywhere(header, expected, proofKeys).then((proof) => spendProof(proof, jkt))
+  }
+
+  function spendProof(proof: Checked<DpopProof>, jkt: string): Promise<void> | undefined {
     if (!proof.ok) throw badProof(proof.fault, proof.detail ?? `the DPoP proof is refused: ${proof.fault}`)
     if (proof.value.jkt !== jkt) throw badToken('cnf_mismatch', 'the proof is made with another key')
     const { jti, iat } = proof.value
     // What was spent before this process started is not known to it.
     if (!options.replayGuard && iat < startedAt) throw badProof('proof_replayed', 'the proof is older than this server')
-    const until = iat + proofMaxAgeSeconds + CLOCK_LEEWAY_SECONDS
-    const spending = replays.spend(jkt, jti, until)
-    const spent = typeof spending === 'string' ? spending : await spending
+    const spent = replays.spend(jkt, jti, iat + proofMaxAgeSeconds + CLOCK_LEEWAY_SECONDS)
+    if (typeof spent !== 'string') return spent.then(checkSpent)
+    checkSpent(spent)
+    return undefined
+  }
+
+  function checkSpent(spent: Awaited<ReturnType<ReplayGuard['spend']>>): void {
     if (spent === 'replayed') throw badProof('proof_replayed', 'the proof was used before')
     if (spent === 'full') throw unavailable('replay_guard_unavailable', 'too many proofs at once')
   }
@@ -478,14 +492,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const withGrants = <T extends Omit<Caller, 'grants'>>(caller: T): T & Pick<Caller, 'grants'> =>
     Object.defineProperty(caller, 'grants', grantsProperty) as T & Pick<Caller, 'grants'>
 
-  async function authenticateBy(
-    token: string,
-    check: (held: Remembered) => Promise<void> | undefined,
-  ): Promise<Authenticated> {
+  /** A request, or nothing but its token. */
+  async function authenticateBy(request: VerifyRequest | undefined, bare: string): Promise<Authenticated> {
+    const presented: Presented = request ? readPresented(request) : { scheme: 'Bearer', token: bare }
     // Nothing is waited for that is here already: each wait costs as much as a small check.
     const unsettled = unsettledClocks()
     if (unsettled) await unsettled.refresh()
-    const found = readToken(token)
+    const found = readToken(presented.token)
     const held = found instanceof Promise ? await found : found
     const { claims, hops, caller } = held
     if (!follower && claims.exp - claims.iat > MAX_UNFOLLOWED_LIFETIME_SECONDS)
@@ -493,21 +506,28 @@ export function createVerifier(options: VerifierOptions): Verifier {
         'feed_required',
         `this tool does not follow revocations (its verifier has no key), and accepts tokens of ${MAX_UNFOLLOWED_LIFETIME_SECONDS} s at most`,
       )
-    const checking = check(held)
+    const checking = request ? checkBinding(request, presented.scheme, held) : checkUnbound(claims)
     if (checking) await checking
     const settling = checkRevocation(hops, loosest)
     if (settling) await settling
     return caller
   }
 
-  async function authenticate(request: VerifyRequest): Promise<Authenticated> {
+  function readPresented(request: VerifyRequest): Presented {
     const presented = readAuthorization(request)
     if (presented === 'token_required') throw badToken(presented, 'an access token is required')
     if (presented === 'bad_auth_scheme')
       throw badToken(presented, 'one Authorization header with the scheme DPoP or Bearer and one token is required')
-    const { scheme, token } = presented
-    return authenticateBy(token, (held) => checkBinding(request, scheme, held))
+    return presented
   }
+
+  function checkUnbound({ cnf }: AccessTokenClaims): undefined {
+    if (cnf) throw badToken('binding_downgrade', 'the token is bound to a key, and no proof can be seen here')
+    if (!options.acceptBearer) throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
+    return undefined
+  }
+
+  const authenticate = (request: VerifyRequest): Promise<Authenticated> => authenticateBy(request, '')
 
   async function authorize(caller: Authenticated, call: Call): Promise<VerifiedCall> {
     const held = evidence.get(caller)
@@ -555,14 +575,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     async verify(request, call) {
       return steps.authorize(await steps.authenticate(request), call)
     },
-    authenticateToken: (token) =>
-      authenticateBy(token, ({ claims }) => {
-        if (claims.cnf)
-          throw badToken('binding_downgrade', 'the token is bound to a key, and no proof can be seen here')
-        if (!options.acceptBearer)
-          throw badToken('bearer_not_accepted', 'this tool wants tokens that are bound to a key')
-        return undefined
-      }),
+    authenticateToken: (token) => authenticateBy(undefined, token),
     async route(request) {
       const found = await router(request)
       if ('operation' in found) return found
