@@ -4,11 +4,11 @@
  */
 import { createHmac } from 'node:crypto'
 import { CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
-import { createProofKeys, readDpopProof } from '@errand/verifier/dpop.ts'
+import { createProofKeys, type ProofKeys, readDpopProof } from '@errand/verifier/dpop.ts'
 import type { PublicJwk } from '@errand/verifier/signature.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { createProofMemory } from './proof-memory.ts'
-import { digestOf } from './remembered.ts'
+import { createSecondSight, digestOf } from './remembered.ts'
 import type { ReplayGuard } from './replay-guard.ts'
 import { createWindowed, type Windowed } from './windowed.ts'
 
@@ -71,9 +71,27 @@ export interface Dpop {
 /** Each some kilobytes, most of them outside the heap. */
 const MAX_PROOF_KEYS = 2_000
 
+/** A key that signs one proof and no second is not worth its place, nor is its header. */
+function keptAtSecondSight(keys: ProofKeys): ProofKeys {
+  const keyCameBefore = createSecondSight()
+  const headerCameBefore = createSecondSight()
+  return {
+    find: keys.find,
+    remember: (key) => {
+      if (keyCameBefore(key.jkt)) keys.remember(key)
+    },
+    headers: {
+      get: keys.headers.get,
+      put: (text, header) => {
+        if (headerCameBefore(text)) keys.headers.put(text, header)
+      },
+    },
+  }
+}
+
 export function createDpop(deps: DpopDeps): Dpop {
   const { run } = deps
-  const keys = createProofKeys(MAX_PROOF_KEYS)
+  const keys = keptAtSecondSight(createProofKeys(MAX_PROOF_KEYS))
   const nonces = createWindowed({
     now: run?.now ?? deps.now,
     key: run ? createHmac('sha256', deps.nonceKey).update(`run ${run.id}`).digest() : deps.nonceKey,

@@ -9,7 +9,7 @@ import { ok, refuse } from '../oauth/refusal.ts'
 import { type AgentLookup, type Attestor, readLife } from './attestor.ts'
 import { JWT_SVID_ALGS } from './bundle.ts'
 import { readMeasurements } from './release.ts'
-import { createRemembered, digestOf } from './remembered.ts'
+import { createRemembered, digestOf, ownText } from './remembered.ts'
 import { readSpiffeId } from './spiffe-id.ts'
 import type { TrustDomain } from './trust-domain.ts'
 import { createVerifyKeys } from './verify-keys.ts'
@@ -26,18 +26,13 @@ export function createJwtSvid(deps: {
   readonly trustDomains: (name: string) => TrustDomain | undefined
 }): Attestor {
   const keys = createVerifyKeys({ algs: JWT_SVID_ALGS })
-  /** Exact bytes, signature included → the key under which the signature was found good. */
-  const good = createRemembered<JWK>(MAX_REMEMBERED)
-  /** The digests of one that is parsed once and comes again. */
-  const digests = new WeakMap<ParsedJws, { readonly exact: string; readonly standing: string }>()
-  const digestsOf = (jws: ParsedJws): { readonly exact: string; readonly standing: string } => {
-    const known = digests.get(jws)
-    if (known) return known
-    // The signing input and not the text: another encoding of the signature is the same evidence.
-    const made = { exact: digestOf([jws.text]), standing: `jwt-svid:${digestOf([jws.signingInput])}` }
-    digests.set(jws, made)
-    return made
-  }
+  /** By its id: the signature that was found good, to the character, and the key under which it was. */
+  const good = createRemembered<{ readonly signature: string; readonly under: JWK }>(MAX_REMEMBERED)
+  /** The ids of those that come again. */
+  const ids = new WeakMap<ParsedJws, string>()
+  // The signing input and not the text: another encoding of the signature is the same evidence.
+  const idOf = (jws: ParsedJws): string => ids.get(jws) ?? `jwt-svid:${digestOf([jws.signingInput])}`
+  const signatureOf = ({ text, signingInput }: ParsedJws): string => text.slice(signingInput.length + 1)
 
   return {
     kind: 'jwt_svid',
@@ -50,9 +45,11 @@ export function createJwtSvid(deps: {
       if (!id.ok) return refuse(id.fault, slot)
       const { trustDomain } = id.value
       const jwk = trustDomain.jwtKeys.find(({ kid }) => kid === header.value.kid)
-      const { exact: digest, standing } = digestsOf(jws)
-      const remembered = jwk !== undefined && good.get(digest) === jwk
-      if (!remembered) {
+      const standing = idOf(jws)
+      const before = jwk === undefined ? undefined : good.get(standing)
+      const remembered = before !== undefined && before.under === jwk && before.signature === signatureOf(jws)
+      if (remembered) ids.set(jws, standing)
+      else {
         const verdict = keys.check(jws, jwk)
         if (jwk === undefined) return refuse('unknown_kid', slot)
         if (verdict !== 'good') return refuse(verdict, slot)
@@ -64,7 +61,7 @@ export function createJwtSvid(deps: {
       const life = readLife(jws.payload, { now: deps.now(), maxLifetimeSeconds: MAX_JWT_SVID_LIFETIME_SECONDS, slot })
       // Recorded as verified, and run out since.
       if (!life.ok) return remembered && life.refusal.reason === 'expired' ? refuse('attestation_expired', slot) : life
-      if (jwk !== undefined && !remembered) good.put(digest, jwk)
+      if (jwk !== undefined && !remembered) good.put(standing, { signature: ownText(signatureOf(jws)), under: jwk })
       const agent = deps.agents.bySpiffeId(id.value.id)
       if (agent === undefined) return refuse('unknown_client', slot)
       const measured = readMeasurements(jws.payload, trustDomain.imageDigestClaim, slot)

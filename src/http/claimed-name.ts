@@ -2,7 +2,7 @@
 import { parseJws } from '@errand/verifier/jws.ts'
 import { type ClaimedClient, clientHint } from '../attest/client-hint.ts'
 import { platformClientId } from '../attest/platform.ts'
-import { createRemembered } from '../attest/remembered.ts'
+import { createRemembered, createSecondSight, ownText } from '../attest/remembered.ts'
 import type { HttpDeps } from './deps.ts'
 
 export type Claim = ClaimedClient & {
@@ -18,6 +18,7 @@ export interface ClaimedNames {
 
 export function createClaimedNames({ snapshot }: Pick<HttpDeps, 'snapshot'>): ClaimedNames {
   const known = createRemembered<string>(MAX_REMEMBERED)
+  const cameBefore = createSecondSight()
   let read: unknown
   // Of evidence alone: whatever else is there has a word in it too.
   const keyOf = ({ assertion, clientId, held, grant }: Claim): string | undefined =>
@@ -36,8 +37,8 @@ export function createClaimedNames({ snapshot }: Pick<HttpDeps, 'snapshot'>): Cl
     proven: (claim, name) => {
       const key = keyOf(claim)
       if (key === undefined || key.length > MAX_LENGTH || snapshot() !== read || known.get(key) !== undefined) return
-      // A text of its own, not a part of a request's body.
-      known.put(Buffer.from(key, 'latin1').toString('latin1'), name)
+      if (!cameBefore(key)) return
+      known.put(ownText(key), name)
     },
   }
 }

@@ -1,5 +1,4 @@
 /** Reads a subject token: whose it is, of which kind, and whether its words hold. Revocation is asked by the caller. */
-import { createHash } from 'node:crypto'
 import {
   type AccessTokenClaims,
   type Actor,
@@ -43,7 +42,7 @@ export interface SubjectReaderDeps {
   readonly now: () => number
   readonly ownKeys: OwnKeys
   readonly byIss: (iss: string) => TrustedIssuer | undefined
-  /** How many verified tokens are remembered as verified, at most. */
+  /** How many tokens are remembered as verified, at most. */
   readonly remembered?: number
 }
 
@@ -55,11 +54,6 @@ const OUR_TYPES: readonly string[] = [TOKEN_TYPE.accessToken, TOKEN_TYPE.jwt]
 
 export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
   const keys = new WeakMap<JWK, VerifyKey>()
-  // Remembers under which key a signature held, by the exact bytes: a key that took another's place under its kid
-  // verifies anew. Expiry, revocation and spending are looked at on every hit.
-  const verified = new Map<string, VerifyKey>()
-  const limit = deps.remembered ?? 20_000
-
   const keyFrom = (jwk: JWK, algs: readonly string[]): VerifyKey | undefined => {
     const known = keys.get(jwk)
     if (known) return known
@@ -70,16 +64,14 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
   }
 
   /** A user's token comes with each of the exchanges that are made for it. */
-  const parsed = createParsedTokens()
+  const parsed = createParsedTokens(deps.remembered)
+  // Under which key the signature held: where another took its place under its kid, it is verified anew. Expiry,
+  // revocation and spending are looked at each time.
   const heldUnder = new WeakMap<ParsedJws, VerifyKey>()
-  const signatureHolds = (jws: ParsedJws, key: VerifyKey): boolean => {
-    if (heldUnder.get(jws) === key) return true
-    const digest = createHash('sha256').update(jws.text).digest('base64')
-    if (verified.get(digest) !== key) {
-      if (!verifySignature(key, jws.signingInput, jws.signature)) return false
-      if (verified.size >= limit) verified.delete(verified.keys().next().value!)
-      verified.set(digest, key)
-    }
+  const signatureHolds = (jws: ParsedJws, key: VerifyKey): boolean =>
+    heldUnder.get(jws) === key || verifySignature(key, jws.signingInput, jws.signature)
+  const keep = (jws: ParsedJws, key: VerifyKey): boolean => {
+    if (!parsed.keep(jws)) return false
     heldUnder.set(jws, key)
     return true
   }
@@ -112,6 +104,7 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
       dev: 'accept',
     })
     if (!claims.ok) return refuse(claims.fault, SLOT)
+    keep(jws, key)
     return ok({ kind: 'own', claims: claims.value, kid })
   }
 
@@ -143,10 +136,7 @@ export function createSubjectReader(deps: SubjectReaderDeps): ReadSubjectToken {
     const disabled = issuer.disabledSubjects.has(String(jws.payload['sub']))
     if (before?.issuer === issuer && !disabled && lasts(jws.payload, now)) return before.read
     const read = userClaims(jws.payload, issuer, now)
-    if (read.ok) {
-      parsed.keep(jws)
-      users.set(jws, { issuer, read })
-    }
+    if (read.ok && keep(jws, key)) users.set(jws, { issuer, read })
     return read
   }
 

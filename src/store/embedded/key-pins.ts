@@ -15,7 +15,7 @@ export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; fo
   const sweep = db.prepare(
     `DELETE FROM key_pins WHERE evidence IN (SELECT evidence FROM key_pins WHERE expires_at < ? ORDER BY expires_at LIMIT ${PINS_PER_SWEEP * 2})`,
   )
-  /** Evidence is presented many times and pinned once. */
+  /** What came again: most evidence does, and is pinned once. */
   const known = createRemembered<string>(MAX_REMEMBERED)
   /** On the way into the journal: whoever comes with it meanwhile waits for the same write. */
   const pinning = new Map<string, { readonly thumbprint: string; readonly done: Promise<void> }>()
@@ -58,7 +58,6 @@ export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; fo
       try {
         await done
         journaled.set(evidenceId, thumbprint)
-        known.put(evidenceId, thumbprint)
       } finally {
         pinning.delete(evidenceId)
       }
