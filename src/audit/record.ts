@@ -26,13 +26,18 @@ export function sealedFor(event: AuditEvent): string | undefined {
   return event.purpose === undefined ? undefined : `agent:${event.agent ?? event.by ?? ''}`
 }
 
-/** What is frozen in events is tidied and written once. */
+/** What is frozen in events is tidied and written once; what names a subject and nothing else is sealed once. */
 export interface DraftMemory {
   readonly written: Written
   readonly tidied: WeakMap<object, Json>
+  readonly sealed: WeakMap<SubjectSeal, { readonly subject: Json; readonly sub: Json; readonly text: string }>
 }
 
-export const createDraftMemory = (): DraftMemory => ({ written: new WeakMap(), tidied: new WeakMap() })
+export const createDraftMemory = (): DraftMemory => ({
+  written: new WeakMap(),
+  tidied: new WeakMap(),
+  sealed: new WeakMap(),
+})
 
 /** `sealer` is the vault's answer for `sealedFor(event)`. Throws TypeError where claims have no canonical form. */
 export function draftRecord(
@@ -73,7 +78,7 @@ export function draftRecord(
   middle += member('root', event.root)
   middle += list('rules', event.rules)
   if (seal !== undefined) {
-    middle += `"sealed":"${seal.seal(canonicalize(personalPart(event, personal)), sealContext(event.type, event.jti))}",`
+    middle += `"sealed":"${sealPersonal(event, personal, seal, memory)}",`
     if (!named) middle += `"sealed_under":"${seal.hash}",`
   }
   middle += member('source', event.source)
@@ -90,7 +95,9 @@ export const assemble = (draft: Draft, index: number, timeMs: number): string =>
 export function unsealRecord(record: AuditRecord, seal: SubjectSeal): Unsealed | undefined {
   const { sealed, jti, claims } = record
   if (typeof sealed !== 'string') return undefined
-  const text = seal.open(sealed, sealContext(record.type, typeof jti === 'string' ? jti : undefined))
+  const text =
+    seal.open(sealed, SUBJECT_ALONE) ??
+    seal.open(sealed, sealContext(record.type, typeof jti === 'string' ? jti : undefined))
   if (text === undefined) return undefined
   const { subject, purpose, claims: personal } = JSON.parse(text) as Unsealed
   return {
@@ -111,7 +118,20 @@ export function recordText(text: string): string {
   return wellFormed(text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT - 1)}…` : text)
 }
 
-// Moved to another record, a sealed part does not open.
+function sealPersonal(event: AuditEvent, personal: Claims | undefined, seal: SubjectSeal, memory: DraftMemory): string {
+  const { type, jti, purpose, subject = null } = event
+  if (purpose !== undefined) return seal.seal(canonicalize(personalPart(event, personal)), sealContext(type, jti))
+  const sub = personal?.['sub'] ?? null
+  const before = memory.sealed.get(seal)
+  if (before?.subject === subject && before.sub === sub) return before.text
+  const text = seal.seal(canonicalize(personalPart(event, personal)), SUBJECT_ALONE)
+  memory.sealed.set(seal, { subject, sub, text })
+  return text
+}
+
+/** Of every record about a subject that says who it is and no more: each shows the same `subject` anyway. */
+const SUBJECT_ALONE = 'subject'
+// Moved to another record, what else is sealed does not open.
 const sealContext = (type: string, jti: string | undefined) => `${type} ${jti ?? ''}`
 
 const quote = (text: string) =>

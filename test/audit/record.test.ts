@@ -2,7 +2,14 @@ import { describe, expect, it } from 'vitest'
 import { canonicalize } from '../../src/audit/canonical.ts'
 import type { AuditEvent, AuditRecord, Json } from '../../src/audit/log.ts'
 import { toLine } from '../../src/audit/print.ts'
-import { assemble, draftRecord, sealedFor, sealedUnder, unsealRecord } from '../../src/audit/record.ts'
+import {
+  assemble,
+  createDraftMemory,
+  draftRecord,
+  sealedFor,
+  sealedUnder,
+  unsealRecord,
+} from '../../src/audit/record.ts'
 import { issuing, memorySubjectKeys, vaultOver } from './fixtures.ts'
 
 const LOG = '0a1b2c3d'
@@ -131,6 +138,27 @@ describe('record', () => {
     if (bob === 'erased') throw new Error('no seal')
     expect(unsealRecord(record, bob)).toBeUndefined()
     expect(unsealRecord({ ...record, type: 'token.reissued' }, seal)).toBeUndefined()
+  })
+
+  it('seals what names the subject and nothing else once for all its records, and another purpose each time', async () => {
+    const vault = vaultOver(memorySubjectKeys())
+    const seal = await vault.of('corp|alice')
+    if (seal === 'erased') throw new Error('no seal')
+    const memory = createDraftMemory()
+    const recordOf = (event: AuditEvent) =>
+      JSON.parse(assemble(draftRecord(event, LOG, seal, memory), 0, 0)) as AuditRecord
+    const { purpose, ...bare } = everything
+    const first = recordOf(bare)
+    const second = recordOf({ ...bare, type: 'token.reissued', jti: 'another' })
+    expect(second['sealed']).toBe(first['sealed'])
+    for (const record of [first, second])
+      expect(unsealRecord(record, seal)).toEqual({ subject: 'corp|alice', claims: everything.claims })
+    const refused = recordOf({ type: 'token.refused', subject: 'corp|alice' })
+    expect(refused['sealed']).not.toBe(first['sealed'])
+    expect(unsealRecord(refused, seal)).toEqual({ subject: 'corp|alice' })
+    const [one, other] = [recordOf(everything), recordOf(everything)]
+    expect(one['sealed']).not.toBe(other['sealed'])
+    expect(unsealRecord(one, seal)).toMatchObject({ purpose })
   })
 
   it('leaves the SPIFFE id of an autonomous agent in the claims, and seals its purpose', async () => {
