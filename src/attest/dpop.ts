@@ -71,20 +71,13 @@ export interface Dpop {
 /** Each some kilobytes, most of them outside the heap. */
 const MAX_PROOF_KEYS = 2_000
 
-/** A key that signs one proof and no second is not worth its place, nor is its header. */
-function keptAtSecondSight(keys: ProofKeys): ProofKeys {
-  const keyCameBefore = createSecondSight()
-  const headerCameBefore = createSecondSight()
+/** A key that signs one proof and no second is not worth its place. */
+function keptAtSecondSight({ find, remember }: ProofKeys): ProofKeys {
+  const cameBefore = createSecondSight()
   return {
-    find: keys.find,
-    remember: (key) => {
-      if (keyCameBefore(key.jkt)) keys.remember(key)
-    },
-    headers: {
-      get: keys.headers.get,
-      put: (text, header) => {
-        if (headerCameBefore(text)) keys.headers.put(text, header)
-      },
+    find,
+    remember: (headerText, key) => {
+      if (cameBefore(key.jkt)) remember(headerText, key)
     },
   }
 }
