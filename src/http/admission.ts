@@ -56,8 +56,8 @@ export function admit(deps: HttpDeps, c: Context, path: string): Result<true> {
 /** Takes from the strangers' share, for what is refused by its mere form. */
 export const charge = (deps: HttpDeps, c: Context): void => void take(deps, c, 'strangers')
 
-/** The caller has proven who it is: what it took of its address's share goes back. */
-export function isKnown(c: Context): void {
+/** What it took of its address's share goes back: it has proven who it is and is rationed by that, or was not served. */
+export function giveBack(c: Context): void {
   c.get('giveBack')?.()
   c.set('giveBack', undefined)
 }

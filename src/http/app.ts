@@ -7,7 +7,7 @@ import { ok, refuse, type Refusal, type Result, Unavailable } from '../oauth/ref
 import { newId } from '../tasks/ids.ts'
 import { evaluationRoute, evaluationsRoute } from './access.ts'
 import { adminRoutes } from './admin.ts'
-import { admit, charge, hopeless, isKnown } from './admission.ts'
+import { admit, charge, giveBack, hopeless } from './admission.ts'
 import { readBody } from './body.ts'
 import { challengeRoute } from './challenge.ts'
 import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
@@ -147,7 +147,7 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App
       const presented = presentedInHeaders(call)
       if (!presented.ok) return refused(call, presented.refusal)
       const caller = await callerOf(call, presented.value, route.access, 'api')
-      if (caller.ok || caller.refusal.proven) isKnown(c)
+      if (caller.ok || caller.refusal.proven) giveBack(c)
       if (!caller.ok) return refused(call, caller.refusal)
       const answer = await route.handle({ ...call, caller: caller.value })
       return withNonce(answer, deps.dpop.freshNonce(nameOf(caller.value)))
@@ -208,6 +208,8 @@ export async function turnedAway(
   const asked = pathIn(c.req.url)
   if (asked === '/health') return undefined
   if (kind !== 'probe' && deps.stopping()) return refuse('stopping', 'request').refusal
+  // Before its body: no share of its address is taken for what is not looked at.
+  if (kind === 'work' && !isKeptFree(asked) && deps.limits.full()) return refuse('overloaded', 'request').refusal
   const wait = hopeless(deps, c, asked)
   if (wait > 0) return refuse('rate_limited', 'request', { retryAfterSeconds: wait }).refusal
   // The path as it was sent: what a client spelt otherwise is somewhere else, whatever a parser made of it.
@@ -223,7 +225,9 @@ export async function turnedAway(
   // After the body: however many were held back to be ended in one moment, so many are worked on as there are shares.
   const admitted = admit(deps, c, path)
   if (!admitted.ok) return admitted.refusal
-  return kind !== 'work' || deps.limits.enter(isKeptFree(path)) ? undefined : refuse('overloaded', 'request').refusal
+  if (kind !== 'work' || deps.limits.enter(isKeptFree(path))) return undefined
+  giveBack(c)
+  return refuse('overloaded', 'request').refusal
 }
 
 /** A refusal before any endpoint was reached. */

@@ -1,7 +1,7 @@
 /** Who is calling an endpoint of our own: an agent, a tool or an administrator, each by what it can prove. */
 import { checkPossession, pinProofKey, spendEvidence } from '../attest/attest.ts'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
-import { isKnown } from './admission.ts'
+import { giveBack } from './admission.ts'
 import { claimedName } from './claimed-name.ts'
 import type { Call, Caller } from './route.ts'
 
@@ -125,7 +125,7 @@ export async function recognised(call: Call, placed: boolean): Promise<Result<Ca
   if (!alone && !(placed && c.req.header('authorization') !== undefined)) return ok(call)
   const caller = await provenOrUnknown(call)
   if (caller?.ok) {
-    isKnown(c)
+    giveBack(c)
     return ok({ ...call, caller: caller.value })
   }
   if (alone) return caller ?? refuse('overloaded', 'request')

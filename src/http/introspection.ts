@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { handOverTaskId } from '../tokens/hand-over.ts'
 import type { OwnToken } from '../tokens/introspect.ts'
 import { refuse, type Refusal } from '../oauth/refusal.ts'
-import { isKnown } from './admission.ts'
+import { giveBack } from './admission.ts'
 import { formOf } from './body.ts'
 import { callerOf, nameOf, presentedInForm } from './caller.ts'
 import { claimedName } from './claimed-name.ts'
@@ -58,7 +58,7 @@ async function asked(
     ...(wire.held ? { held: wire.held.token } : {}),
   })
   const caller = await callerOf(call, presented.value, ['agent', 'tool', 'admin'], 'client')
-  if (caller.ok || caller.refusal.proven) isKnown(c)
+  if (caller.ok || caller.refusal.proven) giveBack(c)
   if (!caller.ok) return refused(caller.refusal)
   const token = form.value.get('token')?.[0]
   if (token === undefined) {

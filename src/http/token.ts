@@ -5,7 +5,7 @@ import type { DryRunResponse } from '../exchange/dry-run.ts'
 import type { TokenResponse } from '../exchange/prepared.ts'
 import { readTokenRequest, type TokenRequest } from '../exchange/token-request.ts'
 import { ok, type Refusal, type Result, refuse } from '../oauth/refusal.ts'
-import { isKnown } from './admission.ts'
+import { giveBack } from './admission.ts'
 import { formOf } from './body.ts'
 import { type Claim, type ClaimedNames, claimedName } from './claimed-name.ts'
 import { refusalResponse } from './refusal-response.ts'
@@ -112,7 +112,7 @@ export async function answerToken({
     )
   }
   const answer = await deps.exchange(request.value, wire)
-  if (answer.ok || answer.refusal.proven) isKnown(c)
+  if (answer.ok || answer.refusal.proven) giveBack(c)
   if (!answer.ok) return refused(answer.refusal, true)
   if ('access_token' in answer.value) deps.metrics.issued(answer.value.issued_token_type)
   if (known === undefined) names?.proven(claim, hint.clientHint)

@@ -45,6 +45,21 @@ describe('a request for a token while too much is worked on', () => {
     await house.close()
   })
 
+  it('H4 costs its address nothing of its share: it is told to come again, and is heard when it does', async () => {
+    const bounds = 'max_concurrent_requests: 4, strangers_per_second_per_source: 5'
+    const house = await openHouse({ config: { 'errand.yaml': (text) => `${text}\nbounds: { ${bounds} }\n` } })
+    const research = await house.agent('research')
+    await house.learnNonce('research')
+    const exchange = () => research.exchange({ form: { audience: 'tickets' } })
+    for (let round = 0; round < 10; round++) {
+      const answers = await Promise.all(Array.from({ length: 20 }, exchange))
+      const statuses = [...new Set(answers.map(({ status }) => status))].sort()
+      expect([round, statuses]).toEqual([round, [200, 503]])
+    }
+    expect((await exchange()).status).toBe(200)
+    await house.close()
+  })
+
   it('H4 has a short answer with Retry-After, whatever its body is, and the connection goes on', async () => {
     const asked: string[] = []
     const app: App = Object.assign(new Hono<Env>(), {
