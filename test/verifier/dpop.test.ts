@@ -3,6 +3,7 @@ import {
   createProofKeys,
   type DpopExpectation,
   readDpopProof,
+  readDpopProofAnywhere,
   targetOf,
 } from '@errand/verifier/dpop.ts'
 import { headerText } from '@errand/verifier/jws.ts'
@@ -69,6 +70,48 @@ describe('DPoP proofs', () => {
     for (const one of [other, makeSigner()]) read(signEs256(one.privateKey, { typ: 'dpop+jwt', jwk: one.jwk }, claims))
     expect(keys.find(headerText(make()))).toBeUndefined()
     expect(read(make())).toEqual(first)
+  })
+
+  it('A17 E4 E7 judges a new key the same where its import may be waited for', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+    const { d } = signer.privateKey.export({ format: 'jwk' })
+    const edwards = publicKey.export({ format: 'jwk' })
+    const zero = b64(Buffer.alloc(32))
+    const field = b64(Buffer.from('ffffffff00000001000000000000000000000000ffffffffffffffffffffffff', 'hex'))
+    const proofs = [
+      make(),
+      make({}, { jwk: makeSigner().jwk }),
+      ...[
+        { ...signer.jwk, y: b64(Buffer.alloc(32, 1)) },
+        { ...signer.jwk, x: zero, y: zero },
+        { ...signer.jwk, x: field },
+        { ...signer.jwk, y: signer.jwk.y!.slice(1) },
+        { ...signer.jwk, y: `${signer.jwk.y}=` },
+        { ...signer.jwk, x: undefined },
+        { ...signer.jwk, use: 'enc' },
+        { ...signer.jwk, key_ops: ['sign'] },
+        { ...signer.jwk, alg: 'ES384' },
+        { ...signer.jwk, crv: 'P-384' },
+        { ...signer.jwk, d },
+        makeSigner('P-384').jwk,
+        edwards,
+      ].map((jwk) => make({}, { jwk })),
+      await new CompactSign(Buffer.from(JSON.stringify(claims)))
+        .setProtectedHeader({ typ: 'dpop+jwt', alg: 'EdDSA', jwk: edwards as never })
+        .sign(privateKey),
+      make({ jti: '' }),
+    ]
+    const verdicts: string[] = []
+    for (const proof of proofs) {
+      const keys = createProofKeys()
+      const read = readDpopProof(proof, expected)
+      expect(await readDpopProofAnywhere(proof, expected, keys)).toEqual(read)
+      expect(keys.find(headerText(proof)) !== undefined).toBe(read.ok)
+      // And at once where it is known.
+      expect(await readDpopProofAnywhere(proof, expected, keys)).toEqual(read)
+      verdicts.push(read.ok ? 'accepted' : read.fault)
+    }
+    expect(new Set(verdicts)).toEqual(new Set(['accepted', 'bad_signature', 'bad_key', 'proof_key', 'proof_invalid']))
   })
 
   it('takes EdDSA', async () => {

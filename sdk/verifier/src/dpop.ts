@@ -10,10 +10,12 @@ import {
   checkSignatureAnywhere,
   holdsSecret,
   importVerifyKey,
+  importVerifyKeySoon,
   jwkThumbprint,
   type PublicJwk,
   type VerifyKey,
 } from './signature.ts'
+import type { JsonObject } from './strict-json.ts'
 
 export const DPOP_ALGS = ['ES256', 'EdDSA'] as const
 const DPOP_HEADER: HeaderRule = { typ: ['dpop+jwt'], algs: DPOP_ALGS, kid: 'optional', jwk: true }
@@ -80,30 +82,42 @@ const PRINTABLE = /^[\x21-\x7e]{1,256}$/
 export function readDpopProof(headerValue: string, expected: DpopExpectation, keys?: ProofKeys): Checked<DpopProof> {
   const opened = openProof(headerValue, keys)
   if (!opened.ok) return opened
-  const signed = checkSignature(opened.value.jws, opened.value.key)
-  return signed.ok ? judgeProof(opened.value, expected, keys) : signed
+  const { jws, known, jwk, algs } = opened.value
+  const key = known ? pass(known.key) : importVerifyKey(jwk, { algs })
+  if (!key.ok) return key
+  const signed = checkSignature(jws, key.value)
+  return signed.ok ? judgeProof(jws, key.value, known?.jkt, expected, keys) : signed
 }
 
-/** The same in any runtime. */
-export async function readDpopProofAnywhere(
+/** The same in any runtime; where the answer may be waited for, a new key takes less time. */
+export function readDpopProofAnywhere(
   headerValue: string,
   expected: DpopExpectation,
   keys?: ProofKeys,
-): Promise<Checked<DpopProof>> {
+): Checked<DpopProof> | Promise<Checked<DpopProof>> {
   const opened = openProof(headerValue, keys)
   if (!opened.ok) return opened
-  const signed = await checkSignatureAnywhere(opened.value.jws, opened.value.key)
-  return signed.ok ? judgeProof(opened.value, expected, keys) : signed
+  const { jws, known, jwk, algs } = opened.value
+  const judge = (key: Checked<VerifyKey>): Checked<DpopProof> | Promise<Checked<DpopProof>> => {
+    if (!key.ok) return key
+    const judged = (signed: Checked<true>) =>
+      signed.ok ? judgeProof(jws, key.value, known?.jkt, expected, keys) : signed
+    const signed = checkSignatureAnywhere(jws, key.value)
+    return 'ok' in signed ? judged(signed) : signed.then(judged)
+  }
+  const key = known ? pass(known.key) : importVerifyKeySoon(jwk, { algs })
+  return 'ok' in key ? judge(key) : key.then(judge)
 }
 
 interface OpenedProof {
   readonly jws: ParsedJws
-  readonly key: VerifyKey
-  /** Where the key is a remembered one. */
-  readonly jkt: string | undefined
+  /** Its key where that is a remembered one; otherwise it is imported. */
+  readonly known: ProofKey | undefined
+  readonly jwk: JsonObject | undefined
+  readonly algs: readonly string[]
 }
 
-/** Its form, its header and the key in it: all that is looked at before the signature. */
+/** Its form and its header: all that is looked at before its key. */
 function openProof(headerValue: string, keys: ProofKeys | undefined): Checked<OpenedProof> {
   // Repeated fields arrive joined by a comma (RFC 9110 §5.3); §4.3 step 1 wants one.
   if (headerValue.includes(',')) return fail('proof_duplicate')
@@ -111,17 +125,18 @@ function openProof(headerValue: string, keys: ProofKeys | undefined): Checked<Op
   // A header that was read before is not read again.
   const parsed = parseJws(headerValue, known && { header: { alg: known.key.alg } })
   if (!parsed.ok) return parsed
-  if (known) return pass({ jws: parsed.value, key: known.key, jkt: known.jkt })
+  if (known) return pass({ jws: parsed.value, known, jwk: undefined, algs: DPOP_ALGS })
   const checked = checkHeader(parsed.value.header, DPOP_HEADER)
   if (!checked.ok) return checked.fault === 'alg_not_allowed' ? fail('proof_key', checked.detail) : checked
-  const { jwk } = checked.value
+  const { jwk, alg } = checked.value
   if (!jwk || holdsSecret(jwk)) return fail('proof_key', 'jwk must be a public key')
-  const key = importVerifyKey(jwk, { algs: [checked.value.alg] })
-  return key.ok ? pass({ jws: parsed.value, key: key.value, jkt: undefined }) : key
+  return pass({ jws: parsed.value, known, jwk, algs: [alg] })
 }
 
 function judgeProof(
-  { jws, key, jkt: known }: OpenedProof,
+  jws: ParsedJws,
+  key: VerifyKey,
+  known: string | undefined,
   expected: DpopExpectation,
   keys: ProofKeys | undefined,
 ): Checked<DpopProof> {

@@ -2,6 +2,7 @@
  * Signatures with the algorithm pinned by the key: what a header says never chooses it. By node:crypto at once, or by
  * jose where there is none.
  */
+import type * as NodeCrypto from 'node:crypto'
 import type { JsonWebKey, KeyObject } from 'node:crypto'
 import { decodeBase64url, encodeBase64url } from './base64url.ts'
 import { type Checked, fail, pass } from './checked.ts'
@@ -45,7 +46,56 @@ export function holdsSecret(jwk: { readonly [name: string]: unknown }): boolean 
  * Reads a public key for verification. Where the key does not name its algorithm, its kind does; an RSA key without
  * `alg` serves the one RSA algorithm that is allowed, and none where two are.
  */
-export function importVerifyKey(jwk: unknown, { algs }: { readonly algs: readonly string[] }): Checked<VerifyKey> {
+export function importVerifyKey(jwk: unknown, rule: ImportRule): Checked<VerifyKey> {
+  const read = readKey(jwk, rule)
+  if (!read.ok) return read
+  try {
+    const key = nodeCrypto?.createPublicKey({ key: read.value.jwk as JsonWebKey, format: 'jwk' })
+    const { alg, jwk: members, kid } = read.value
+    return pass(kid === undefined ? { alg, key, jwk: members } : { alg, key, jwk: members, kid })
+  } catch {
+    return OFF_CURVE
+  }
+}
+
+/**
+ * The same, where the answer may be waited for. Node multiplies the point of a JWK by the order of its group; of a
+ * point on a curve whose cofactor is 1 that says nothing (NIST SP 800-56A §5.6.2.3.4), and takes as long as a
+ * signature check. The point by itself is only looked for on its curve.
+ */
+export function importVerifyKeySoon(jwk: unknown, rule: ImportRule): Checked<VerifyKey> | Promise<Checked<VerifyKey>> {
+  const read = readKey(jwk, rule)
+  if (!read.ok) return read
+  if (!nodeCrypto || read.value.alg !== 'ES256') return importVerifyKey(jwk, rule)
+  return importPoint(nodeCrypto, read.value)
+}
+
+async function importPoint(node: typeof NodeCrypto, read: ReadKey): Promise<Checked<VerifyKey>> {
+  const { alg, jwk, kid } = read
+  const point = Buffer.allocUnsafe(1 + 2 * P256_BYTES)
+  point[0] = UNCOMPRESSED
+  point.write(jwk.x!, 1, 'base64url')
+  point.write(jwk.y!, 1 + P256_BYTES, 'base64url')
+  try {
+    const key = node.KeyObject.from(await node.webcrypto.subtle.importKey('raw', point, P256, true, ['verify']))
+    return pass(kid === undefined ? { alg, key, jwk } : { alg, key, jwk, kid })
+  } catch {
+    return OFF_CURVE
+  }
+}
+
+const OFF_CURVE = fail('bad_key', 'not a point of its curve')
+const P256 = { name: 'ECDSA', namedCurve: 'P-256' }
+const P256_BYTES = 32
+/** SEC 1 §2.3.3 */
+const UNCOMPRESSED = 4
+
+interface ImportRule {
+  readonly algs: readonly string[]
+}
+type ReadKey = Omit<VerifyKey, 'key'>
+
+function readKey(jwk: unknown, { algs }: ImportRule): Checked<ReadKey> {
   if (!isJsonObject(jwk)) return fail('bad_key', 'not a JWK')
   if (holdsSecret(jwk)) return fail('bad_key', 'not a public key')
   if (jwk['use'] !== undefined && jwk['use'] !== 'sig') return fail('bad_key', 'not a signature key') // RFC 7517 §4.2
@@ -59,14 +109,8 @@ export function importVerifyKey(jwk: unknown, { algs }: { readonly algs: readonl
   const alg = named === undefined ? candidates[0] : candidates.find((candidate) => candidate === named)
   if (alg === undefined || (named === undefined && candidates.length > 1))
     return fail('bad_key', 'its kind and alg do not make an allowed algorithm')
-  let key: KeyObject | undefined
-  try {
-    key = nodeCrypto?.createPublicKey({ key: members as JsonWebKey, format: 'jwk' })
-  } catch {
-    return fail('bad_key', 'not a point of its curve')
-  }
   const kid = jwk['kid']
-  return pass(typeof kid === 'string' ? { alg, key, jwk: members, kid } : { alg, key, jwk: members })
+  return pass(typeof kid === 'string' ? { alg, jwk: members, kid } : { alg, jwk: members })
 }
 
 const algsOf = (jwk: PublicJwk): readonly SignatureAlg[] =>

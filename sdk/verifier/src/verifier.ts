@@ -11,15 +11,8 @@ import {
 } from './claims.ts'
 import { createServiceClient, type ServiceClient } from './client.ts'
 import { violation } from './constraints.ts'
-import { nodeCrypto, randomBase64url } from './crypto.ts'
-import {
-  accessTokenHash,
-  createProofKeys,
-  DPOP_ALGS,
-  type DpopProof,
-  readDpopProof,
-  readDpopProofAnywhere,
-} from './dpop.ts'
+import { randomBase64url } from './crypto.ts'
+import { accessTokenHash, createProofKeys, DPOP_ALGS, type DpopProof, readDpopProofAnywhere } from './dpop.ts'
 import { compareEpochs, type Epoch } from './epoch.ts'
 import {
   BadRequestError,
@@ -365,9 +358,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       maxAgeSeconds: proofMaxAgeSeconds,
       accessTokenHash,
     }
-    return nodeCrypto
-      ? spendProof(readDpopProof(header, expected, proofKeys), jkt)
-      : readDpopProofAnywhere(header, expected, proofKeys).then((proof) => spendProof(proof, jkt))
+    const proof = readDpopProofAnywhere(header, expected, proofKeys)
+    return 'ok' in proof ? spendProof(proof, jkt) : proof.then((read) => spendProof(read, jkt))
   }
 
   function spendProof(proof: Checked<DpopProof>, jkt: string): Promise<void> | undefined {
