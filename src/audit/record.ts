@@ -170,9 +170,18 @@ function tidy(value: Json, depth: number, memory: DraftMemory): Json {
   return made
 }
 
+/** A copy only where something had to be put right, which is seldom. */
 function tidyMembers(value: object, depth: number, memory: DraftMemory): Json {
-  if (Array.isArray(value)) return value.map((item: Json) => tidy(item, depth + 1, memory))
-  const entries: [string, Json][] = []
-  for (const [name, item] of Object.entries(value)) entries.push([recordText(name), tidy(item, depth + 1, memory)])
-  return Object.fromEntries(entries)
+  const whole = value as Json & object
+  if (Array.isArray(value)) {
+    const items = value.map((item: Json) => tidy(item, depth + 1, memory))
+    return items.every((item, at) => item === value[at]) ? whole : items
+  }
+  const members = value as { readonly [name: string]: Json }
+  const isTidy = (name: string) =>
+    recordText(name) === name && tidy(members[name]!, depth + 1, memory) === members[name]
+  if (Object.keys(value).every(isTidy)) return whole
+  return Object.fromEntries(
+    Object.entries(members).map(([name, item]) => [recordText(name), tidy(item, depth + 1, memory)]),
+  )
 }

@@ -3,7 +3,7 @@
  * that needs no store is checked before anything one-use is spent.
  */
 import type { Confirmation } from '@errand/verifier/claims.ts'
-import type { Attest } from '../attest/attest.ts'
+import type { Attest, Presentation } from '../attest/attest.ts'
 import { checkPossession, pinProofKey, spendEvidence } from '../attest/attest.ts'
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { Dpop } from '../attest/dpop.ts'
@@ -130,16 +130,13 @@ async function presentedEvidence(
       detail: 'client_assertion and client_assertion_type come together',
     })
   }
-  const client = asClient
-    ? await deps.attest({
-        slot: 'client',
-        ...(clientAssertion === undefined ? {} : { assertion: { type: clientAssertionType!, token: clientAssertion } }),
-        ...(clientId === undefined ? {} : { clientId }),
-        ...(release === undefined ? {} : { release }),
-        ...(wire.held ? { held: wire.held } : {}),
-        ...(wire.certificate ? { certificate: wire.certificate } : {}),
-      })
-    : undefined
+  const shown: { -readonly [K in keyof Presentation]: Presentation[K] } = { slot: 'client' }
+  if (clientAssertion !== undefined) shown.assertion = { type: clientAssertionType!, token: clientAssertion }
+  if (clientId !== undefined) shown.clientId = clientId
+  if (release !== undefined) shown.release = release
+  if (wire.held) shown.held = wire.held
+  if (wire.certificate) shown.certificate = wire.certificate
+  const client = asClient ? await deps.attest(shown) : undefined
   if (client && !client.ok) return client
   if (actorToken === undefined) return ok({ attested: client!.value, slot: 'client' })
 

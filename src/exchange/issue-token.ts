@@ -99,7 +99,8 @@ export async function issue(
   // The charge and its record reach the disk beside one another; nothing leaves before both have.
   const { durable } = charged.value
   const written = deps.audit.append(event)
-  const receipt = durable ? (await Promise.all([written, durable]))[0] : await written
+  const receipt = await written
+  await durable
   if (held && deps.now() - held.since > CLAIM_SECONDS) {
     throw new Unavailable('overloaded', 'the exchange took longer than its idempotency key is held')
   }

@@ -70,11 +70,12 @@ export function permitEvent(
     jti: facts.jti,
     claims: recordedClaims(claims) as unknown as { readonly [name: string]: Json },
     ...('opens' in standing.task ? { purpose: standing.task.opens.purpose } : {}),
+    // In the order in which records have them.
     details: {
-      kind: target.tool.takes?.kind ?? (handOverTo === undefined ? 'access_token' : 'hand_over'),
-      opened_task: 'opens' in standing.task,
       evidence: proven.attested.kind,
       ...(standing.grant === undefined ? {} : { grant: standing.grant }),
+      kind: target.tool.takes?.kind ?? (handOverTo === undefined ? 'access_token' : 'hand_over'),
+      opened_task: 'opens' in standing.task,
       ...granted.rows,
     },
   }

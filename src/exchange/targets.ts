@@ -48,7 +48,8 @@ export function createReadTarget(): ReadTarget {
     const before = known.get(request)
     if (before?.directory === directory && before.agent === agent) return before.target
     const target = readTarget(request, directory, agent)
-    if (target.ok) known.set(request, { directory, agent, target })
+    // Only what is kept comes again, and what is kept is frozen.
+    if (target.ok && Object.isFrozen(request)) known.set(request, { directory, agent, target })
     return target
   }
 }

@@ -17,11 +17,23 @@ const MAX_FORMS = 1_000
 const MAX_LENGTH = 4096
 
 export function createKnownForms(): KnownForms {
-  const known = createRemembered<TokenRequest>(MAX_FORMS)
+  const known = createRemembered<{ readonly body: string; readonly request: TokenRequest }>(MAX_FORMS)
+  const of = (body: string): TokenRequest | undefined => {
+    const found = known.get(placeOf(body))
+    return found?.body === body ? found.request : undefined
+  }
   return {
-    of: known.get,
+    of,
     keep: (body, request) => {
-      if (body.length <= MAX_LENGTH && known.get(body) === undefined) known.put(body, request)
+      if (body.length <= MAX_LENGTH && of(body) === undefined)
+        known.put(placeOf(body), { body, request: Object.freeze(request) })
     },
   }
 }
+
+/** Parts of it that make one unlike another, a few signatures among them: to hash the whole takes longer than to compare it. */
+const placeOf = (body: string): string => {
+  const quarter = body.length >> 2
+  return body.slice(quarter, quarter + PART) + body.slice(2 * quarter, 2 * quarter + PART) + body.slice(-PART)
+}
+const PART = 48

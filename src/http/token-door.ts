@@ -108,7 +108,7 @@ async function answerTo(
     return refusalResponse(refusal)
   }
   try {
-    return await answerToken({ c, deps, ...memory, wire: wireOf(c.env.base, c) })
+    return await answerToken({ c, deps, wire: wireOf(c.env.base, c), names: memory.names, forms: memory.forms })
   } finally {
     deps.limits.leave()
   }
