@@ -22,35 +22,35 @@ const MAX_REMEMBERED_HEADERS = 64
 const MAX_HEADER_TEXT = 512
 
 /** A token whose signature and claims held once; what changes is looked at each time. */
-export interface HeldToken<Caller extends object> {
+export interface HeldToken<Caller> {
   readonly token: string
   readonly claims: AccessTokenClaims
   readonly kid: string
   /** The very key it was verified with. */
   readonly keyX: string | undefined
   readonly hops: readonly CheckedHop[]
-  /** The same for every request with this token: it says nothing of the request. */
-  readonly caller: Caller
+  /** The agents, the caller first. */
+  readonly chain: readonly string[]
+  readonly scope: readonly string[]
+  /** What it was handed out as, once somebody asked: the same for every request, of which it says nothing. */
+  caller: Caller | undefined
   /** What proofs must say as `ath`, once one was asked. */
   hash: string | undefined
 }
 
-export interface TokenReaderDeps<Caller extends object> {
+export interface TokenReaderDeps {
   readonly rule: Required<Omit<AccessTokenRule, 'now'>>
   readonly jwks: Pick<Jwks, 'known'>
   /** Throws where the key is not to be had. */
   readonly findKey: (kid: string) => Promise<VerifyKey>
   readonly time: () => number
   readonly refuse: (fault: Pick<Fault, 'fault' | 'detail'>) => Error
-  readonly callerOf: (claims: AccessTokenClaims, chain: readonly string[], scope: readonly string[]) => Caller
-  /** Filled here: which token a caller was made of. */
-  readonly evidence: WeakMap<Caller, HeldToken<Caller>>
 }
 
 /** Throws what `refuse` makes of a fault. At once where the key is here and there is node:crypto. */
-export type TokenReader<Caller extends object> = (token: string) => HeldToken<Caller> | Promise<HeldToken<Caller>>
+export type TokenReader<Caller> = (token: string) => HeldToken<Caller> | Promise<HeldToken<Caller>>
 
-export function createTokenReader<Caller extends object>(deps: TokenReaderDeps<Caller>): TokenReader<Caller> {
+export function createTokenReader<Caller>(deps: TokenReaderDeps): TokenReader<Caller> {
   const { jwks, time, refuse } = deps
   /** By the end of their text: the whole of it is compared when one is found. */
   const remembered = createRecent<HeldToken<Caller>>(MAX_REMEMBERED_TOKENS)
@@ -145,9 +145,17 @@ export function createTokenReader<Caller extends object>(deps: TokenReaderDeps<C
   ): HeldToken<Caller> {
     const hops = hopsOf(claims, kid)
     if (!hops) throw refuse(fail('bad_claim', 'hops and act differ'))
-    const caller = deps.callerOf(claims, chain, scope)
-    const held: HeldToken<Caller> = { token, claims, kid, keyX: key.jwk.x, hops, caller, hash: undefined }
-    deps.evidence.set(caller, held)
+    const held: HeldToken<Caller> = {
+      token,
+      claims,
+      kid,
+      keyX: key.jwk.x,
+      hops,
+      chain,
+      scope,
+      caller: undefined,
+      hash: undefined,
+    }
     remembered.put(place, held)
     return held
   }

@@ -285,22 +285,12 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   // The token itself
 
-  /** Only what this verifier made itself counts as authenticated. */
-  const evidence = new WeakMap<object, Remembered>()
   const readToken = createTokenReader<Authenticated>({
     rule: { issuer, audience, maxLifetimeSeconds, dev: options.acceptDevelopmentTokens ? 'accept' : 'refuse' },
     jwks,
     findKey,
     time,
     refuse: tokenFault,
-    evidence,
-    callerOf: (claims, chain, scope) => {
-      const { sub: subject, client_id: clientId, task, exp: expiresAt } = claims
-      const agent = chain[0]!
-      return Object.freeze(
-        withGrants({ subject, agent, clientId, task, chain, scope, expiresAt, claims }),
-      ) as Authenticated
-    },
   })
 
   async function findKey(kid: string): Promise<VerifyKey> {
@@ -484,15 +474,32 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const withGrants = <T extends Omit<Caller, 'grants'>>(caller: T): T & Pick<Caller, 'grants'> =>
     Object.defineProperty(caller, 'grants', grantsProperty) as T & Pick<Caller, 'grants'>
 
+  /** Only what this verifier made itself counts as authenticated. */
+  const evidence = new WeakMap<object, Remembered>()
+  function callerOf(held: Remembered): Authenticated {
+    if (held.caller) return held.caller
+    const { claims, chain, scope } = held
+    const { sub: subject, client_id: clientId, task, exp: expiresAt } = claims
+    const agent = chain[0]!
+    const caller = withGrants({ subject, agent, clientId, task, chain, scope, expiresAt, claims })
+    held.caller = Object.freeze(caller) as Authenticated
+    evidence.set(held.caller, held)
+    return held.caller
+  }
+
   /** A request, or nothing but its token. */
-  async function authenticateBy(request: VerifyRequest | undefined, bare: string): Promise<Authenticated> {
+  async function admit<T>(
+    request: VerifyRequest | undefined,
+    bare: string,
+    answer: (held: Remembered) => T,
+  ): Promise<T> {
     const presented: Presented = request ? readPresented(request) : { scheme: 'Bearer', token: bare }
     // Nothing is waited for that is here already: each wait costs as much as a small check.
     const unsettled = unsettledClocks()
     if (unsettled) await unsettled.refresh()
     const found = readToken(presented.token)
     const held = found instanceof Promise ? await found : found
-    const { claims, hops, caller } = held
+    const { claims, hops } = held
     if (!follower && claims.exp - claims.iat > MAX_UNFOLLOWED_LIFETIME_SECONDS)
       throw badToken(
         'feed_required',
@@ -502,7 +509,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (checking) await checking
     const settling = checkRevocation(hops, loosest)
     if (settling) await settling
-    return caller
+    return answer(held)
   }
 
   function readPresented(request: VerifyRequest): Presented {
@@ -519,26 +526,31 @@ export function createVerifier(options: VerifierOptions): Verifier {
     return undefined
   }
 
-  const authenticate = (request: VerifyRequest): Promise<Authenticated> => authenticateBy(request, '')
+  /** Undefined where it is settled at once. */
+  function settleCall(held: Remembered, call: Call, bound: number): Promise<void> | undefined {
+    const { operation } = call
+    const budget =
+      options.budgeted && Object.hasOwn(options.budgeted, operation) ? options.budgeted[operation] : undefined
+    const settling = checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound)
+    if (!budget && bound !== 0) return settling
+    return (async () => {
+      if (settling) await settling
+      if (bound === 0) await introspect(held.token)
+      if (!budget) return
+      await reserve(held.claims, held.token, operation, budget.cost)
+      await checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound) // the answer took its time
+    })()
+  }
 
-  async function authorize(caller: Authenticated, call: Call): Promise<VerifiedCall> {
-    const held = evidence.get(caller)
-    if (!held) throw new TypeError('authorize takes what authenticate of the same verifier returned')
-    const { claims } = held
+  async function decide(held: Remembered, call: Call): Promise<VerifiedCall> {
+    const { claims, chain, scope } = held
     const effect = admits(claims, call)
     if (claims.exp <= time()) throw badToken('expired', 'the access token has expired')
-    const bound = staleness[effect]
-    const settling = checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound)
+    const settling = settleCall(held, call, staleness[effect])
     if (settling) await settling
-    if (bound === 0) await introspect(held.token)
-    const budget =
-      options.budgeted && Object.hasOwn(options.budgeted, call.operation) ? options.budgeted[call.operation] : undefined
-    if (budget) {
-      await reserve(claims, held.token, call.operation, budget.cost)
-      await checkRevocation(held.hops, bound === 0 ? Number.POSITIVE_INFINITY : bound) // the answer took its time
-    }
-    const { subject, agent, clientId, task, chain, scope, expiresAt } = caller
-    const { operation } = call
+    const { sub: subject, client_id: clientId, task, exp: expiresAt } = claims
+    const { operation, arguments: judged } = call
+    const agent = chain[0]!
     return withGrants({
       subject,
       agent,
@@ -550,8 +562,15 @@ export function createVerifier(options: VerifierOptions): Verifier {
       claims,
       operation,
       effect,
-      arguments: call.arguments,
+      arguments: judged,
     })
+  }
+
+  const authenticate = (request: VerifyRequest): Promise<Authenticated> => admit(request, '', callerOf)
+  async function authorize(caller: Authenticated, call: Call): Promise<VerifiedCall> {
+    const held = evidence.get(caller)
+    if (!held) throw new TypeError('authorize takes what authenticate of the same verifier returned')
+    return decide(held, call)
   }
 
   const { trace } = options
@@ -564,10 +583,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   return {
     ...steps,
-    async verify(request, call) {
-      return steps.authorize(await steps.authenticate(request), call)
-    },
-    authenticateToken: (token) => authenticateBy(undefined, token),
+    // Who is not handed a caller in between needs none made.
+    verify: trace
+      ? async (request, call) => steps.authorize(await steps.authenticate(request), call)
+      : async (request, call) => decide(await admit(request, '', itself), call),
+    authenticateToken: (token) => admit(undefined, token, callerOf),
     async route(request) {
       const found = await router(request)
       if ('operation' in found) return found
@@ -589,6 +609,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     close: () => follower?.close(),
   }
 }
+
+const itself = (held: Remembered): Remembered => held
 
 function frozen<T>(value: T): T {
   if (typeof value !== 'object' || value === null) return value
