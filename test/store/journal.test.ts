@@ -1,5 +1,14 @@
 /** The journal beside the database: what was acknowledged is there after a kill, and what stood half is not. */
-import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -78,8 +87,13 @@ describe('the journal', () => {
     await newer.journal.append(['of_tomorrow', 'b', 2])
     const [name] = names(newer.dataDir)
     const before = readFileSync(join(newer.dataDir, name!))
+    // A later file that is known as a whole is not carried over alone.
+    const later = join(newer.dataDir, 'errand.journal.9')
+    writeFileSync(later, before.subarray(0, before.indexOf('\n') + 1))
     await expect(open(newer.dataDir).journal.recover()).rejects.toMatchObject({ code: 'format_newer' })
     expect(readFileSync(join(newer.dataDir, name!))).toEqual(before)
+    expect(names(newer.dataDir)).toHaveLength(2)
+    unlinkSync(later)
     const again = open(newer.dataDir)
     again.journal.carries('of_tomorrow', { carry: (entry) => void again.carried.push(entry) })
     await again.journal.recover()

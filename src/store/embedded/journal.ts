@@ -189,16 +189,16 @@ export function createJournal(deps: {
     }
   }
 
-  let begunAt = Number.NEGATIVE_INFINITY
+  let syncedAt = Number.NEGATIVE_INFINITY
   let lastBatch = 0
 
   async function pump(): Promise<void> {
     while (queue.length > 0) {
-      const early = GATHER_MS - (performance.now() - begunAt)
+      const early = GATHER_MS - (performance.now() - syncedAt)
       if (lastBatch > 1 && early > 0 && !closed) await pause(early)
       const batch = queue
       queue = []
-      begunAt = performance.now()
+      syncedAt = performance.now()
       lastBatch = batch.length
       await commit(batch)
     }
@@ -223,14 +223,15 @@ export function createJournal(deps: {
       })
       // The newest first: where a write failed and was tried again, what was acknowledged stands in the later file.
       const paths = numbers.sort((a, b) => b - a).map((each) => join(dataDir, `${STEM}${each}`))
-      for (const path of paths) {
-        const entries = readEntries(path)
-        // Passed over, what was acknowledged would go with the file.
-        if (entries.some(([kind]) => !carriers.has(kind)))
-          throw new StoreFault(
-            'format_newer',
-            `${path} holds what this version does not know: run the newer version again; nothing of it was changed`,
-          )
+      const files = paths.map((path) => ({ path, entries: readEntries(path) }))
+      // Passed over, what was acknowledged would go with the file. All are looked at before any is carried over.
+      const unknown = files.find(({ entries }) => entries.some(([kind]) => !carriers.has(kind)))
+      if (unknown)
+        throw new StoreFault(
+          'format_newer',
+          `${unknown.path} holds what this version does not know: run the newer version again; nothing was changed`,
+        )
+      for (const { path, entries } of files) {
         await carryPart(entries)
         unlinkSync(path)
       }
