@@ -25,7 +25,8 @@ const extra =
   (...extensions: x509.Extension[]): Change =>
   (wish) => ({
     ...wish,
-    extra: [...(wish.extra ?? []), ...extensions],
+    // The later one of a kind: two of them are refused for being two, whatever they say, and not by every judge.
+    extra: [...(wish.extra ?? []).filter(({ type }) => extensions.every((each) => each.type !== type)), ...extensions],
   })
 const onCa =
   (change: Change): Change =>
