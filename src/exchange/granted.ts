@@ -36,6 +36,7 @@ export function createGranted(): GrantedBy {
   }
 }
 
+/** Constraints in it are those of ceilings and requests, which nobody changes either. */
 function frozen<T>(value: T): T {
   if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
   for (const each of Object.values(value)) frozen(each)
