@@ -349,10 +349,8 @@ export async function openRooms({
     revoke,
     audit: log,
     recorded: async (since) => {
-      const type = 'config.loaded'
-      const last = await log.search({ type, limit: 1 })
-      const recent = await log.search({ type, since: since * 1000, limit: 100 })
-      return [...last, ...recent].map((record) => record['details'] as RecordedConfig)
+      const found = await log.search({ type: 'config.loaded', since: since * 1000, newest: true, limit: 100 })
+      return found.map((record) => record['details'] as RecordedConfig)
     },
     maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds,
   })

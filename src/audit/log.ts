@@ -110,6 +110,8 @@ export interface AuditSearch {
   /** Unix milliseconds, as `t`; both ends are included. A search by id takes them as a hint. */
   readonly since?: number
   readonly until?: number
+  /** The newest that matches besides, however old it is. */
+  readonly newest?: boolean
   readonly type?: EventType
   readonly agent?: string
   /** In the clear; compared by its keyed hash. */

@@ -62,6 +62,30 @@ const unavailable = { name: 'Unavailable', reason: 'audit_unavailable' }
 const check = (folder: string) => checkAuditLog({ folder })
 
 describe('audit log on disk', () => {
+  it('finds the newest of a kind however old it is, and of the older ones those of the time asked for', async () => {
+    const { log, clock, some } = await setUp({ maxSegmentBytes: 20_000 })
+    const rotated = (to: 'prepared' | 'active') =>
+      log.append({ type: 'key.moved', by: 'system', details: { kid: 'k', purpose: 'token', to, cause: 'asked' } })
+    const found = async (since: number, limit = 10) => {
+      const records = await log.search({ type: 'key.moved', since, newest: true, limit })
+      return records.map(({ i }) => i)
+    }
+    expect(await found(0)).toEqual([])
+    await rotated('prepared')
+    await some(300)
+    clock.ms += 10_000
+    await rotated('active')
+    await some(300)
+    clock.ms += 10_000
+    await some(300)
+    expect(await found(clock.ms)).toEqual([301])
+    expect(await found(clock.ms - 10_000)).toEqual([301])
+    expect(await found(0)).toEqual([301, 0])
+    expect(await found(0, 1)).toEqual([301])
+    expect((await log.search({ type: 'key.moved', since: clock.ms })).length).toBe(0)
+    await log.close()
+  })
+
   it('keeps files from other users and goes on in a new segment when one is full', async () => {
     const { path, folder, log, some, open } = await setUp({ maxSegmentBytes: 2_000 })
     await some(100)
