@@ -56,14 +56,14 @@ export interface ProofKeys {
 
 /** One that is forgotten is imported again. */
 export function createProofKeys(max = MAX_PROOF_KEYS): ProofKeys {
-  const known = createRecent<{ readonly text: string; readonly key: ProofKey }>(max)
+  const known = createRecent<ProofKey & { readonly text: string }>(max)
   return {
     find(text) {
       const found = known.get(placeOf(text))
-      return found?.text === text ? found.key : undefined
+      return found?.text === text ? found : undefined
     },
-    remember(text, key) {
-      if (text.length <= MAX_HEADER_TEXT) known.put(placeOf(text), { text, key })
+    remember(text, { key, jkt }) {
+      if (text.length <= MAX_HEADER_TEXT) known.put(placeOf(text), { text, key, jkt })
     },
   }
 }

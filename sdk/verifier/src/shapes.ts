@@ -118,16 +118,17 @@ export function trustDomainOf(spiffeId: string): string {
 
 type Facts = { -readonly [D in Dimension]?: string }
 
-/** Member by member: this runs for every token, and objects that are spread are made slowly. */
+/** Each written out: this runs for every token, and objects that grow or are spread are made slowly and kept in parts. */
 function factsOf(
   { sub, task: { root } }: AccessTokenClaims,
   agent: string,
   hop: Omit<WholeHop, 'rev'>,
   release: string | undefined,
 ): HopFacts {
-  const { jti, task, aud, client_id, kid, pol } = hop
-  const facts: Facts = { sub, root, jti, task, aud, client_id, agent, kid, policy: pol }
-  if (agent.startsWith(SPIFFE)) facts.domain = trustDomainOf(agent)
+  const { jti, task, aud, client_id, kid, pol: policy } = hop
+  const facts: Facts = agent.startsWith(SPIFFE)
+    ? { sub, root, jti, task, aud, client_id, agent, kid, policy, domain: trustDomainOf(agent) }
+    : { sub, root, jti, task, aud, client_id, agent, kid, policy }
   if (release !== undefined) facts.release = release
   return facts
 }
