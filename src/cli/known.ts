@@ -1,11 +1,11 @@
 /** Whether what a command names is there: a kill switch that was aimed at a misspelt name must not report success. */
 import { isId } from '../tasks/ids.ts'
+import { nearest } from '../policy/suggest.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import type { Client, Json } from './client.ts'
 import { issuerNames, placesOf } from './places.ts'
 import { safe } from './print.ts'
 import { objects, text } from './rows.ts'
-import { nearest } from './verb.ts'
 
 const TOKEN_ID = /^[A-Za-z0-9_-]{27}$/
 

@@ -6,10 +6,11 @@ import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import pc from 'picocolors'
 import { KeyMaterialError } from '../keys/key-file.ts'
+import { nearest } from '../policy/suggest.ts'
 import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
 import { groupHelp, verbHelp } from './help.ts'
 import { safe } from './print.ts'
-import { nearest, type Verb } from './verb.ts'
+import type { Verb } from './verb.ts'
 
 export interface Group {
   readonly description: string
@@ -142,7 +143,7 @@ async function dispatch(argv: readonly string[], cli: Cli): Promise<Exit> {
   if (name === undefined || wantsHelp(name)) {
     const entries = Object.entries(VERBS).map(([each, entry]): [string, string] => [
       isGroup(entry) ? `${each} ${Object.keys(entry.verbs).join('|')}` : each,
-      isGroup(entry) ? entry.description : entry[0],
+      isGroup(entry) ? entry.description.replace(/^[A-Z][a-z]*: (.*)\.$/, '$1') : entry[0],
     ])
     const about = 'Errand: short-lived, least-privilege, attested tokens for AI agents, revocable at once.'
     for (const line of groupHelp(cli, [], about, entries, ENVIRONMENT)) cli.out(line)

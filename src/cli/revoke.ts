@@ -1,4 +1,5 @@
 /** `errand revoke`, `readmit`, `bans`: the one switch. */
+import { nearest } from '../policy/suggest.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import type { Client } from './client.ts'
@@ -6,7 +7,7 @@ import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
 import { matchText, objects, text, texts } from './rows.ts'
-import { JSON_FLAG, nearest, verb } from './verb.ts'
+import { JSON_FLAG, verb } from './verb.ts'
 
 const dimension = (valueHint: string, description: string) => ({ type: 'string', valueHint, description }) as const
 

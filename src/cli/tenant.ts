@@ -12,11 +12,12 @@ import {
   tenantNames,
 } from '../config/tenants.ts'
 import { readYaml } from '../config/yaml.ts'
+import { nearest } from '../policy/suggest.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import { adminClient, placesOf } from './places.ts'
 import { json, safe, table } from './print.ts'
 import { object, objects } from './rows.ts'
-import { JSON_FLAG, nearest, verb } from './verb.ts'
+import { JSON_FLAG, verb } from './verb.ts'
 
 export const list = verb({
   description: 'Lists the tenants: whether each serves, under which issuer, and how much of its quota its data take.',

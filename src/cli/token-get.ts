@@ -8,13 +8,14 @@ import { createFile, isMissing, readSecretFile } from '../keys/key-file.ts'
 import { generatePrivateJwk, type PrivateJwk, readPrivateJwkFile } from '../keys/private-jwk.ts'
 import { GRANT, TOKEN_TYPE } from '../oauth/words.ts'
 import { CLASSIFICATIONS, ENVIRONMENTS } from '../tasks/task.ts'
+import { nearest } from '../policy/suggest.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import { createClient, type Json } from './client.ts'
 import { explained } from './explain.ts'
 import { developmentIssuer, keyAt, placesOf, serviceOf } from './places.ts'
 import { facts, json, safe, until } from './print.ts'
 import { number, object, objects, text } from './rows.ts'
-import { count, JSON_FLAG, nearest, verb } from './verb.ts'
+import { count, JSON_FLAG, verb } from './verb.ts'
 
 const ID_TOKEN_SECONDS = 300
 const NAME = /^[a-z][a-z0-9_.-]{0,63}$/

@@ -1,6 +1,7 @@
 /** A verb: its arguments by citty, read strictly; its help; its examples. */
 import { parseArgs, stripVTControlCharacters } from 'node:util'
 import { type ArgDef, type ArgsDef, defineCommand, type ParsedArgs, runCommand } from 'citty'
+import { nearest } from '../policy/suggest.ts'
 import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
 
 export interface Verb {
@@ -99,28 +100,6 @@ function explainParseError(error: unknown, options: { readonly [name: string]: u
     return /does not take an argument/.test(message ?? '') ? `${name} takes no value` : `${name} needs a value`
   }
   return 'the arguments cannot be read'
-}
-
-/** The candidate at most two letters away. */
-export function nearest(text: string, candidates: readonly string[]): string | undefined {
-  let best: string | undefined
-  let least = 3
-  for (const candidate of candidates) {
-    const away = distance(text.slice(0, 40), candidate)
-    if (away < least) [best, least] = [candidate, away]
-  }
-  return best
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)))
-    row = next
-  }
-  return row[b.length]!
 }
 
 /** A positive whole number out of a flag. */
