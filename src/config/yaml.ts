@@ -2,7 +2,7 @@
 import { isAlias, isMap, isNode, isPair, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import type { Problem } from '../policy/problem.ts'
 
-export const FILE_BOUNDS = { bytes: 262_144, files: 5000, depth: 24, nodes: 50_000 } as const
+export const FILE_BOUNDS = { bytes: 262_144, files: 20_000, depth: 24, nodes: 50_000 } as const
 
 type Path = readonly PropertyKey[]
 
