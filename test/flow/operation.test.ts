@@ -294,7 +294,7 @@ describe('errand serve as a process', () => {
     await refuses('key_file_missing', 'root.key does not exist', 'restore it')
     await rename(join(at.folder, 'root.key'), join(keys, 'root.key'))
     await serve(at)
-  })
+  }, 60_000)
 
   it('a start in the wrong folder says so, and leaves nothing behind', async () => {
     const at = await place()
