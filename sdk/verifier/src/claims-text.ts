@@ -73,7 +73,7 @@ export function createClaimsMemory(): ClaimsMemory {
   const actors = memoryOf('act')
   const attestations = memoryOf('att')
   const authorizations = memoryOf('authorization_details')
-  let lastRev = ''
+  let lastRev: string | undefined
 
   function knownAt(memory: Memory, text: string, at: number): Known | undefined {
     const { last } = memory
