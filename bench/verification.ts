@@ -21,6 +21,7 @@ export async function verificationSection(bench: Bench): Promise<void> {
   const said = await output(bench, [
     process.execPath,
     ...bench.nodeFlags,
+    '--expose-gc',
     '--import',
     'tsx',
     file('./verify-main.ts'),
