@@ -189,6 +189,7 @@ export async function preparation(site: Site, mode: Mode, options: PrepareOption
   const standing = { client: evidence(), user: userToken(), proofKey: newProofKey() }
   let nonce: string | undefined
   const ask = async (task: Readonly<Record<string, string>>) => {
+    let challenges = 0
     for (let attempt = 0; ; attempt++) {
       const client = byKey ? evidence() : standing.client
       const answer = await fetch(url, {
@@ -202,9 +203,10 @@ export async function preparation(site: Site, mode: Mode, options: PrepareOption
       nonce = answer.headers.get('dpop-nonce') ?? nonce
       const body = (await answer.json()) as { task_id?: string; error?: string }
       if (body.task_id !== undefined) return body.task_id
-      // An overloaded service is asked again.
+      // An overloaded service is asked again, and may then want another nonce.
       if (answer.status === 503 && attempt < 1000) await new Promise((resolve) => setTimeout(resolve, 10))
-      else if (attempt > 0) throw new Error(`no task was opened: ${JSON.stringify(body)}`)
+      else if (body.error !== 'use_dpop_nonce' || ++challenges > 2)
+        throw new Error(`no task was opened: ${JSON.stringify(body)}`)
     }
   }
   const request_details = JSON.stringify({
