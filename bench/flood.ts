@@ -112,7 +112,8 @@ export async function flood(
   while (performance.now() - began < seconds * 1000) {
     const now = performance.now()
     while (sent < ((now - began) * rate) / 1000) {
-      const socket = idle.pop()
+      // In turn: one that idles for a minute is closed by the service, perhaps just when it is written to.
+      const socket = idle.shift()
       if (!socket) break
       const due = began + (sent * 1000) / rate
       busy.set(socket, { ...take(now), due })
