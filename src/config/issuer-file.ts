@@ -16,6 +16,7 @@ import {
 } from './schema-parts.ts'
 
 const tenantClaim = z.string().min(1).max(255).describe('Which of its tenants is ours, where it serves several.')
+const audienceValues = z.array(z.string().min(1).max(2048)).min(1).max(16)
 const algorithms = z
   .array(z.enum(['ES256', 'EdDSA', 'RS256', 'PS256', 'ES384']))
   .min(1)
@@ -56,11 +57,7 @@ const userIssuer = section({
   issuer: url.describe('Compared as an exact string with `iss`.'),
   ...jwks,
   algorithms,
-  audiences: z
-    .array(z.string().min(1).max(2048))
-    .min(1)
-    .max(16)
-    .describe('`aud` values of its tokens that are meant for us.'),
+  audiences: audienceValues.describe('`aud` values of its tokens that are meant for us.'),
   token_types: z
     .array(z.enum(['id_token', 'access_token']))
     .min(1)
@@ -131,10 +128,7 @@ const workloadOidc = section({
   issuer: url.describe('Compared as an exact string with `iss`.'),
   ...jwks,
   algorithms,
-  audiences: z
-    .array(z.string().min(1).max(2048))
-    .min(1)
-    .max(16)
+  audiences: audienceValues
     .optional()
     .describe('A token has one of these as its sole `aud`; without it, our own issuer identifier.'),
   max_token_lifetime_seconds: limit(60, 90_000).default(3600).describe('Tokens with a longer life are refused.'),
