@@ -1,6 +1,6 @@
 /** createVerifier: from an HTTP request to a verified caller, or a typed refusal. */
 import type { JsonWebKey, X509Certificate } from 'node:crypto'
-import type { Checked, Fault } from './checked.ts'
+import type { Checked } from './checked.ts'
 import {
   type AccessTokenClaims,
   CLOCK_LEEWAY_SECONDS,
@@ -14,19 +14,13 @@ import { violation } from './constraints.ts'
 import { randomBase64url } from './crypto.ts'
 import { accessTokenHash, createProofKeys, DPOP_ALGS, type DpopProof, readDpopProofAnywhere } from './dpop.ts'
 import { compareEpochs, type Epoch } from './epoch.ts'
-import {
-  BadRequestError,
-  InsufficientScopeError,
-  InvalidProofError,
-  InvalidTokenError,
-  type RefusalCode,
-  UnavailableError,
-} from './errors.ts'
+import { BadRequestError } from './errors.ts'
 import { createFollower, type Follower, type FollowerStatus } from './follower.ts'
 import { fromAuthorizationDetails } from './grants.ts'
 import { checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './http.ts'
 import { createJwks } from './jwks.ts'
 import { metadataUrl, type ResourceMetadata } from './metadata.ts'
+import { createRefusals } from './refusals.ts'
 import { createReplayGuard, type ReplayGuard } from './replay.ts'
 import {
   certificateThumbprint,
@@ -231,57 +225,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
   }
   let clocksSettledAt = Number.NEGATIVE_INFINITY
 
-  // Refusals
-
-  const quoted = (text: string): string => text.replace(/[^\x20-\x7e]|["\\]/g, '_')
-  function challenge(error: string | undefined, description: string, scope?: string): string {
-    const details = [
-      ...(error === undefined ? [] : [`error="${error}"`, `error_description="${quoted(description)}"`]),
-      ...(scope === undefined ? [] : [`scope="${quoted(scope)}"`]),
-      `resource_metadata="${resourceMetadataUrl}"`, // RFC 9728 §5.1
-    ]
-    const dpop = `DPoP ${[...details, `algs="${DPOP_ALGS.join(' ')}"`].join(', ')}` // RFC 9449 §7.1
-    return options.acceptBearer || acceptsCertificates ? `${dpop}, Bearer ${details.join(', ')}` : dpop
-  }
-  const badToken = (code: RefusalCode, description: string) =>
-    new InvalidTokenError({
-      status: code === 'token_too_large' ? 413 : 401,
-      error: code === 'token_too_large' ? 'invalid_request' : 'invalid_token',
-      code,
-      description,
-      issuer,
-      // RFC 6750 §3.1: who sent no token is told where to get one, not that it did wrong.
-      wwwAuthenticate: challenge(code === 'token_required' ? undefined : 'invalid_token', description),
-    })
-  const badProof = (code: RefusalCode, description: string) =>
-    new InvalidProofError({
-      status: 401,
-      error: 'invalid_dpop_proof',
-      code,
-      description,
-      issuer,
-      wwwAuthenticate: challenge('invalid_dpop_proof', description),
-    })
-  const forbidden = (code: RefusalCode, description: string, scope?: string) =>
-    new InsufficientScopeError({
-      status: 403,
-      error: 'insufficient_scope',
-      code,
-      description,
-      issuer,
-      wwwAuthenticate: challenge('insufficient_scope', description, scope),
-    })
-  const unavailable = (code: RefusalCode, description: string) =>
-    new UnavailableError({
-      status: 503,
-      error: 'temporarily_unavailable',
-      code,
-      description,
-      issuer,
-      retryAfterSeconds: 1,
-    })
-  const tokenFault = ({ fault, detail }: Pick<Fault, 'fault' | 'detail'>) =>
-    badToken(fault, detail ?? `the access token is refused: ${fault}`)
+  const { badToken, badProof, forbidden, unavailable, tokenFault } = createRefusals({
+    issuer,
+    resourceMetadataUrl,
+    otherwiseThanDpop: options.acceptBearer === true || acceptsCertificates,
+  })
 
   // The token itself
 
