@@ -10,6 +10,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 export interface TestRedis {
   readonly url: string
   readonly port: number
+  /** Where its append-only file is while nothing has made it rewrite it. */
+  readonly file: string
   readonly pid: number | undefined
   signal(name: 'SIGSTOP' | 'SIGCONT'): void
   /** SIGKILL; the data stays for `start`. */
@@ -66,6 +68,7 @@ export async function startRedis(options: { [name: string]: string } = {}): Prom
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
+    file: join(dir, 'appendonlydir', 'appendonly.aof.1.incr.aof'),
     get pid() {
       return child?.pid
     },

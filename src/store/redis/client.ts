@@ -57,6 +57,17 @@ local function arg(n) return ARGV[n + 2] end
 local args = #ARGV - 2
 `
 
+/**
+ * What a script writes stands in the append-only file as one transaction. Killed while it writes that, Redis drops it when
+ * it starts again, but may leave its first part in the file, and a start after that runs this part together with the next
+ * transaction, or loses all that was written singly in between (Redis 7; Valkey until its pull request 4342).
+ * Hence SETTLE, before anything else is written, and hence the order in which our scripts write: a first part of one,
+ * run without the rest and before what came later, is harmless, and what marks it as done is written last.
+ */
+const SETTLE = script("redis.call('INCR', K .. 'settled') redis.call('INCR', K .. 'settled') return {'done'}", {
+  critical: true,
+})
+
 /** `critical`: allowed above the memory limit too, so that revoking works when nothing else does. */
 export function script(body: string, options: { critical?: boolean } = {}): Script {
   const source = `#!lua${options.critical ? ' flags=allow-oom' : ''}\n${HEAD}${body}`
@@ -104,7 +115,16 @@ export async function openRedisClient(deps: {
       )
     }
     if (generation === null || !/^[1-9][0-9]{0,8}$/.test(generation)) throw new Error('unreadable generation')
-    session = { clockAhead: await measureClock(), generation }
+    const clockAhead = await measureClock()
+    await settle(clockAhead, generation)
+    session = { clockAhead, generation }
+  }
+
+  /** A generation that is gone is left as it is found: every question will say so. */
+  async function settle(clockAhead: number, generation: string): Promise<void> {
+    const deadline = Math.floor(monotonic() + clockAhead + COMMAND_TIMEOUT_MS)
+    const reply = await redis.eval(SETTLE.source, 1, base, deadline, generation)
+    if (!isReply(reply) || reply[0] === 'late') throw new Error('Redis was too slow')
   }
 
   redis.on('close', () => {
@@ -125,9 +145,10 @@ export async function openRedisClient(deps: {
 
   redis.on('ready', () => {
     const mine = connection
-    // Nothing is written here: a Redis that came back empty must not look as if it were whole.
+    // Of this generation or not at all: a Redis that came back empty must not look as if it were whole.
     inspectServer(redis)
       .then(measureClock)
+      .then((clockAhead) => settle(clockAhead, generation).then(() => clockAhead))
       .then((clockAhead) => {
         if (mine === connection) session = { clockAhead, generation }
       })

@@ -11,8 +11,9 @@ if #old > 0 then
   redis.call('ZREM', K .. 'pins:expiry', unpack(old))
   redis.call('HDEL', K .. 'pins', unpack(old))
 end
-if redis.call('HSETNX', K .. 'pins', arg(1), arg(2)) == 1 then
+if redis.call('HEXISTS', K .. 'pins', arg(1)) == 0 then
   redis.call('ZADD', K .. 'pins:expiry', arg(3), arg(1))
+  redis.call('HSET', K .. 'pins', arg(1), arg(2))
 end
 return {'pinned', redis.call('HGET', K .. 'pins', arg(1))}
 `)

@@ -15,10 +15,11 @@ return answer
 )
 
 const INSERT = script(`
-if redis.call('SADD', K .. 'kids', arg(1)) == 0 then return {'known'} end
+if redis.call('SISMEMBER', K .. 'kids', arg(1)) == 1 then return {'known'} end
 redis.call('HSET', K .. 'key:' .. arg(1), 'fixed', arg(2), 'purpose', arg(3), 'state', arg(4),
   'activated', arg(5), 'retiring', arg(6), 'retired', arg(7))
-if arg(4) == 'active' then redis.call('HSET', K .. 'keys:active', arg(3), arg(1)) end
+-- Last: only a whole key is listed.
+redis.call('SADD', K .. 'kids', arg(1))
 return {'inserted'}
 `)
 
@@ -27,11 +28,17 @@ const ACTIVATE = script(
 local key = K .. 'key:' .. arg(1)
 if redis.call('HGET', key, 'state') ~= 'prepared' then return {'no'} end
 local purpose = redis.call('HGET', key, 'purpose')
-local active = redis.call('HGET', K .. 'keys:active', purpose) or ''
-if active ~= arg(2) then return {'no'} end
-if active ~= '' then redis.call('HSET', K .. 'key:' .. active, 'state', 'retiring', 'retiring', arg(3)) end
+local found = {}
+for _, kid in ipairs(redis.call('SMEMBERS', K .. 'kids')) do
+  local other = redis.call('HMGET', K .. 'key:' .. kid, 'purpose', 'state')
+  if other[1] == purpose and other[2] == 'active' then
+    found[#found + 1] = kid
+    found[kid] = true
+  end
+end
+if arg(2) == '' and #found > 0 or arg(2) ~= '' and not found[arg(2)] then return {'no'} end
+for _, kid in ipairs(found) do redis.call('HSET', K .. 'key:' .. kid, 'state', 'retiring', 'retiring', arg(3)) end
 redis.call('HSET', key, 'state', 'active', 'activated', arg(3))
-redis.call('HSET', K .. 'keys:active', purpose, arg(1))
 return {'done'}
 `,
   { critical: true },
@@ -44,7 +51,6 @@ local state = redis.call('HGET', key, 'state')
 for n = 4, args do
   if arg(n) == state then
     redis.call('HSET', key, 'state', arg(2), 'retired', arg(3))
-    if state == 'active' then redis.call('HDEL', K .. 'keys:active', redis.call('HGET', key, 'purpose')) end
     return {'done'}
   end
 end

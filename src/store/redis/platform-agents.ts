@@ -15,8 +15,9 @@ if #old > 0 then
   redis.call('HDEL', K .. 'platform:agents', unpack(old))
 end
 if redis.call('ZCARD', seen) >= tonumber(arg(4)) then return {'full'} end
-redis.call('ZADD', seen, arg(3), arg(1))
+-- Seen last: who is known has a record.
 redis.call('HSET', K .. 'platform:agents', arg(1), arg(6))
+redis.call('ZADD', seen, arg(3), arg(1))
 return {'new'}
 `)
 

@@ -9,10 +9,12 @@ const INDEX = `
 local function live_shapes()
   return redis.call('HKEYS', K .. 'rev:shapes')
 end
+-- The version first: who knows an older one asks for the shapes again.
 local function count(shape, by)
-  local left = redis.call('HINCRBY', K .. 'rev:shapes', shape, by)
-  if left <= 0 then redis.call('HDEL', K .. 'rev:shapes', shape) end
-  if left <= 0 or (by > 0 and left == by) then redis.call('INCR', K .. 'rev:shapes:version') end
+  local left = tonumber(redis.call('HGET', K .. 'rev:shapes', shape) or '0') + by
+  if left <= 0 or left == by then redis.call('INCR', K .. 'rev:shapes:version') end
+  if left <= 0 then redis.call('HDEL', K .. 'rev:shapes', shape)
+  else redis.call('HINCRBY', K .. 'rev:shapes', shape, by) end
 end
 local function read(index, field)
   local text = redis.call('HGET', K .. 'rev:' .. index, field)
@@ -44,6 +46,10 @@ local function entry(sequence)
   for n, part in ipairs(parts) do found[part] = values[n] or '' end
   return found
 end
+local function id_at(sequence)
+  local body = redis.call('HGET', K .. 'rev:entry:' .. sequence, 'body')
+  return body and cjson.decode(body).id
+end
 local function show(answer, sequence)
   local one = entry(sequence)
   if one.body == '' then return end
@@ -52,10 +58,10 @@ local function show(answer, sequence)
   answer[#answer + 1] = one.body
   answer[#answer + 1] = one.readmitted
 end
--- A ban that is over leaves the index; its entry may then go when it has expired.
-local function lift(sequence, one)
+-- A ban that is over leaves the index; its entry may then go when it has expired. The entry says it first.
+local function lift(sequence, one, readmitted)
+  redis.call('HSET', K .. 'rev:entry:' .. sequence, 'ban', '', 'readmitted', readmitted)
   remove('bans', one.shape, one.field, sequence)
-  redis.call('HSET', K .. 'rev:entry:' .. sequence, 'ban', '')
   redis.call('ZREM', K .. 'rev:open', sequence)
   redis.call('ZREM', K .. 'rev:until', sequence)
   redis.call('ZADD', K .. 'rev:expiry', one.expires, sequence)
@@ -68,7 +74,7 @@ export const ADD = script(
 local id, body, shape, field, kills, ban, til, expires, generation =
   arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), arg(9)
 local known = redis.call('HGET', K .. 'rev:ids', id)
-if known then
+if known and id_at(known) == id then
   local answer = {'known'}
   show(answer, known)
   return answer
@@ -80,11 +86,11 @@ if string.find(shape, '+', 1, true) and redis.call('HEXISTS', K .. 'rev:shapes',
   end
   if conjunctions >= tonumber(arg(10)) then return {'full'} end
 end
-local sequence = tostring(redis.call('INCR', K .. 'rev:sequence'))
-redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 'field', field, 'kills', kills,
-  'ban', ban, 'until', til, 'expires', expires, 'generation', generation)
-redis.call('HSET', K .. 'rev:ids', id, sequence)
-redis.call('ZADD', K .. 'rev:order', sequence, sequence)
+-- Not INCR: done half, and again by the next, it would leave a place without an entry.
+local sequence = string.format('%.0f', tonumber(redis.call('GET', K .. 'rev:sequence') or '0') + 1)
+redis.call('SET', K .. 'rev:sequence', sequence)
+redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 'field', field,
+  'kills', kills, 'ban', ban, 'until', til, 'expires', expires, 'readmitted', '', 'generation', generation)
 redis.call('ZADD', K .. 'rev:expiry', expires, sequence)
 insert(kills, shape, field, {sequence, generation, id, expires})
 if ban == '1' then
@@ -92,6 +98,9 @@ if ban == '1' then
   redis.call('ZADD', K .. 'rev:open', sequence, sequence)
   if til ~= '' then redis.call('ZADD', K .. 'rev:until', til, sequence) end
 end
+redis.call('ZADD', K .. 'rev:order', sequence, sequence)
+-- Last: who asks again with this id is told that it is done.
+redis.call('HSET', K .. 'rev:ids', id, sequence)
 redis.call('PUBLISH', K .. arg(11), sequence)
 local answer = {'added'}
 show(answer, sequence)
@@ -110,10 +119,18 @@ local now, m, hops, issuing = tonumber(arg(1)), tonumber(arg(3)), tonumber(arg(4
 local version = redis.call('GET', K .. 'rev:shapes:version') or '0'
 local sequence = redis.call('GET', K .. 'rev:sequence') or '0'
 if version ~= arg(2) then return {'shapes', version, unpack(redis.call('HKEYS', K .. 'rev:shapes'))} end
+-- What was indexed and is not the entry of its place was begun, lost, and brought back by half.
+local function holds(item, ban)
+  local one = redis.call('HMGET', K .. 'rev:entry:' .. item[1], 'body', 'ban')
+  return one[1] and cjson.decode(one[1]).id == item[3] and (not ban or one[2] == '1')
+end
 local function items(index, field)
   if field == '' then return {} end
   local text = redis.call('HGET', K .. 'rev:' .. index, field)
   return text and cjson.decode(text) or {}
+end
+local function newer(item, generation, rev)
+  return tonumber(item[2]) > generation or (tonumber(item[2]) == generation and tonumber(item[1]) > rev)
 end
 local at, dead, hop = 6, '', ''
 local fields = {}
@@ -123,12 +140,11 @@ for n = 0, hops - 1 do
     local field = arg(at + 1 + k)
     fields[#fields + 1] = field
     if dead == '' then
-      local absolute = items('absolutes', field)[1]
-      local cut = items('cuts', field)[1]
-      if absolute then
-        dead, hop = absolute[3], tostring(n)
-      elseif cut and (tonumber(cut[2]) > generation or (tonumber(cut[2]) == generation and tonumber(cut[1]) > rev)) then
-        dead, hop = cut[3], tostring(n)
+      for _, item in ipairs(items('absolutes', field)) do
+        if dead == '' and holds(item) then dead, hop = item[3], tostring(n) end
+      end
+      for _, item in ipairs(items('cuts', field)) do
+        if dead == '' and newer(item, generation, rev) and holds(item) then dead, hop = item[3], tostring(n) end
       end
     end
   end
@@ -137,7 +153,7 @@ end
 local banned, shape = '', ''
 local function forbid(field, k)
   for _, ban in ipairs(items('bans', field)) do
-    if ban[4] == '' or now < tonumber(ban[4]) then banned, shape = ban[3], tostring(k) end
+    if (ban[4] == '' or now < tonumber(ban[4])) and holds(ban, true) then banned, shape = ban[3], tostring(k) end
   end
 end
 if issuing then
@@ -180,8 +196,7 @@ local sequence = redis.call('HGET', K .. 'rev:ids', arg(1))
 if not sequence then return {'no'} end
 local one = entry(sequence)
 if one.ban ~= '1' or (one['until'] ~= '' and tonumber(arg(2)) >= tonumber(one['until'])) then return {'no'} end
-lift(sequence, one)
-redis.call('HSET', K .. 'rev:entry:' .. sequence, 'readmitted', arg(3))
+lift(sequence, one, arg(3))
 return {'done'}
 `,
   { critical: true },
@@ -192,17 +207,22 @@ export const PRUNE = script(
   `${INDEX}
 local now = arg(1)
 local over = redis.call('ZRANGE', K .. 'rev:until', '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
-for _, sequence in ipairs(over) do lift(sequence, entry(sequence)) end
+for _, sequence in ipairs(over) do
+  local one = entry(sequence)
+  -- The entry is right where the two differ.
+  if one['until'] ~= '' and tonumber(one['until']) <= tonumber(now) then lift(sequence, one, '')
+  else redis.call('ZREM', K .. 'rev:until', sequence) end
+end
 local expired = redis.call('ZRANGE', K .. 'rev:expiry', '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
 for _, sequence in ipairs(expired) do
   local one = entry(sequence)
   remove(one.kills, one.shape, one.field, sequence)
-  redis.call('ZREM', K .. 'rev:expiry', sequence)
   redis.call('ZREM', K .. 'rev:order', sequence)
   if one.ban ~= '1' then
-    redis.call('HDEL', K .. 'rev:ids', cjson.decode(one.body).id)
+    if one.body ~= '' then redis.call('HDEL', K .. 'rev:ids', cjson.decode(one.body).id) end
     redis.call('DEL', K .. 'rev:entry:' .. sequence)
   end
+  redis.call('ZREM', K .. 'rev:expiry', sequence)
 end
 return {(#over > 0 or #expired > 0) and 'more' or 'done'}
 `,

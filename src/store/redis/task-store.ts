@@ -38,20 +38,19 @@ while above and above ~= '' do
   if state_at(above, now) ~= 'active' then return {'parent_not_active'} end
   above = redis.call('HGET', K .. 'task:' .. above, 'parent')
 end
-for n = 7, args, 2 do redis.call('HSET', key, arg(n), arg(n + 1)) end
-redis.call('RPUSH', K .. 'tree:' .. arg(4), id)
-if parent ~= '' then
-  redis.call('HSET', key, 'parent', parent)
-  redis.call('RPUSH', K .. 'children:' .. parent, id)
-end
+local fields = {'parent', parent}
+for n = 7, args do fields[#fields + 1] = arg(n) end
+redis.call('HSET', key, unpack(fields))
 local task = redis.call('HMGET', key, 'state', 'deadline', 'heartbeat_by')
-redis.call('ZADD', K .. 'tasks', arg(5), id)
 if task[1] == 'active' or task[1] == 'suspended' then
   redis.call('ZADD', K .. 'tasks:deadline', task[2], id)
   if task[1] == 'active' and task[3] then redis.call('ZADD', K .. 'tasks:heartbeat', task[3], id) end
 else
   redis.call('ZADD', K .. 'tasks:ended', task[2], id)
 end
+if parent ~= '' then redis.call('RPUSH', K .. 'children:' .. parent, id) end
+redis.call('RPUSH', K .. 'tree:' .. arg(4), id)
+redis.call('ZADD', K .. 'tasks', arg(5), id)
 return {'opened'}
 `)
 
@@ -95,16 +94,20 @@ while #level > 0 do
   local below = {}
   for _, task in ipairs(level) do
     answer[#answer + 1] = task
-    local key = K .. 'task:' .. task
-    redis.call('HSET', key, 'state', state, 'ended_reason', reason, 'ended_at', at)
-    redis.call('ZREM', K .. 'tasks:deadline', task)
-    redis.call('ZREM', K .. 'tasks:heartbeat', task)
-    redis.call('ZADD', K .. 'tasks:ended', redis.call('HGET', key, 'deadline'), task)
     for _, child in ipairs(redis.call('LRANGE', K .. 'children:' .. task, 0, -1)) do
       if lives(child) then below[#below + 1] = child end
     end
   end
   level = below
+end
+-- From the lowest up: while one above lives, who asks again finds all that is left.
+for n = #answer, 2, -1 do
+  local task = answer[n]
+  local key = K .. 'task:' .. task
+  redis.call('ZADD', K .. 'tasks:ended', redis.call('HGET', key, 'deadline'), task)
+  redis.call('HSET', key, 'state', state, 'ended_reason', reason, 'ended_at', at)
+  redis.call('ZREM', K .. 'tasks:deadline', task)
+  redis.call('ZREM', K .. 'tasks:heartbeat', task)
 end
 return answer
 `,
