@@ -49,6 +49,9 @@ interface Called {
 const RESEARCH = 'spiffe://company.example/agents/research'
 const PAYMENTS = 'spiffe://company.example/agents/payments'
 
+/** Items of a list that another process answered with, for reading. */
+const listed = (value: unknown): string => (Array.isArray(value) ? value.join(', ') : String(value))
+
 export async function tellStory(world: {
   readonly settings: DemoSettings
   readonly tell: ReturnType<typeof createNarrator>
@@ -79,7 +82,7 @@ export async function tellStory(world: {
     alice.idTokenClaims,
     'identity-provider',
   )
-  detail('groups', String(alice.idTokenClaims['groups']))
+  detail('groups', listed(alice.idTokenClaims['groups']))
 
   chapter('The research agent opens a task for her')
   say('It proves what it is by its X.509-SVID over mTLS, and shows Alice’s access token.')
@@ -117,7 +120,7 @@ export async function tellStory(world: {
     ticket,
     'tickets-api',
   )
-  say(`“${String(ticket.body?.['subject'])}”: ${String(ticket.body?.['payments'])}`)
+  say(`“${String(ticket.body?.['subject'])}”: ${listed(ticket.body?.['payments'])}`)
 
   chapter('It asks for more than it may, and is told why')
   const tooMuch = (await research<{ refused?: Refused }>('token', { tool: 'payments', scope: 'payments:refund' }))
