@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { createJournal, type Entry } from '../../src/store/embedded/journal.ts'
 import { realLogFiles } from '../../src/store/files/log-files.ts'
+import { waitingForDisk } from './files/disk.ts'
 
 const base = mkdtempSync(join(tmpdir(), 'errand-journal-'))
 afterAll(() => rmSync(base, { recursive: true, force: true }))
@@ -80,6 +81,13 @@ describe('the journal', () => {
     }
   })
 
+  it.runIf(process.platform === 'linux')('P1 has each write wait for the disk', async () => {
+    const { dataDir, journal } = open()
+    await journal.append(['spent', 'a', 1])
+    expect(await waitingForDisk(join(dataDir, names(dataDir)[0]!))).toEqual([true])
+    await journal.close()
+  })
+
   it('P6 is not read by a version that does not know all that stands in it, and is left as it is', async () => {
     const newer = open()
     newer.journal.carries('of_tomorrow', { carry: () => undefined })
@@ -128,8 +136,8 @@ describe('the journal', () => {
     const killed = open(undefined, {
       ...real,
       // Written, and perhaps there after a power cut; nobody can say.
-      sync: (fd) =>
-        failing ? Promise.reject(Object.assign(new Error('sync failed'), { code: 'EIO' })) : real.sync(fd),
+      flush: (fd) =>
+        failing ? Promise.reject(Object.assign(new Error('sync failed'), { code: 'EIO' })) : real.flush(fd),
     })
     await killed.journal.append(['spent', 'earlier', 1])
     // The database is away, so that the files stay.

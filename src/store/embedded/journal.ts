@@ -99,7 +99,7 @@ export function createJournal(deps: {
   async function begin(): Promise<File> {
     number += 1
     const path = join(dataDir, `${STEM}${number}`)
-    const fd = await files.open(path, 'create')
+    const fd = await files.open(path, 'create', 'through')
     const begun = { path, fd, size: 0, begunAt: performance.now(), entries: new Map<string, Entry>() }
     try {
       await files.syncFolder(dataDir)
@@ -166,7 +166,7 @@ export function createJournal(deps: {
       const { fd, size } = file
       const bytes = Buffer.from(batch.map(({ line }) => line).join(''), 'utf8')
       await writeFully(files, fd, bytes, size)
-      await files.sync(fd)
+      await files.flush(fd)
       file.size = size + bytes.length
     } catch (cause) {
       // Never synced again: the kernel may have dropped what it could not write, and say nothing of it the next time.

@@ -143,6 +143,8 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     try {
       await writeFully(files, fd, batchBuffer.subarray(0, length), size)
     } catch (cause) {
+      // EIO may be what a sync would have said.
+      if (cause instanceof Error && 'code' in cause && cause.code === 'EIO') return fail('sync_failed', cause)
       const cutBack = await files.truncate(fd, size).then(
         () => true,
         () => false,
@@ -150,7 +152,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
       return fail(cutBack ? 'full' : 'sync_failed', cause)
     }
     try {
-      await files.sync(fd)
+      await files.flush(fd)
     } catch (cause) {
       return fail('sync_failed', cause)
     }

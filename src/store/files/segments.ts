@@ -89,7 +89,7 @@ export async function beginSegment(place: Place, first: number, high: number): P
 }
 
 async function activeSegment(files: LogFiles, path: string, first: number, size: number, blocks: Blocks) {
-  const fd = await files.open(path, 'update')
+  const fd = await files.open(path, 'update', 'through')
   const id = await files.identify(path)
   return { first, fd, path, dev: id?.dev ?? -1, ino: id?.ino ?? -1, size, blocks }
 }

@@ -10,7 +10,7 @@ import { segmentName, sidecarName } from '../../../src/audit/layout.ts'
 import { openAuditLog } from '../../../src/store/files/audit-log.ts'
 import { issuing, manualTimer, memorySubjectKeys, vaultOver } from '../../audit/fixtures.ts'
 import { auditLogContract } from '../../contract/audit-log.ts'
-import { failingFiles } from './disk.ts'
+import { failingFiles, waitingForDisk } from './disk.ts'
 
 const LOG = '0a1b2c3d'
 const folders: string[] = []
@@ -252,6 +252,27 @@ describe('P4 a sync that fails', () => {
     await some(2)
     await log.close()
     expect(await check(folder)).toMatchObject({ ok: true, records: 2, segments: 1 })
+  })
+
+  it('P4 takes a write that the disk failed for a sync that failed: a file that waits for the disk says it there', async () => {
+    const { folder, log, some, disk, timer, states } = await setUp()
+    await some(3)
+    disk.faults.write = 'EIO'
+    const before = disk.synced.length
+    await expect(log.append({ type: 'task.opened' })).rejects.toMatchObject(unavailable)
+    expect(disk.synced).toHaveLength(before)
+    disk.faults.write = undefined
+    await timer.tick()
+    expect(await log.append({ type: 'task.ended' })).toMatchObject({ index: 3 })
+    expect(states).toEqual(['sync_failed', 'working'])
+    await log.close()
+    expect(await check(folder)).toMatchObject({ ok: true, records: 4, segments: 2 })
+  })
+
+  it.runIf(process.platform === 'linux')('P4 has each write to the log wait for the disk', async () => {
+    const { path, some } = await setUp()
+    await some(1)
+    expect(await waitingForDisk(join(path, segmentName(0)))).toEqual([true])
   })
 
   it('P4 fails all that was waiting, not the one whose sync it was', async () => {

@@ -2,9 +2,23 @@
  * Two disks for tests: the real one that fails when told, and one in memory that loses at a crash what was not
  * synced, in every way a real one may.
  */
+import { constants } from 'node:fs'
+import { readdir, readFile, readlink } from 'node:fs/promises'
 import { type LogFiles, realLogFiles } from '../../../src/store/files/log-files.ts'
 
 const failure = (code: string) => Object.assign(new Error(code), { code })
+
+/** For each descriptor of this process that writes to the file: whether its writes wait for the disk. Linux only. */
+export async function waitingForDisk(path: string): Promise<readonly boolean[]> {
+  const found: boolean[] = []
+  for (const fd of await readdir('/proc/self/fd')) {
+    if ((await readlink(`/proc/self/fd/${fd}`).catch(() => '')) !== path) continue
+    const info = await readFile(`/proc/self/fdinfo/${fd}`, 'utf8')
+    const flags = Number.parseInt(/^flags:\s+([0-7]+)$/m.exec(info)?.[1] ?? '0', 8)
+    if ((flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0) found.push((flags & constants.O_DSYNC) !== 0)
+  }
+  return found
+}
 
 export function failingFiles() {
   const real = realLogFiles()
@@ -12,6 +26,7 @@ export function failingFiles() {
     /** Bytes that may still be written; then ENOSPC, after a short write. */
     room: Number.POSITIVE_INFINITY,
     sync: undefined as string | undefined,
+    write: undefined as string | undefined,
     readOnly: false,
     /** Writes wait until this resolves. */
     stall: undefined as Promise<void> | undefined,
@@ -22,27 +37,30 @@ export function failingFiles() {
   const refuseIfReadOnly = () => {
     if (faults.readOnly) throw failure('EROFS')
   }
+  const trySync = async (fd: number, sync: (fd: number) => Promise<void>) => {
+    synced.push(inodes.get(fd) ?? '?')
+    if (faults.sync !== undefined) throw failure(faults.sync)
+    await sync(fd)
+  }
   const files: LogFiles = {
     ...real,
-    open: async (path, how) => {
+    open: async (path, how, through) => {
       if (how !== 'read') refuseIfReadOnly()
-      const fd = await real.open(path, how)
+      const fd = await real.open(path, how, through)
       inodes.set(fd, `${path} ${(await real.identify(path))?.ino}`)
       return fd
     },
     write: async (fd, bytes, position) => {
       refuseIfReadOnly()
       await faults.stall
+      if (faults.write !== undefined) throw failure(faults.write)
       if (faults.room <= 0) throw failure('ENOSPC')
       const count = await real.write(fd, bytes.subarray(0, faults.room), position)
       faults.room -= count
       return count
     },
-    sync: async (fd) => {
-      synced.push(inodes.get(fd) ?? '?')
-      if (faults.sync !== undefined) throw failure(faults.sync)
-      await real.sync(fd)
-    },
+    sync: (fd) => trySync(fd, real.sync),
+    flush: (fd) => trySync(fd, real.flush),
     checkWritable: async (path) => {
       refuseIfReadOnly()
       await real.checkWritable(path)
@@ -126,6 +144,12 @@ export function lossyDisk(acknowledged: () => number, start: Image = new Map()):
     }
   }
 
+  const settle = async (fd: number) => {
+    const file = at(fd)
+    points.push(point(file))
+    file.durable = file.now
+    file.pending = []
+  }
   const files: LogFiles = {
     makeFolder: async () => undefined,
     list: async (folder) =>
@@ -154,12 +178,9 @@ export function lossyDisk(acknowledged: () => number, start: Image = new Map()):
       file.pending.push({ at: size, bytes: undefined })
       file.now = apply(file.now, size, undefined)
     },
-    sync: async (fd) => {
-      const file = at(fd)
-      points.push(point(file))
-      file.durable = file.now
-      file.pending = []
-    },
+    sync: settle,
+    // Not yet on disk while it is written, as where no write waits for the disk: the most is at stake so.
+    flush: settle,
     close: async (fd) => {
       open.delete(fd)
     },
