@@ -1,7 +1,8 @@
 /** What one tenant's flood, broken configuration or full quota costs the others: 99 % of exchanges beside each. */
+import { spawn } from 'node:child_process'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { Bench } from './bench.ts'
 import { openSite, prepare, run, type Site } from './load.ts'
 import { interleave, ratio } from './spread.ts'
@@ -78,32 +79,14 @@ async function breaking({ folder }: Site): Promise<() => Promise<void>> {
 
 async function floodOf({ folder }: Site, line: string): Promise<() => void> {
   const { port, host } = new URL(folder.issuer)
-  const request = `${line} HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${line.startsWith('POST') ? 3 : 0}\r\n\r\n${line.startsWith('POST') ? 'a=b' : ''}`
-  const idle: Socket[] = []
-  const sockets = await Promise.all(
-    Array.from(
-      { length: FLOOD_CONNECTIONS },
-      () =>
-        new Promise<Socket>((resolve, reject) => {
-          const socket = connect({ port: Number(port), host: '127.0.0.1', noDelay: true }, () => resolve(socket))
-          socket.once('error', reject)
-        }),
-    ),
-  )
-  for (const socket of sockets) {
-    idle.push(socket)
-    // An answer fits in one packet here.
-    socket.on('data', () => void idle.push(socket))
-    socket.on('error', () => undefined)
-  }
-  const began = performance.now()
-  let sent = 0
-  const timer = setInterval(() => {
-    for (const due = ((performance.now() - began) * FLOOD_RATE) / 1000; sent < due && idle.length > 0; sent++)
-      idle.pop()!.write(request)
-  }, 1)
-  return () => {
-    clearInterval(timer)
-    for (const socket of sockets) socket.destroy()
-  }
+  const body = line.startsWith('POST') ? 'a=b' : ''
+  const request = `${line} HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  const script = fileURLToPath(new URL('./neighbour.ts', import.meta.url))
+  const given = [port, FLOOD_CONNECTIONS, FLOOD_RATE, Buffer.from(request).toString('base64')].map(String)
+  const child = spawn(process.execPath, ['--import', 'tsx', script, ...given], { stdio: ['ignore', 'pipe', 'ignore'] })
+  await new Promise<void>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`the flood ended with ${code}`)))
+    child.stdout.once('data', () => resolve())
+  })
+  return () => void child.kill('SIGTERM')
 }

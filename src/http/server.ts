@@ -12,6 +12,7 @@ import { refusalBody } from './refusal-response.ts'
 import type { Entry } from './gate.ts'
 import type { WireBindings } from './route.ts'
 import type { Place, Site } from './sites.ts'
+import { createTarpit } from './tarpit.ts'
 
 export interface Listener {
   readonly url: string
@@ -56,6 +57,7 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
       chainFor,
       ...(header === undefined ? {} : { header }),
     })
+  const tarpit = createTarpit()
   const handlers = new WeakMap<Site, ReturnType<typeof getRequestListener>>()
   const handlerOf = (site: Site) => {
     const known = handlers.get(site)
@@ -75,6 +77,8 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
       const entry = site.gate.enter(incoming.method ?? 'GET', target)
       if (!entry.ok) {
         site.onTurnedAway?.(peerOf(incoming, isTrustedProxy), entry.reason)
+        // No quota of data holds the processor: only what comes too often waits.
+        if (entry.reason === 'overloaded') return tarpit.later(outgoing, () => turnAway(outgoing, entry))
         return turnAway(outgoing, entry)
       }
     }
