@@ -66,7 +66,8 @@ export async function exchangeSection(bench: Bench): Promise<void> {
   }
 }
 
-function limitKeys(site: Site): object {
+/** What the bare cryptography of this site's requests needs. */
+export function limitKeys(site: Site): object {
   const jwk = (key: Site['keys']['workload']) => createPublicKey(key).export({ format: 'jwk' })
   return {
     signing: newPair('signing').privateJwk,

@@ -1,7 +1,9 @@
 /** Half of what it can do, four times what it can do, and many tasks one after the other: latency and memory. */
 import type { Bench } from './bench.ts'
+import { limitKeys } from './exchange.ts'
 import { flood } from './flood.ts'
 import { openSite, prepare, run, type Site } from './load.ts'
+import { startPeer } from './peers.ts'
 import { spreadOf } from './spread.ts'
 
 const CONNECTIONS = 64
@@ -39,16 +41,37 @@ async function capacityOf({ quick }: Bench, site: Site): Promise<number[]> {
   return rounds
 }
 
-async function atHalf({ note, quick }: Bench, site: Site, rate: number): Promise<void> {
-  const rounds: { p50: number; p99: number }[] = []
-  for (let round = 0; round < (quick ? 3 : 5); round++) {
-    const load = await prepare(site, 'steady', Math.round(rate * (quick ? 1.5 : 5)))
-    rounds.push(await run(load, { connections: CONNECTIONS, rate }))
+async function atHalf({ note, quick, core, nodeFlags }: Bench, site: Site, rate: number): Promise<void> {
+  const limit = await startPeer('limit', limitKeys(site), { nodeFlags, ...(core === undefined ? {} : { core }) })
+  try {
+    const turn = (port?: number) => async () => {
+      const load = await prepare(site, 'steady', Math.round(rate * (quick ? 1.5 : 5)))
+      return run(port === undefined ? load : { ...load, port }, { connections: CONNECTIONS, rate })
+    }
+    await turn(limit.port)() // for the compiler
+    const rounds: { p50: number; p99: number }[] = []
+    const bare: number[] = []
+    for (let round = 0; round < (quick ? 3 : 5); round++) {
+      rounds.push(await turn()())
+      bare.push((await turn(limit.port)()).p99)
+    }
+    note(
+      'half of capacity, 64 connections: median',
+      rounds.map(({ p50 }) => p50),
+      'ms',
+    )
+    note(
+      'half of capacity, 64 connections: 99 %',
+      rounds.map(({ p99 }) => p99),
+      'ms',
+      { atMost: 5 },
+    )
+    note('the same rate, bare node:http + the bare cryptography: 99 %', bare, 'ms', {
+      note: 'what the machine itself adds',
+    })
+  } finally {
+    await limit.stop()
   }
-  const p50 = rounds.map((round) => round.p50)
-  const p99 = rounds.map((round) => round.p99)
-  note('half of capacity, 64 connections: median', p50, 'ms')
-  note('half of capacity, 64 connections: 99 %', p99, 'ms', { atMost: 5 })
 }
 
 /** An exchange that opens a task, again and again. */
