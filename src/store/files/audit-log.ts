@@ -143,8 +143,8 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     try {
       await writeFully(files, fd, batchBuffer.subarray(0, length), size)
     } catch (cause) {
-      // EIO may be what a sync would have said.
-      if (cause instanceof Error && 'code' in cause && cause.code === 'EIO') return fail('sync_failed', cause)
+      // Anything else may be what a sync would have said.
+      if (!isRoomGone(cause)) return fail('sync_failed', cause)
       const cutBack = await files.truncate(fd, size).then(
         () => true,
         () => false,
@@ -253,6 +253,9 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
       const { fd, size } = active
       try {
         await writeFully(files, fd, Buffer.alloc(PROBE_BYTES), size)
+      } catch (cause) {
+        if (!isRoomGone(cause)) return become('sync_failed', cause)
+        throw cause
       } finally {
         await files.truncate(fd, size)
       }
@@ -359,3 +362,7 @@ async function openLogId(files: LogFiles, folder: string, wanted: string | undef
   // Durable with the log's own folder: nothing is in that before both are.
   return logId
 }
+
+/** Of a write that waits for the disk, the errors that are no word about what was already written. */
+const isRoomGone = (cause: unknown): boolean =>
+  cause instanceof Error && 'code' in cause && ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS'].includes(String(cause.code))

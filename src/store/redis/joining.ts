@@ -37,8 +37,8 @@ if used then
 end
 if tonumber(arg(5)) >= tonumber(expires) then return {'expired'} end
 redis.call('HSET', K .. 'join:used', arg(1), arg(2))
-redis.call('HSETNX', K .. 'joined', name, arg(4))
 redis.call('SADD', K .. 'joined:of:' .. arg(3), arg(2))
+redis.call('HSETNX', K .. 'joined', name, arg(4))
 return {'joined'}
 `)
 
@@ -59,9 +59,9 @@ return found
 
 const REMOVE = script(
   `
+local removed = redis.call('HDEL', K .. 'joined', arg(1) .. ' ' .. arg(2))
 redis.call('SREM', K .. 'joined:of:' .. arg(1), arg(2))
-if redis.call('HDEL', K .. 'joined', arg(1) .. ' ' .. arg(2)) == 1 then return {'removed'} end
-return {'none'}
+return {removed == 1 and 'removed' or 'none'}
 `,
   { critical: true },
 )

@@ -7,7 +7,9 @@ const LIST = script(
 local answer = {'keys'}
 for _, kid in ipairs(redis.call('SMEMBERS', K .. 'kids')) do
   local key = redis.call('HMGET', K .. 'key:' .. kid, 'fixed', 'state', 'activated', 'retiring', 'retired')
-  for n = 1, 5 do answer[#answer + 1] = key[n] or '' end
+  if key[1] then
+    for n = 1, 5 do answer[#answer + 1] = key[n] or '' end
+  end
 end
 return answer
 `,
@@ -15,8 +17,9 @@ return answer
 )
 
 const INSERT = script(`
-if redis.call('SISMEMBER', K .. 'kids', arg(1)) == 1 then return {'known'} end
-redis.call('HSET', K .. 'key:' .. arg(1), 'fixed', arg(2), 'purpose', arg(3), 'state', arg(4),
+local key = K .. 'key:' .. arg(1)
+if redis.call('SISMEMBER', K .. 'kids', arg(1)) == 1 and redis.call('EXISTS', key) == 1 then return {'known'} end
+redis.call('HSET', key, 'fixed', arg(2), 'purpose', arg(3), 'state', arg(4),
   'activated', arg(5), 'retiring', arg(6), 'retired', arg(7))
 -- Last: only a whole key is listed.
 redis.call('SADD', K .. 'kids', arg(1))
@@ -37,8 +40,9 @@ for _, kid in ipairs(redis.call('SMEMBERS', K .. 'kids')) do
   end
 end
 if arg(2) == '' and #found > 0 or arg(2) ~= '' and not found[arg(2)] then return {'no'} end
-for _, kid in ipairs(found) do redis.call('HSET', K .. 'key:' .. kid, 'state', 'retiring', 'retiring', arg(3)) end
+-- The new one first: there is always one to sign with.
 redis.call('HSET', key, 'state', 'active', 'activated', arg(3))
+for _, kid in ipairs(found) do redis.call('HSET', K .. 'key:' .. kid, 'state', 'retiring', 'retiring', arg(3)) end
 return {'done'}
 `,
   { critical: true },

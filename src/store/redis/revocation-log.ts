@@ -50,10 +50,12 @@ export async function createRevocationLog(deps: {
 
   async function page(index: 'order' | 'open', from: number): Promise<readonly Revocation[]> {
     const found: Revocation[] = []
-    for (let after = from; ; after = found.at(-1)!.epoch.sequence) {
-      const part = toRevocations(await redis.run(PAGE, [index, after, PAGE_SIZE]))
-      found.push(...part)
-      if (part.length < PAGE_SIZE) return found
+    for (let after: string | number = from; ; ) {
+      const reply: Reply = await redis.run(PAGE, [index, after, PAGE_SIZE])
+      if (reply[0] !== 'page' || reply[1] === undefined) throw unexpected(reply)
+      found.push(...toRevocations(['entries', ...reply.slice(2)]))
+      if (reply[1] === '') return found
+      after = reply[1]
     }
   }
 

@@ -9,12 +9,34 @@ const INDEX = `
 local function live_shapes()
   return redis.call('HKEYS', K .. 'rev:shapes')
 end
+local function counted(shape)
+  return math.max(0, tonumber(redis.call('HGET', K .. 'rev:shapes', shape) or '0'))
+end
+local function set_count(shape, left)
+  redis.call('HSET', K .. 'rev:shapes', shape, string.format('%.0f', left))
+end
 -- The version first: who knows an older one asks for the shapes again.
-local function count(shape, by)
-  local left = tonumber(redis.call('HGET', K .. 'rev:shapes', shape) or '0') + by
-  if left <= 0 or left == by then redis.call('INCR', K .. 'rev:shapes:version') end
-  if left <= 0 then redis.call('HDEL', K .. 'rev:shapes', shape)
-  else redis.call('HINCRBY', K .. 'rev:shapes', shape, by) end
+local function count_in(shape)
+  local left = counted(shape) + 1
+  if left == 1 then redis.call('INCR', K .. 'rev:shapes:version') end
+  set_count(shape, left)
+end
+local function remaining(shape)
+  local found, start = 0, shape .. '|'
+  for _, index in ipairs({'cuts', 'absolutes', 'bans'}) do
+    for _, field in ipairs(redis.call('HKEYS', K .. 'rev:' .. index)) do
+      if string.sub(field, 1, #start) == start then found = found + 1 end
+    end
+  end
+  return found
+end
+-- A count may have missed some. No shape goes while anything of it is left: it would no longer be asked for.
+local function count_out(shape, gone)
+  local left = counted(shape) - gone
+  if left <= 0 then left = remaining(shape) end
+  if left > 0 then return set_count(shape, left) end
+  redis.call('INCR', K .. 'rev:shapes:version')
+  redis.call('HDEL', K .. 'rev:shapes', shape)
 end
 local function read(index, field)
   local text = redis.call('HGET', K .. 'rev:' .. index, field)
@@ -27,8 +49,8 @@ end
 local function insert(index, shape, field, item)
   local items = {item}
   for _, other in ipairs(read(index, field)) do items[#items + 1] = other end
+  count_in(shape)
   write(index, field, items)
-  count(shape, 1)
 end
 local function remove(index, shape, field, sequence)
   local left, gone = {}, 0
@@ -37,7 +59,7 @@ local function remove(index, shape, field, sequence)
   end
   if gone > 0 then
     write(index, field, left)
-    count(shape, -gone)
+    count_out(shape, gone)
   end
 end
 local parts = {'body', 'shape', 'field', 'kills', 'ban', 'until', 'expires', 'readmitted', 'generation'}
@@ -46,13 +68,19 @@ local function entry(sequence)
   for n, part in ipairs(parts) do found[part] = values[n] or '' end
   return found
 end
-local function id_at(sequence)
-  local body = redis.call('HGET', K .. 'rev:entry:' .. sequence, 'body')
-  return body and cjson.decode(body).id
+-- An entry is whole once its id says where it stands; what is not whole was never acknowledged.
+local function is_whole(sequence, one)
+  return one.body ~= '' and redis.call('HGET', K .. 'rev:ids', cjson.decode(one.body).id) == sequence
+end
+local function find(id)
+  local sequence = redis.call('HGET', K .. 'rev:ids', id)
+  if not sequence then return end
+  local one = entry(sequence)
+  if one.body ~= '' and cjson.decode(one.body).id == id then return sequence, one end
 end
 local function show(answer, sequence)
   local one = entry(sequence)
-  if one.body == '' then return end
+  if not is_whole(sequence, one) then return end
   answer[#answer + 1] = one.generation
   answer[#answer + 1] = sequence
   answer[#answer + 1] = one.body
@@ -73,8 +101,14 @@ export const ADD = script(
   `${INDEX}
 local id, body, shape, field, kills, ban, til, expires, generation =
   arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), arg(9)
-local known = redis.call('HGET', K .. 'rev:ids', id)
-if known and id_at(known) == id then
+local known, before = find(id)
+local function indexed()
+  for _, item in ipairs(read(before.kills, before.field)) do
+    if item[1] == known and redis.call('HEXISTS', K .. 'rev:shapes', before.shape) == 1 then return true end
+  end
+end
+-- Known and not indexed: an older version began it. It is over where it has expired, and done again where it has not.
+if known and (indexed() or redis.call('ZSCORE', K .. 'rev:expiry', known) == false) then
   local answer = {'known'}
   show(answer, known)
   return answer
@@ -122,7 +156,8 @@ if version ~= arg(2) then return {'shapes', version, unpack(redis.call('HKEYS', 
 -- What was indexed and is not the entry of its place was begun, lost, and brought back by half.
 local function holds(item, ban)
   local one = redis.call('HMGET', K .. 'rev:entry:' .. item[1], 'body', 'ban')
-  return one[1] and cjson.decode(one[1]).id == item[3] and (not ban or one[2] == '1')
+  return one[1] and cjson.decode(one[1]).id == item[3] and redis.call('HGET', K .. 'rev:ids', item[3]) == item[1]
+    and (not ban or one[2] == '1')
 end
 local function items(index, field)
   if field == '' then return {} end
@@ -170,20 +205,19 @@ export const EPOCH = script("return {'epoch', redis.call('GET', K .. 'rev:sequen
 export const GET = script(
   `${INDEX}
 local answer = {'entries'}
-local sequence = redis.call('HGET', K .. 'rev:ids', arg(1))
+local sequence = find(arg(1))
 if sequence then show(answer, sequence) end
 return answer
 `,
   { critical: true },
 )
 
-/** index (`order` or `open`), after which sequence, how many. */
+/** index (`order` or `open`), after which sequence, how many. Answers where to go on, or nothing where that was all. */
 export const PAGE = script(
   `${INDEX}
-local answer = {'entries'}
-for _, sequence in ipairs(redis.call('ZRANGE', K .. 'rev:' .. arg(1), '(' .. arg(2), '+inf', 'BYSCORE', 'LIMIT', 0, arg(3))) do
-  show(answer, sequence)
-end
+local places = redis.call('ZRANGE', K .. 'rev:' .. arg(1), '(' .. arg(2), '+inf', 'BYSCORE', 'LIMIT', 0, arg(3))
+local answer = {'page', #places == tonumber(arg(3)) and places[#places] or ''}
+for _, sequence in ipairs(places) do show(answer, sequence) end
 return answer
 `,
   { critical: true },
@@ -192,9 +226,8 @@ return answer
 /** id, now, what is recorded. */
 export const READMIT = script(
   `${INDEX}
-local sequence = redis.call('HGET', K .. 'rev:ids', arg(1))
+local sequence, one = find(arg(1))
 if not sequence then return {'no'} end
-local one = entry(sequence)
 if one.ban ~= '1' or (one['until'] ~= '' and tonumber(arg(2)) >= tonumber(one['until'])) then return {'no'} end
 lift(sequence, one, arg(3))
 return {'done'}
@@ -210,7 +243,7 @@ local over = redis.call('ZRANGE', K .. 'rev:until', '-inf', now, 'BYSCORE', 'LIM
 for _, sequence in ipairs(over) do
   local one = entry(sequence)
   -- The entry is right where the two differ.
-  if one['until'] ~= '' and tonumber(one['until']) <= tonumber(now) then lift(sequence, one, '')
+  if one['until'] ~= '' and tonumber(one['until']) <= tonumber(now) then lift(sequence, one, one.readmitted)
   else redis.call('ZREM', K .. 'rev:until', sequence) end
 end
 local expired = redis.call('ZRANGE', K .. 'rev:expiry', '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
@@ -218,9 +251,13 @@ for _, sequence in ipairs(expired) do
   local one = entry(sequence)
   remove(one.kills, one.shape, one.field, sequence)
   redis.call('ZREM', K .. 'rev:order', sequence)
-  if one.ban ~= '1' then
-    if one.body ~= '' then redis.call('HDEL', K .. 'rev:ids', cjson.decode(one.body).id) end
+  local whole = is_whole(sequence, one)
+  if one.ban ~= '1' or not whole then
+    remove('bans', one.shape, one.field, sequence)
+    redis.call('ZREM', K .. 'rev:open', sequence)
+    redis.call('ZREM', K .. 'rev:until', sequence)
     redis.call('DEL', K .. 'rev:entry:' .. sequence)
+    if whole then redis.call('HDEL', K .. 'rev:ids', cjson.decode(one.body).id) end
   end
   redis.call('ZREM', K .. 'rev:expiry', sequence)
 end

@@ -32,7 +32,7 @@ end
 const OPEN = script(`${STATE_AT}
 local id, parent, now = arg(1), arg(2), tonumber(arg(3))
 local key = K .. 'task:' .. id
-if redis.call('EXISTS', key) == 1 then return {'exists'} end
+if redis.call('ZSCORE', K .. 'tasks', id) then return {'exists'} end
 local above = parent
 while above and above ~= '' do
   if state_at(above, now) ~= 'active' then return {'parent_not_active'} end
@@ -50,6 +50,7 @@ else
 end
 if parent ~= '' then redis.call('RPUSH', K .. 'children:' .. parent, id) end
 redis.call('RPUSH', K .. 'tree:' .. arg(4), id)
+-- Last: a task that is not among them is opened, whatever of it is there.
 redis.call('ZADD', K .. 'tasks', arg(5), id)
 return {'opened'}
 `)
@@ -66,7 +67,11 @@ return answer
 const TREE = script(
   `${READ}
 local answer = {'tasks'}
-for _, id in ipairs(redis.call('LRANGE', K .. 'tree:' .. arg(1), 0, -1)) do append(answer, id) end
+local seen = {}
+for _, id in ipairs(redis.call('LRANGE', K .. 'tree:' .. arg(1), 0, -1)) do
+  if not seen[id] then append(answer, id) end
+  seen[id] = true
+end
 return answer
 `,
   { critical: true },
@@ -89,13 +94,14 @@ local function lives(one)
   return stored == 'active' or stored == 'suspended'
 end
 if not lives(id) then return {'ended'} end
-local answer, level = {'ended'}, {id}
+local answer, level, seen = {'ended'}, {id}, {}
 while #level > 0 do
   local below = {}
   for _, task in ipairs(level) do
     answer[#answer + 1] = task
     for _, child in ipairs(redis.call('LRANGE', K .. 'children:' .. task, 0, -1)) do
-      if lives(child) then below[#below + 1] = child end
+      if not seen[child] and lives(child) then below[#below + 1] = child end
+      seen[child] = true
     end
   end
   level = below
@@ -191,11 +197,10 @@ const PRUNE = script(
 local old = redis.call('ZRANGE', K .. 'tasks:ended', '-inf', '(' .. arg(1), 'BYSCORE', 'LIMIT', 0, 200)
 for _, id in ipairs(old) do
   local root, parent = unpack(redis.call('HMGET', K .. 'task:' .. id, 'root', 'parent'))
-  if root then redis.call('LREM', K .. 'tree:' .. root, 1, id) end
-  if parent then redis.call('LREM', K .. 'children:' .. parent, 1, id) end
+  if root then redis.call('LREM', K .. 'tree:' .. root, 0, id) end
+  if parent then redis.call('LREM', K .. 'children:' .. parent, 0, id) end
   redis.call('DEL', K .. 'task:' .. id, K .. 'children:' .. id, K .. 'operations:' .. id)
-  redis.call('ZREM', K .. 'tasks', id)
-  redis.call('ZREM', K .. 'tasks:ended', id)
+  for _, set in ipairs({'tasks', 'tasks:deadline', 'tasks:heartbeat', 'tasks:ended'}) do redis.call('ZREM', K .. set, id) end
 end
 return {#old > 0 and 'more' or 'done'}
 `,
