@@ -83,7 +83,7 @@ export const VERBS: { readonly [name: string]: Entry } = {
     },
   },
   tenant: {
-    description: 'Tenants: several issuers in one service, each with rooms of its own.',
+    description: 'Tenants: several issuers in one service, each with keys, data and quotas of its own.',
     verbs: {
       create: ['make one', async () => (await import('./tenant.ts')).create],
       list: ['the tenants of the service', async () => (await import('./tenant.ts')).list],
