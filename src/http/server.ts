@@ -77,7 +77,7 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
       const entry = site.gate.enter(incoming.method ?? 'GET', target)
       if (!entry.ok) {
         site.onTurnedAway?.(peerOf(incoming, isTrustedProxy), entry.reason)
-        // No quota of data holds the processor: only what comes too often waits.
+        // Full data are no flood: only who comes too often waits for the answer.
         if (entry.reason === 'overloaded') return tarpit.later(outgoing, () => turnAway(outgoing, entry))
         return turnAway(outgoing, entry)
       }

@@ -269,6 +269,22 @@ describe('P4 a sync that fails', () => {
     expect(await check(folder)).toMatchObject({ ok: true, records: 4, segments: 2 })
   })
 
+  it('P4 also where it is the look for room that the disk failed', async () => {
+    const { folder, log, some, disk, timer, states } = await setUp()
+    await some(3)
+    disk.faults.room = 40
+    await expect(log.append({ type: 'task.opened' })).rejects.toMatchObject(unavailable)
+    disk.faults.room = Number.POSITIVE_INFINITY
+    disk.faults.write = 'EIO'
+    await timer.tick()
+    disk.faults.write = undefined
+    await timer.tick()
+    expect(await log.append({ type: 'task.ended' })).toMatchObject({ index: 3 })
+    expect(states).toEqual(['full', 'sync_failed', 'working'])
+    await log.close()
+    expect(await check(folder)).toMatchObject({ ok: true, records: 4, segments: 2 })
+  })
+
   it.runIf(process.platform === 'linux')('P4 has each write to the log wait for the disk', async () => {
     const { path, some } = await setUp()
     await some(1)
