@@ -3,14 +3,42 @@
  * `export({ format: 'jwk' })`: should what made it be collected meanwhile, that waits for the lock which the export
  * holds. With a key that was read in there is nothing to wait for.
  */
-import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createPrivateKey, generateKeyPair, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import type { KeyAlgorithm } from './key-store.ts'
 
-/** Of P-256: all keys of ours are for ES256. */
+const PRIVATE = { type: 'pkcs8', format: 'der' } as const
+const PUBLIC = { type: 'spki', format: 'der' } as const
+const RSA_BITS = 2048 // RFC 7518 §3.3: at least; each verifier checks it, and what it signs lives for minutes
+
+const readIn = (key: Buffer): KeyObject => createPrivateKey({ key, ...PRIVATE })
+
+/** Of P-256, for ES256. */
 export function freshKey(): KeyObject {
-  const { privateKey } = generateKeyPairSync('ec', {
-    namedCurve: 'P-256',
-    privateKeyEncoding: { type: 'pkcs8', format: 'der' },
-    publicKeyEncoding: { type: 'spki', format: 'der' },
-  })
-  return createPrivateKey({ key: privateKey, type: 'pkcs8', format: 'der' })
+  return readIn(
+    generateKeyPairSync('ec', { namedCurve: 'P-256', privateKeyEncoding: PRIVATE, publicKeyEncoding: PUBLIC })
+      .privateKey,
+  )
 }
+
+export async function freshKeyFor(alg: KeyAlgorithm): Promise<KeyObject> {
+  switch (alg) {
+    case 'ES256':
+      return freshKey()
+    case 'EdDSA':
+      return readIn(
+        generateKeyPairSync('ed25519', { privateKeyEncoding: PRIVATE, publicKeyEncoding: PUBLIC }).privateKey,
+      )
+    case 'RS256':
+      return freshRsaKey()
+  }
+}
+
+/** Its two primes may take a second to find: requests are served meanwhile. */
+const freshRsaKey = (): Promise<KeyObject> =>
+  new Promise((resolve, reject) => {
+    generateKeyPair(
+      'rsa',
+      { modulusLength: RSA_BITS, privateKeyEncoding: PRIVATE, publicKeyEncoding: PUBLIC },
+      (error, _publicKey, privateKey) => (error ? reject(error) : resolve(readIn(privateKey))),
+    )
+  })

@@ -1,11 +1,12 @@
 /** The public key set as it is served (RFC 7517 §5): what verifiers may meet now or soon. */
 import { createHash } from 'node:crypto'
 import type { JWK } from 'jose'
-import type { KeyPurpose, KeyState } from './key-store.ts'
+import type { KeyAlgorithm, KeyPurpose, KeyState } from './key-store.ts'
 
 export interface PublishedKey {
   readonly kid: string
   readonly purpose: KeyPurpose
+  readonly alg: KeyAlgorithm
   readonly state: KeyState
   readonly publicJwk: JWK
 }
@@ -25,18 +26,27 @@ export interface JwksDocument {
 export const isPublished = (state: KeyState): boolean =>
   state === 'prepared' || state === 'active' || state === 'retiring'
 
+/** RFC 7518 §6, RFC 8037 §2: what makes the key, in the order it is always written; never anything else of a JWK. */
+const MEMBERS = ['kty', 'crv', 'x', 'y', 'n', 'e'] as const
+
+function publicMembers(jwk: JWK): JWK {
+  const members: JWK = {}
+  for (const name of MEMBERS) {
+    const value = jwk[name]
+    if (value !== undefined) members[name] = value
+  }
+  return members
+}
+
 export function jwksDocument(all: readonly PublishedKey[]): JwksDocument {
   const keys = all
     .filter((key) => isPublished(key.state))
     .sort((a, b) => (a.kid < b.kid ? -1 : 1))
     .map(
-      ({ kid, purpose, publicJwk: { kty, crv, x, y } }): PublicSigningKey => ({
+      ({ kid, purpose, alg, publicJwk }): PublicSigningKey => ({
         kid,
-        ...(kty === undefined ? {} : { kty }),
-        ...(crv === undefined ? {} : { crv }),
-        ...(x === undefined ? {} : { x }),
-        ...(y === undefined ? {} : { y }),
-        alg: 'ES256',
+        ...publicMembers(publicJwk),
+        alg,
         use: 'sig',
         errand_use: purpose,
       }),

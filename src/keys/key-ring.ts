@@ -1,13 +1,20 @@
 /** The signing keys in force: signs with the active key of a purpose, and knows which keys still verify. */
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
-import { signEs256 } from '@errand/verifier/signature.ts'
 import type { JWK } from 'jose'
 import { calculateJwkThumbprint } from 'jose/jwk/thumbprint'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
-import { freshKey } from './fresh-key.ts'
+import { freshKeyFor } from './fresh-key.ts'
 import { isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
-import type { KeyPurpose, KeyState, KeyStore, StoredKey } from './key-store.ts'
+import {
+  ALGORITHM,
+  type KeyAlgorithm,
+  type KeyPurpose,
+  type KeyState,
+  type KeyStore,
+  type StoredKey,
+} from './key-store.ts'
 import type { Sealer } from './seal.ts'
+import { algorithmOf, signJws, signRaw } from './sign.ts'
 import { someAtOnce } from './some-at-once.ts'
 
 /** How far a replica's picture of the keys may lag before it stops signing; schedules leave room for it. */
@@ -31,6 +38,9 @@ export interface VerifyKey {
   readonly publicKey?: KeyObject
 }
 
+/** One whose keys sign bytes that are no JWS. */
+type RawPurpose = { [P in KeyPurpose]: (typeof ALGORITHM)[P] extends 'EdDSA' ? P : never }[KeyPurpose]
+
 export interface KeyRing {
   /**
    * A compact JWS by the active key of that purpose; `alg` and `kid` are set here. Throws
@@ -42,6 +52,8 @@ export interface KeyRing {
    * for, before they are signed. Throws as `sign` does.
    */
   signWith(kid: string, header: { readonly typ: string }, payload: object | string): string
+  /** Over the bytes as they are, by the active key of a purpose whose keys are of Ed25519. Throws as `sign` does. */
+  signBytes(purpose: RawPurpose, bytes: Uint8Array): Uint8Array
   /** Throws as `sign` does. */
   activeKid(purpose: KeyPurpose): string
   /** Any key that was ever ours, whatever its state. */
@@ -82,6 +94,8 @@ const SEAL_LABEL = 'signing-key'
 const sealContext = (kid: string, purpose: KeyPurpose) => JSON.stringify([kid, purpose])
 
 interface Opened {
+  /** Of the key itself: a purpose that is given another algorithm gets it with its next key. */
+  readonly alg: KeyAlgorithm
   readonly privateKey: KeyObject
   readonly publicKey: KeyObject
   readonly publicJwk: JWK
@@ -106,9 +120,15 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     const bytes = sealer.open(SEAL_LABEL, sealContext(key.kid, key.purpose), key.sealed)
     const privateKey = createPrivateKey({ key: JSON.parse(Buffer.from(bytes).toString('utf8')), format: 'jwk' })
     const publicKey = createPublicKey(privateKey)
-    const fresh = { privateKey, publicKey, publicJwk: publicKey.export({ format: 'jwk' }) as JWK }
+    const alg = algorithmOf(privateKey)
+    const fresh = { alg, privateKey, publicKey, publicJwk: publicKey.export({ format: 'jwk' }) as JWK }
     opened.set(key.kid, fresh)
     return fresh
+  }
+
+  const publicHalf = (key: StoredKey) => {
+    const { alg, publicJwk } = open(key)
+    return { alg, publicJwk }
   }
 
   async function refresh(): Promise<void> {
@@ -118,7 +138,7 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     // Of overlapping reads the one begun last wins, whichever ends last.
     if (turn < shown) return
     const published = list.filter((key) => isPublished(key.state))
-    const next = jwksDocument(published.map((key) => ({ ...key, publicJwk: open(key).publicJwk })))
+    const next = jwksDocument(published.map((key) => ({ ...key, ...publicHalf(key) })))
     shown = turn
     stored = new Map(list.map((key) => [key.kid, key]))
     active = new Map(list.filter((key) => key.state === 'active').map((key) => [key.purpose, key]))
@@ -143,7 +163,8 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     const justRetiring = key?.state === 'retiring' && now() - (key.retiringAt ?? 0) <= REPLICA_LAG_SECONDS
     if (!key || (activeKey(key.purpose).kid !== kid && !justRetiring))
       throw new Unavailable('no_active_key', `key ${kid} may not sign`)
-    return signEs256(open(key).privateKey, { alg: 'ES256', kid, typ: header.typ }, payload)
+    const { alg, privateKey } = open(key)
+    return signJws(alg, privateKey, { alg, kid, typ: header.typ }, payload)
   }
 
   function verifyKey(kid: string): VerifyKey | undefined {
@@ -156,7 +177,8 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   }
 
   async function prepare(purpose: KeyPurpose, cause: KeyMove['cause']): Promise<string> {
-    const privateKey = freshKey()
+    const alg = ALGORITHM[purpose]
+    const privateKey = await freshKeyFor(alg)
     const publicKey = createPublicKey(privateKey)
     const publicJwk = publicKey.export({ format: 'jwk' }) as JWK
     // A prefix of RFC 7638's thumbprint: tokens of a chain name up to four kids and have 2 KB.
@@ -167,7 +189,7 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     const inserted = await store.insert({
       kid,
       purpose,
-      alg: 'ES256',
+      alg,
       state: 'prepared',
       publicJwk,
       sealed,
@@ -221,6 +243,11 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   return {
     sign: (purpose, header, payload) => signWith(activeKey(purpose).kid, header, payload),
     signWith,
+    signBytes(purpose, bytes) {
+      const { alg, privateKey } = open(activeKey(purpose))
+      if (alg !== 'EdDSA') throw new Unavailable('no_active_key', `the key of ${purpose} is no Ed25519 key`)
+      return signRaw(privateKey, bytes)
+    },
     activeKid: (purpose) => activeKey(purpose).kid,
     verifyKey,
     publicJwk: (kid) => verifyKey(kid)?.publicKey && verifyKey(kid)?.jwk,

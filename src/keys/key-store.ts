@@ -3,14 +3,24 @@ import type { JWK } from 'jose'
 
 export const KEY_STATES = ['prepared', 'active', 'retiring', 'retired', 'compromised'] as const
 export type KeyState = (typeof KEY_STATES)[number]
-/** One key, one purpose. */
-export type KeyPurpose = 'token' | 'feed' | 'id_jag' | 'txn_token' | 'checkpoint'
+export type KeyAlgorithm = 'ES256' | 'EdDSA' | 'RS256'
+/** One key, one purpose; one purpose, one algorithm. */
+export const ALGORITHM = {
+  token: 'ES256',
+  feed: 'ES256',
+  id_jag: 'ES256',
+  txn_token: 'ES256',
+  checkpoint: 'EdDSA', // signed notes have Ed25519 (c2sp.org/signed-note)
+  security_event: 'RS256', // what the CAEP interoperability profile asks of every transmitter
+  status: 'ES256',
+} as const satisfies Readonly<Record<string, KeyAlgorithm>>
+export type KeyPurpose = keyof typeof ALGORITHM
 
 export interface StoredKey {
   /** Never used again, also after the key is gone. */
   readonly kid: string
   readonly purpose: KeyPurpose
-  readonly alg: 'ES256'
+  readonly alg: KeyAlgorithm
   readonly state: KeyState
   readonly publicJwk: JWK
   /** The private JWK, sealed under the root key; text that only `keys/seal.ts` reads. */

@@ -26,6 +26,18 @@ export function describeKeyStore(name: string, open: OpenWorld): void {
       expect(await stores.keyStore.list()).toEqual([key])
     })
 
+    it('gives back keys of every algorithm', async () => {
+      const { stores, other } = await world()
+      const keys: readonly StoredKey[] = [
+        { ...prepared('checkpoint'), alg: 'EdDSA', publicJwk: { kty: 'OKP', crv: 'Ed25519', x: 'x' } },
+        { ...prepared('security_event'), alg: 'RS256', publicJwk: { kty: 'RSA', n: 'n', e: 'AQAB' } },
+        prepared('status'),
+      ]
+      for (const key of keys) expect(await stores.keyStore.insert(key)).toBe(true)
+      const byKid = (a: StoredKey, b: StoredKey) => (a.kid < b.kid ? -1 : 1)
+      expect([...(await other.keyStore.list())].sort(byKid)).toEqual([...keys].sort(byKid))
+    })
+
     it('never takes a kid twice, whatever became of the first', async () => {
       const { stores, other } = await world()
       const key = prepared()

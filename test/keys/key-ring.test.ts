@@ -1,13 +1,17 @@
+import { verify } from 'node:crypto'
 import { importJWK, jwtVerify } from 'jose'
 import { describe, expect, it } from 'vitest'
-import { type KeyMove, openKeyRing } from '../../src/keys/key-ring.ts'
+import { type KeyMove, type KeyRingDeps, openKeyRing } from '../../src/keys/key-ring.ts'
 import { createSealer } from '../../src/keys/seal.ts'
 import { Unavailable } from '../../src/oauth/refusal.ts'
 import { memoryKeyStore } from './memory-key-store.ts'
 
 const sealer = createSealer(new Uint8Array(32).fill(3))
 
-async function ringOn(store = memoryKeyStore(), more: { readonly staleAfterSeconds?: number } = {}) {
+async function ringOn(
+  store = memoryKeyStore(),
+  more: Partial<Pick<KeyRingDeps, 'staleAfterSeconds' | 'purposes'>> = {},
+) {
   const clock = { now: 1_800_000_000, monotonic: 0 }
   const moves: KeyMove[] = []
   const ring = await openKeyRing({
@@ -44,6 +48,55 @@ describe('the key ring', () => {
     const { payload, protectedHeader } = await jwtVerify(token, await importJWK(jwk, 'ES256'), { typ: 'at+jwt' })
     expect(payload).toEqual({ iss: 'us', sub: 'x' })
     expect(protectedHeader).toEqual({ typ: 'at+jwt', alg: 'ES256', kid: jwk.kid })
+  })
+
+  it('signs each purpose by its one algorithm, published so that jose verifies it', async () => {
+    const algorithms = { checkpoint: 'EdDSA', security_event: 'RS256', status: 'ES256' } as const
+    const purposes = ['checkpoint', 'security_event', 'status'] as const
+    const { ring, store } = await ringOn(memoryKeyStore(), { purposes })
+    for (const purpose of purposes) {
+      const alg = algorithms[purpose]
+      const jwk = ring.jwks().keys.find((key) => key.errand_use === purpose)!
+      expect(jwk).toMatchObject({ alg, use: 'sig', kid: ring.activeKid(purpose) })
+      const jws = ring.sign(purpose, { typ: 'x+jwt' }, { iss: 'us' })
+      const { payload, protectedHeader } = await jwtVerify(jws, await importJWK(jwk, alg), { algorithms: [alg] })
+      expect(payload).toEqual({ iss: 'us' })
+      expect(protectedHeader).toEqual({ typ: 'x+jwt', alg, kid: jwk.kid })
+    }
+    const publicMembers = ring.jwks().keys.map((key) =>
+      Object.keys(key)
+        .filter((name) => name.length < 4)
+        .sort(),
+    )
+    expect(publicMembers.map((names) => names.join()).sort()).toEqual([
+      'alg,crv,kid,kty,use,x',
+      'alg,crv,kid,kty,use,x,y',
+      'alg,e,kid,kty,n,use',
+    ])
+    const again = await ringOn(store, { purposes })
+    expect(again.ring.jwks().text).toBe(ring.jwks().text)
+  })
+
+  it('signs bytes as they are by the key of checkpoints', async () => {
+    const { ring } = await ringOn(memoryKeyStore(), { purposes: ['checkpoint'] })
+    const note = Buffer.from('example.com/log\n1\nroot\n')
+    const signature = ring.signBytes('checkpoint', note)
+    const { publicKey } = ring.verifyKey(ring.activeKid('checkpoint'))!
+    expect(signature).toHaveLength(64)
+    expect(verify(null, note, publicKey!, signature)).toBe(true)
+    await ring.compromise(ring.activeKid('checkpoint'))
+    expect(() => ring.signBytes('checkpoint', note)).toThrow(expect.objectContaining({ reason: 'no_active_key' }))
+  })
+
+  it('signs with a key of before by the algorithm that key has, whatever the store or the purpose says', async () => {
+    const { ring, store } = await ringOn()
+    for (const key of await store.list()) {
+      store.plant({ ...key, alg: 'RS256' })
+    }
+    await ring.refresh()
+    expect(ring.jwks().keys.map(({ alg }) => alg)).toEqual(['ES256', 'ES256'])
+    const jwk = ring.jwks().keys.find((key) => key.kid === ring.activeKid('token'))!
+    await jwtVerify(ring.sign('token', { typ: 'at+jwt' }, {}), await importJWK(jwk), { algorithms: ['ES256'] })
   })
 
   it('keeps no private key in the clear in its store', async () => {

@@ -1,0 +1,26 @@
+/** Signatures by a key of ours: the key decides the algorithm, nobody asks for one. */
+import { type KeyObject, sign } from 'node:crypto'
+import { encodeBase64url } from '@errand/verifier/base64url.ts'
+import { signEs256 } from '@errand/verifier/signature.ts'
+import type { KeyAlgorithm } from './key-store.ts'
+
+/** The one algorithm of a key; throws for a kind that none of ours has. */
+export function algorithmOf({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): KeyAlgorithm {
+  if (type === 'ec' && details?.namedCurve === 'prime256v1') return 'ES256'
+  if (type === 'ed25519') return 'EdDSA'
+  if (type === 'rsa') return 'RS256'
+  throw new TypeError(`a signing key of an unknown kind: ${type}`)
+}
+
+/** A compact JWS; `alg` comes from here and cannot be given. */
+export function signJws(alg: KeyAlgorithm, key: KeyObject, header: object, payload: object | string): string {
+  if (alg === 'ES256') return signEs256(key, header, payload)
+  const text = typeof payload === 'string' ? payload : JSON.stringify(payload)
+  const input = `${encodeBase64url(JSON.stringify({ ...header, alg }))}.${encodeBase64url(text)}`
+  // RFC 8037 §3.1 and RFC 7518 §3.3; node:crypto pads an RSA signature by PKCS #1 v1.5 unless told otherwise.
+  const signature = sign(alg === 'EdDSA' ? null : 'sha256', Buffer.from(input, 'latin1'), key)
+  return `${input}.${signature.toString('base64url')}`
+}
+
+/** Over the bytes as they are (RFC 8032 §5.1.6): what signed notes carry. */
+export const signRaw = (key: KeyObject, bytes: Uint8Array): Uint8Array => new Uint8Array(sign(null, bytes, key))
