@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { createJournal, type Entry } from '../../src/store/embedded/journal.ts'
 import { realLogFiles } from '../../src/store/files/log-files.ts'
+import { range } from '../contract/world.ts'
 import { waitingForDisk } from './files/disk.ts'
 
 const base = mkdtempSync(join(tmpdir(), 'errand-journal-'))
@@ -54,6 +55,18 @@ describe('the journal', () => {
     ])
     expect(names(dataDir)).toEqual([])
     await expect(journal.append(['spent', 'c', 1])).rejects.toMatchObject({ reason: 'store_unavailable' })
+  })
+
+  it('carries over in parts that lie together in the database, whatever order they came in', async () => {
+    const { journal, carried } = open()
+    const names = range(1000).map((n) => String(((n * 7919) % 1000) + 1000))
+    await Promise.all(names.map((name) => journal.append(['spent', name, 1])))
+    await journal.close()
+    expect(carried.map(([, name]) => name).sort()).toEqual([...names].sort())
+    for (const part of range(10)) {
+      const places = carried.slice(part * 100, (part + 1) * 100).map(([, name]) => Number(name))
+      expect(Math.max(...places) - Math.min(...places)).toBe(99)
+    }
   })
 
   it('P1 is read by the next start after a kill, up to what stands half at its end', async () => {
