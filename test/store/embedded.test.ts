@@ -9,6 +9,7 @@ import { openDatabase } from '../../src/store/embedded/database.ts'
 import { openStores } from '../../src/store/open.ts'
 import { describeStores } from '../contract/all.ts'
 import { fresh, range, START, type World } from '../contract/world.ts'
+import { FORMAT_1 } from './format-1.ts'
 
 const base = mkdtempSync(join(tmpdir(), 'errand-store-'))
 afterAll(() => rmSync(base, { recursive: true, force: true }))
@@ -27,6 +28,19 @@ async function openWorld(dataDir = join(base, fresh('data')), clock = { now: STA
       await stores.close()
       return openWorld(dataDir, clock)
     },
+  }
+}
+
+/** Tables and indexes as they stand in the file, and its format. */
+function schemaIn(dataDir: string): unknown[] {
+  const db = new Libsql(join(dataDir, 'errand.db'))
+  try {
+    return [
+      ...db.prepare('SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name').all([]),
+      ...db.prepare("SELECT value FROM meta WHERE name = 'format'").all([]),
+    ]
+  } finally {
+    db.close()
   }
 }
 
@@ -66,13 +80,9 @@ describe('the data folder', () => {
 
   it('P6 takes over what the first format holds, with what has come since', async () => {
     const dataDir = join(base, fresh('data'))
-    const before = await openAt(dataDir)
-    await before.keyPins.pin('evidence', 'first', START + 600)
-    await before.close()
+    mkdirSync(dataDir)
     const db = new Libsql(join(dataDir, 'errand.db'))
-    db.exec(
-      "DROP TABLE platform_agents; DROP TABLE join_tokens; DROP TABLE joined_keys; UPDATE meta SET value = 1 WHERE name = 'format'; PRAGMA wal_checkpoint(TRUNCATE)",
-    )
+    db.exec(`${FORMAT_1} INSERT INTO key_pins VALUES ('evidence', 'first', ${START + 600})`)
     db.close()
     const stores = await openAt(dataDir)
     expect(await stores.keyPins.pin('evidence', 'second', START + 600)).toBe('first')
@@ -80,6 +90,10 @@ describe('the data folder', () => {
     expect(await stores.joining.find('digest')).toMatchObject({ clientId: 'research' })
     await stores.close()
     await (await openAt(dataDir)).close()
+
+    const begun = join(base, fresh('data'))
+    await (await openAt(begun)).close()
+    expect(schemaIn(dataDir)).toEqual(schemaIn(begun))
   })
 
   it.each([
@@ -240,5 +254,28 @@ describe('group commit', () => {
     expect(left?.['n']).toBe(0)
     expect(db.prepare("SELECT count(*) AS n FROM spent WHERE id LIKE 'new-%'").one([])?.['n']).toBe(3000)
     await db.close()
+  })
+
+  it('drops pins after their time, a part at a time, and lets those that live be for whom they are', async () => {
+    const dataDir = join(base, fresh('data'))
+    const { stores, clock, reopen } = await openWorld(dataDir)
+    await Promise.all(range(3000).map((n) => stores.keyPins.pin(`old-${n}`, 'first', START + 10)))
+    // A restart empties what is remembered in memory, and carries over what was journaled.
+    const world = await reopen()
+    clock.now = START + 1000
+    for (const tick of range(30)) {
+      const ids = range(100).map((n) => `${n % 2 ? 'a' : 'z'}-${tick}-${n}`)
+      await Promise.all(ids.map((id) => world.stores.keyPins.pin(id, 'first', START + 941 + tick)))
+    }
+    await world.close()
+    const db = openDatabase(dataDir)
+    const count = (like: string) =>
+      db.prepare('SELECT count(*) AS n FROM key_pins WHERE evidence LIKE ?').one([like])?.['n']
+    expect([count('old-%'), count('a-%'), count('z-%')]).toEqual([0, 1500, 1500])
+    await db.close()
+    const again = await openAt(dataDir, clock)
+    expect(await again.keyPins.pin('a-0-1', 'second', START + 2000)).toBe('first')
+    expect(await again.keyPins.pin('old-0', 'second', START + 2000)).toBe('second')
+    await again.close()
   })
 })

@@ -3,31 +3,23 @@ import type { KeyPins, PrincipalBindings } from '../../attest/key-pins.ts'
 import { createRemembered } from '../../attest/remembered.ts'
 import type { EmbeddedDatabase } from './database.ts'
 import type { Journal } from './journal.ts'
+import { createSweep } from './sweep.ts'
 
-const KEPT_LONGER_SECONDS = 60
 const MAX_REMEMBERED = 20_000
-const PINS_PER_SWEEP = 64
 
 export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; forgetBefore: () => number }): KeyPins {
   const { db, journal, forgetBefore } = deps
   const find = db.prepare('SELECT thumbprint FROM key_pins WHERE evidence = ?')
   const insert = db.prepare('INSERT INTO key_pins VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
-  const sweep = db.prepare(
-    `DELETE FROM key_pins WHERE evidence IN (SELECT evidence FROM key_pins WHERE expires_at < ? ORDER BY expires_at LIMIT ${PINS_PER_SWEEP * 2})`,
-  )
+  const added = createSweep({ db, forgetBefore, table: 'key_pins', key: 'evidence' })
   /** What came again: most evidence does, and is pinned once. */
   const known = createRemembered<string>(MAX_REMEMBERED)
   /** On the way into the journal: whoever comes with it meanwhile waits for the same write. */
   const pinning = new Map<string, { readonly thumbprint: string; readonly done: Promise<void> }>()
   /** Not yet in the database. */
   const journaled = new Map<string, string>()
-  let untilSweep = PINS_PER_SWEEP
   journal.carries('pin', {
     carry: ([, evidence, thumbprint, expiresAt]) => {
-      if (untilSweep-- <= 0) {
-        untilSweep = PINS_PER_SWEEP
-        sweep.run([forgetBefore() - KEPT_LONGER_SECONDS])
-      }
       insert.run([evidence, String(thumbprint), Number(expiresAt)])
     },
     carried: ([, evidence]) => journaled.delete(evidence),
@@ -61,6 +53,7 @@ export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; fo
       } finally {
         pinning.delete(evidenceId)
       }
+      added()
       return thumbprint
     },
     pinned: async (evidenceId) => {

@@ -2,11 +2,7 @@
 import type { ReplayGuard } from '../../attest/replay-guard.ts'
 import type { EmbeddedDatabase } from './database.ts'
 import type { Journal } from './journal.ts'
-
-/** A clock that is set back a little must not find an id forgotten. */
-const KEPT_LONGER_SECONDS = 60
-const SPENDS_PER_SWEEP = 256
-const ROWS_PER_SWEEP = 1024
+import { createSweep, KEPT_LONGER_SECONDS } from './sweep.ts'
 
 export function createReplayGuard(deps: {
   db: EmbeddedDatabase
@@ -16,24 +12,7 @@ export function createReplayGuard(deps: {
   const { db, journal, forgetBefore } = deps
   const find = db.prepare('SELECT 1 FROM spent WHERE id = ?')
   const insert = db.prepare('INSERT INTO spent VALUES (?, ?) ON CONFLICT DO NOTHING')
-  // No index by expiry (it would double the cost of every spend): a cursor walks round the table instead.
-  const upTo = db.prepare(`SELECT id FROM spent WHERE id > ? ORDER BY id LIMIT 1 OFFSET ${ROWS_PER_SWEEP - 1}`)
-  const sweepPart = db.prepare('DELETE FROM spent WHERE id > ? AND id <= ? AND expires_at < ?')
-  const sweepRest = db.prepare('DELETE FROM spent WHERE id > ? AND expires_at < ?')
-  let cursor = ''
-  let untilSweep = SPENDS_PER_SWEEP
-
-  function sweep(): string {
-    const before = forgetBefore() - KEPT_LONGER_SECONDS
-    const end = upTo.one([cursor])
-    if (end) {
-      sweepPart.run([cursor, String(end['id']), before])
-      return String(end['id'])
-    }
-    sweepRest.run([cursor, before])
-    return ''
-  }
-
+  const added = createSweep({ db, forgetBefore, table: 'spent', key: 'id' })
   /** Not yet in the database. */
   const spent = new Set<string>()
   journal.carries('spent', {
@@ -56,16 +35,7 @@ export function createReplayGuard(deps: {
         spent.delete(id)
         throw error
       }
-      untilSweep -= 1
-      if (untilSweep <= 0) {
-        untilSweep = SPENDS_PER_SWEEP
-        // Nobody waits for it, and nothing is lost where it fails: the next one walks the same part again.
-        db.write(sweep, {
-          committed: (next) => {
-            cursor = next
-          },
-        }).catch(() => undefined)
-      }
+      added()
       return true
     },
   }

@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 3
+export const FORMAT = 4
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -20,8 +20,11 @@ CREATE TABLE platform_agents (
 CREATE INDEX platform_agents_seen ON platform_agents (platform, last_seen);
 `
 
+/** Pins are swept by a walk round their table: each would cost a second insert here. */
+const NO_EXPIRY_OF_PINS = 'DROP INDEX IF EXISTS key_pins_expiry;'
+
 /** From each older format to the next. */
-export const MIGRATIONS: Readonly<Record<number, string>> = { 1: JOINING, 2: PLATFORM_AGENTS }
+export const MIGRATIONS: Readonly<Record<number, string>> = { 1: JOINING, 2: PLATFORM_AGENTS, 3: NO_EXPIRY_OF_PINS }
 
 export const SCHEMA = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -32,7 +35,6 @@ CREATE TABLE spent (id TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WI
 CREATE TABLE key_pins (
   evidence TEXT PRIMARY KEY, thumbprint TEXT NOT NULL, expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX key_pins_expiry ON key_pins (expires_at);
 
 CREATE TABLE principals (
   spiffe_id TEXT PRIMARY KEY, client_id TEXT NOT NULL, since INTEGER NOT NULL
