@@ -13,6 +13,7 @@ import { createReadings } from './config/readings.ts'
 import type { Snapshot } from './config/snapshot.ts'
 import { type HostSettings, hostPartOf, type Quota, quotaOf } from './config/tenants.ts'
 import type { App } from './http/app.ts'
+import { createFairTurns, type FairTurns } from './http/fair-turns.ts'
 import { type Listener, listen } from './http/server.ts'
 import { createPlace } from './http/sites.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
@@ -35,7 +36,12 @@ export interface ServeOptions {
   readonly print: (line: string) => void
   readonly logger?: Logger
   /** Given where these are the rooms of one tenant: its name, and what the service has decided for all of them. */
-  readonly tenant?: { readonly name: string; readonly host: HostSettings; readonly quota: () => Quota }
+  readonly tenant?: {
+    readonly name: string
+    readonly host: HostSettings
+    readonly quota: () => Quota
+    readonly turns: FairTurns
+  }
   /** Wall time and monotonic time, milliseconds. */
   readonly nowMs?: () => number
   readonly monotonic?: () => number
@@ -55,6 +61,8 @@ export interface Service {
 
 export interface OpenService extends Service {
   readonly tenants?: Tenants
+  /** Among its issuers. */
+  readonly turns: FairTurns
   readonly app: App
   readonly stores: Stores
   readonly log: AuditLog & AuditReader
@@ -85,7 +93,7 @@ export async function serve(options: ServeOptions): Promise<Service> {
   const onRejection = (error: unknown) => rooms.onFault(error, 'a promise that nobody waited for')
   process.on('unhandledRejection', onRejection)
   try {
-    const { app, url: base, mtlsUrl, onFault, tenants } = rooms
+    const { app, url: base, mtlsUrl, onFault, tenants, turns } = rooms
     const { settings } = rooms.snapshot()
     const onError = (error: Error) => onFault(error, 'listener')
     const own = {
@@ -95,9 +103,15 @@ export async function serve(options: ServeOptions): Promise<Service> {
       base,
       ...(mtlsUrl === undefined ? {} : { mtlsBase: mtlsUrl }),
     }
-    const place = createPlace(own, () => tenants?.sites() ?? [])
-    listeners.push(await listen({ settings, kind: 'main', place, onError }))
-    if (mtlsUrl !== undefined) listeners.push(await listen({ settings, kind: 'mtls', place, onError }))
+    const sites = () => tenants?.sites() ?? []
+    const door = {
+      settings,
+      place: createPlace(own, sites),
+      turns: () => (sites().length > 0 ? turns : undefined),
+      onError,
+    }
+    listeners.push(await listen({ ...door, kind: 'main' }))
+    if (mtlsUrl !== undefined) listeners.push(await listen({ ...door, kind: 'mtls' }))
   } catch (error) {
     process.off('unhandledRejection', onRejection)
     await Promise.all(listeners.map((listener) => listener.close()))
@@ -178,6 +192,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     closing.push(() => log.close())
     await stores.rememberAuditLog(log.logId)
 
+    const turns = tenant?.turns ?? createFairTurns({ nextTurn: setImmediate })
     const opening: { tenants?: Tenants } = {}
     const rooms = await openRooms({
       holder,
@@ -190,6 +205,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       monotonic,
       closing,
       dataDir,
+      waiting: () => turns.waiting(tenant?.name ?? ''),
       ...(tenant ? { quota: tenant.quota } : { tenants: () => opening.tenants?.all() ?? [] }),
     })
     await log.append({
@@ -204,7 +220,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
         open: (name, places) =>
           openTenant(
             { ...options, ...places, logger: logger.child({ tenant: name }) },
-            { name, host: hostPartOf(settings), quota: () => quotaOf(holder.current().settings, name) },
+            { name, host: hostPartOf(settings), quota: () => quotaOf(holder.current().settings, name), turns },
           ),
         monotonic,
         onRefused: (name, error) => logger.error({ tenant: name, err: plain(error) }, 'a tenant could not be opened'),
@@ -219,6 +235,7 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     return {
       ...rooms,
       ...opening,
+      turns,
       stores,
       log,
       made: material.made,

@@ -61,6 +61,8 @@ interface RoomDeps {
   readonly tenants?: () => readonly TenantStatus[]
   /** Of the tenant whose rooms these are. */
   readonly quota?: () => Quota
+  /** Requests that wait for their turn. */
+  readonly waiting: () => number
 }
 
 export async function openRooms({
@@ -75,6 +77,7 @@ export async function openRooms({
   dataDir,
   tenants,
   quota,
+  waiting,
   ...rooms
 }: RoomDeps) {
   const { settings } = holder.current()
@@ -154,6 +157,7 @@ export async function openRooms({
       utilization: loopUtilization(),
       monotonic,
     }),
+    waiting,
     monotonic,
   })
   const acks = createAcks()

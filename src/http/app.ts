@@ -76,6 +76,8 @@ export type App = Hono<Env> & {
    * the more are served beside a flood. Counted here; whoever asks answers. `peer` is asked for where there is a no.
    */
   sheds(method: string | undefined, target: string, peer: () => string): boolean
+  /** Whether too much is worked on, or waits to be. */
+  full(): boolean
 }
 
 export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App {
@@ -169,7 +171,7 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App
     deps.audit.countStranger(peer(), 'overloaded')
     return true
   }
-  return Object.assign(app, { door: createTokenDoor(deps, log), sheds })
+  return Object.assign(app, { door: createTokenDoor(deps, log), sheds, full: () => deps.limits.full() })
 }
 
 /** What was thrown: a dependency that is away, or a bug. */

@@ -7,7 +7,7 @@ export interface Limits extends Buckets {
   /** False where too much runs already; otherwise call `leave` when done. `kept` goes beyond pace and a tenant's quota. */
   enter(kept?: boolean): boolean
   leave(): void
-  /** Whether `enter` would say false. */
+  /** Whether `enter` would say false once everything that waits for its turn has been let in. */
   full(): boolean
   running(): number
   /** A place among what stays open without working; undefined where there is none. Answers how to give it back. */
@@ -22,6 +22,8 @@ export interface LimitBounds {
   /** Of a tenant: what of that its quota lets it run. */
   readonly quota?: () => number
   readonly pace?: Pace
+  /** How many wait for their turn; see fair-turns.ts. */
+  readonly waiting?: () => number
   /** Milliseconds. */
   readonly monotonic: () => number
 }
@@ -32,20 +34,20 @@ const SHARE_OF_STRANGERS = 1 / 2
 const SHARE_OF_ONE_SOURCE = 1 / 16
 const SHARE_OF_ONE_CLIENT = 1 / 4
 
-export function createLimits({ maxConcurrent, quota, pace, monotonic }: LimitBounds): Limits {
+export function createLimits({ maxConcurrent, quota, pace, waiting = () => 0, monotonic }: LimitBounds): Limits {
   let running = 0
   let open = 0
   let openToStrangers = 0
   const openBy = new Map<string, number>()
 
-  const full = (kept: boolean): boolean =>
-    running >= maxConcurrent() ||
-    (!kept && (running >= (quota?.() ?? running + 1) || running >= (pace?.most() ?? running + 1)))
+  const tooMany = (atOnce: number, kept: boolean): boolean =>
+    atOnce >= maxConcurrent() ||
+    (!kept && (atOnce >= (quota?.() ?? atOnce + 1) || atOnce >= (pace?.most() ?? atOnce + 1)))
 
   return {
     ...createBuckets({ monotonic }),
     enter(kept = false) {
-      if (full(kept)) return false
+      if (tooMany(running, kept)) return false
       running += 1
       return true
     },
@@ -53,7 +55,7 @@ export function createLimits({ maxConcurrent, quota, pace, monotonic }: LimitBou
       running -= 1
       pace?.answered()
     },
-    full: () => full(false),
+    full: () => tooMany(running + waiting(), false),
     running: () => running,
     hold(who) {
       const stranger = 'source' in who

@@ -9,7 +9,8 @@ import { getRequestListener } from '@hono/node-server'
 import { chainOf, clientCertificate, createTrustedProxies } from '../attest/client-certificate.ts'
 import type { ServiceSettings } from '../config/settings.ts'
 import { refusalBody } from './refusal-response.ts'
-import type { Entry } from './gate.ts'
+import type { FairTurns } from './fair-turns.ts'
+import { type Entry, isKeptFree } from './gate.ts'
 import type { WireBindings } from './route.ts'
 import type { Place, Site } from './sites.ts'
 import { createTarpit } from './tarpit.ts'
@@ -25,11 +26,13 @@ export interface Listening {
   readonly kind: 'main' | 'mtls'
   /** Which issuer a request is for. */
   readonly place: Place
+  /** Undefined while there is one issuer alone: whatever comes is begun when it comes. */
+  readonly turns: () => FairTurns | undefined
   /** A fault of the listener itself: it goes on listening. */
   readonly onError: (error: Error) => void
 }
 
-export async function listen({ settings, kind, place, onError }: Listening): Promise<Listener> {
+export async function listen({ settings, kind, place, turns, onError }: Listening): Promise<Listener> {
   const { bounds } = settings
   const at = kind === 'mtls' ? settings.listen.mtls! : settings.listen
   const files = kind === 'mtls' ? settings.listen.mtls! : settings.listen.tls
@@ -69,6 +72,15 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
     handlers.set(site, made)
     return made
   }
+  const begin = (site: Site, target: string, incoming: IncomingMessage, outgoing: ServerResponse) => {
+    if (site.app.sheds(incoming.method, target, () => peerOf(incoming, isTrustedProxy))) {
+      return turnAway(outgoing, { ok: false, reason: 'overloaded', retryAfterSeconds: 1 })
+    }
+    if (site.app.door.fits(incoming)) {
+      return site.app.door.enter(incoming, outgoing, bindingsOf(site, incoming))
+    }
+    return handlerOf(site)(incoming, outgoing)
+  }
   const handle = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const { site, target } = place(incoming.headers.host, incoming.url ?? '/')
     // Below here nobody knows that the issuer has a path.
@@ -82,13 +94,10 @@ export async function listen({ settings, kind, place, onError }: Listening): Pro
         return turnAway(outgoing, entry)
       }
     }
-    if (site.app.sheds(incoming.method, target, () => peerOf(incoming, isTrustedProxy))) {
-      return turnAway(outgoing, { ok: false, reason: 'overloaded', retryAfterSeconds: 1 })
-    }
-    if (site.app.door.fits(incoming)) {
-      return site.app.door.enter(incoming, outgoing, bindingsOf(site, incoming))
-    }
-    return handlerOf(site)(incoming, outgoing)
+    const fair = turns()
+    // What waits counts as if it were worked on. Where that is too much already, there is nothing to wait for.
+    if (!fair || site.app.full()) return begin(site, target, incoming, outgoing)
+    fair.begin(site.name, incoming, () => void begin(site, target, incoming, outgoing), isKeptFree(target))
   }
   const options = {
     maxHeaderSize: bounds.maxHeaderBytes,

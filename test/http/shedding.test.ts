@@ -68,6 +68,7 @@ describe('a request for a token while too much is worked on', () => {
         asked.push(`${target} ${peer()}`)
         return target === '/token'
       },
+      full: () => false,
     })
     app.get('/health', (c) => c.text('well'))
     const house = await openHouse()
@@ -77,6 +78,7 @@ describe('a request for a token while too much is worked on', () => {
       settings: { ...settings, listen: { ...settings.listen, port } },
       kind: 'main',
       place: (_, target) => ({ site: { name: '', issuer: ISSUER, app, base: ISSUER }, target }),
+      turns: () => undefined,
       onError: () => undefined,
     })
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })

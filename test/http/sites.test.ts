@@ -7,7 +7,7 @@ import type { Env } from '../../src/http/route.ts'
 import { createPlace, type Site } from '../../src/http/sites.ts'
 
 const closed = { fits: () => false, enter: async () => undefined }
-const app: App = Object.assign(new Hono<Env>(), { door: closed, sheds: () => false })
+const app: App = Object.assign(new Hono<Env>(), { door: closed, sheds: () => false, full: () => false })
 const site = (name: string, issuer: string): Site => ({ name, issuer, app, base: issuer })
 const own = site('', 'https://errand.example.com')
 const tenants = [
