@@ -1,7 +1,9 @@
 /** `errand keys`: the service's signing keys. */
+import { ALGORITHM } from '../keys/key-store.ts'
 import { EXIT } from './cli.ts'
+import { getPublic } from './client.ts'
 import { REASON, reasonOf } from './known.ts'
-import { adminClient } from './places.ts'
+import { adminClient, serviceOf } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
 import { objects } from './rows.ts'
 import { JSON_FLAG, verb } from './verb.ts'
@@ -42,7 +44,7 @@ export const rotate = verb({
   args: {
     purpose: {
       type: 'enum',
-      options: ['token', 'feed', 'id_jag', 'txn_token'],
+      options: Object.keys(ALGORITHM),
       description: 'which key',
       default: 'token',
     },
@@ -84,6 +86,23 @@ export const compromise = verb({
         ['revocation', answer['revocation']],
       ]))
         cli.out(line)
+    return EXIT.ok
+  },
+})
+
+export const exportJwks = verb({
+  description:
+    'Prints the public keys as a JWKS: those that are published now, or with --all every one there ever was, with its state and times. Old evidence is verified with them, offline; a token never is.',
+  args: {
+    all: { type: 'boolean', description: 'also those that are retired or compromised' },
+    ...JSON_FLAG,
+  },
+  examples: ['errand keys export-jwks', 'errand keys export-jwks --all > keys-2026-11-22.json'],
+  async run(args, cli) {
+    const document = args.all
+      ? await (await adminClient(cli)).get('/keys/jwks')
+      : await getPublic(cli, (await serviceOf(cli)).url, '/.well-known/jwks.json')
+    cli.out(json(document))
     return EXIT.ok
   },
 })

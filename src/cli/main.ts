@@ -72,6 +72,7 @@ export const VERBS: { readonly [name: string]: Entry } = {
       list: ['signing keys and their states', async () => (await import('./keys.ts')).list],
       rotate: ['prepare a new signing key now', async () => (await import('./keys.ts')).rotate],
       compromise: ['a key is in other hands: end what it signed', async () => (await import('./keys.ts')).compromise],
+      'export-jwks': ['public keys, for verifying offline', async () => (await import('./keys.ts')).exportJwks],
     },
   },
   audit: {

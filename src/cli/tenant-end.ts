@@ -4,7 +4,8 @@ import { dirname, join, relative } from 'node:path'
 import { checkAuditLog } from '../audit/checker.ts'
 import { lockDataDir } from '../store/embedded/lock.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
-import { getPublic } from './client.ts'
+import { createClient } from './client.ts'
+import { keyAt } from './places.ts'
 import { json, safe } from './print.ts'
 import { hostOf, isThere, knownTenant } from './tenant.ts'
 import { JSON_FLAG, verb } from './verb.ts'
@@ -24,8 +25,9 @@ export const exportTenant = verb({
     const own = await knownTenant(cli, args.name)
     const { issuer } = await hostOf(own)
     if (await isThere(args.out)) throw new CliError(EXIT.refused, `${safe(args.out)} is there already`)
-    // As it is published: with retired keys, so that what they signed can be verified later.
-    const jwks = await getPublic(cli, issuer, '/.well-known/jwks.json')
+    // With retired keys, so that what they signed can be verified later.
+    const key = await keyAt(join(own.keysDir, 'admin.jwk'), 'Its public keys are asked for with it.')
+    const jwks = await createClient(cli, { url: issuer, issuer }, { clientId: 'admin', key }).get('/keys/jwks')
     try {
       await mkdir(args.out, { recursive: true, mode: 0o700 })
       await cp(own.configDir, join(args.out, 'config'), { recursive: true })

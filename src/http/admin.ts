@@ -1,11 +1,10 @@
-/** What administrators look at and turn: agents, tools, configuration, keys, the audit log. */
+/** What administrators look at and turn: agents, tools, configuration, the audit log. */
 import { z } from 'zod'
 import { EVENT_TYPES } from '../audit/log.ts'
 import type { AgentRegistration } from '../attest/registration.ts'
 import { reachOf } from '../exchange/reach.ts'
 import { refuse } from '../oauth/refusal.ts'
 import { toAuthorizationDetails } from '@errand/verifier/grants.ts'
-import { jsonOf } from './body.ts'
 import { joinedKeyView } from './join.ts'
 import { seenAgent, seenAgents } from './platform-agents.ts'
 import { refused } from './refused.ts'
@@ -23,8 +22,6 @@ const agentSchema = z
     ceiling: z.array(detailSchema),
   })
   .meta({ id: 'Agent' })
-
-const adminOf = ({ caller }: Call): string => (caller?.kind === 'admin' ? caller.client.clientId : 'unknown')
 
 function agentView({ deps }: Call, agent: AgentRegistration) {
   const snapshot = deps.snapshot()
@@ -172,132 +169,6 @@ const configRoute: Route = {
   },
 }
 
-const keysRoute: Route = {
-  method: 'GET',
-  path: '/keys',
-  access: ['admin'],
-  tag: 'Administration',
-  summary: 'Signing keys and their states',
-  answers: {
-    200: { description: 'Keys', schema: z.object({ keys: z.array(z.looseObject({ kid: z.string() })) }) },
-    ...problems,
-  },
-  handle: ({ deps }) =>
-    Response.json({
-      keys: deps.keys.keys().map((key) => ({
-        kid: key.kid,
-        purpose: key.purpose,
-        alg: key.alg,
-        state: key.state,
-        prepared_at: key.preparedAt,
-        ...(key.activatedAt === undefined ? {} : { activated_at: key.activatedAt }),
-        ...(key.retiringAt === undefined ? {} : { retiring_at: key.retiringAt }),
-        ...(key.retiredAt === undefined ? {} : { retired_at: key.retiredAt }),
-      })),
-    }),
-}
-
-const rotateSchema = z.strictObject({
-  purpose: z.enum(['token', 'feed', 'id_jag', 'txn_token']).optional(),
-  immediately: z.boolean().describe('Do not wait until the new key is in every cache').optional(),
-})
-
-const rotateRoute: Route = {
-  method: 'POST',
-  path: '/keys/rotate',
-  access: ['admin'],
-  tag: 'Administration',
-  summary: 'Prepare a successor now; it signs once it has been published long enough',
-  json: rotateSchema,
-  answers: {
-    200: {
-      description: 'The successor',
-      schema: z.looseObject({
-        purpose: z.string(),
-        kid: z.string(),
-        state: z.string(),
-        activates_at: z.number().int(),
-      }),
-    },
-    ...errorAnswers(413, 415),
-    ...problems,
-  },
-  async handle(call) {
-    const { deps, c, wire } = call
-    const body = jsonOf(c, rotateSchema)
-    if (!body.ok) return refused(call, { ...body.refusal, proven: true })
-    await deps.audit.append({
-      type: 'admin.acted',
-      by: adminOf(call),
-      correlation: wire.correlation,
-      details: {
-        action: 'keys.rotate',
-        purpose: body.value.purpose ?? 'token',
-        immediately: body.value.immediately ?? false,
-      },
-    })
-    const answer = await deps.rotation.rotateNow(body.value.purpose ?? 'token', {
-      ...(body.value.immediately === undefined ? {} : { immediately: body.value.immediately }),
-    })
-    return Response.json({
-      purpose: answer.purpose,
-      kid: answer.kid,
-      state: answer.state,
-      activates_at: answer.activatesAt,
-    })
-  },
-}
-
-const compromiseSchema = z.strictObject({ kid: z.string().min(1).max(128), reason: z.string().min(3).max(500) })
-
-const compromiseRoute: Route = {
-  method: 'POST',
-  path: '/keys/compromise',
-  access: ['admin'],
-  tag: 'Administration',
-  summary: 'A key is in other hands: rotate now, and everything it signed is dead whatever it claims',
-  json: compromiseSchema,
-  answers: {
-    200: { description: 'Done', schema: z.looseObject({ kid: z.string() }) },
-    ...errorAnswers(413, 415),
-    ...problems,
-  },
-  async handle(call) {
-    const { deps, c, wire } = call
-    const body = jsonOf(c, compromiseSchema)
-    if (!body.ok) return refused(call, { ...body.refusal, proven: true })
-    const done = await deps.rotation.compromise(body.value.kid)
-    if (!done) return refused(call, refuse('not_found', 'request', { proven: true }).refusal)
-    const revoked =
-      done.revocation &&
-      (await deps.revoke.byMatch({
-        match: done.revocation.match,
-        mode: done.revocation.mode,
-        absolute: true,
-        reason: body.value.reason,
-        by: adminOf(call),
-        correlation: wire.correlation,
-        keepUntil: done.revocation.expiresAt,
-      }))
-    // Renewed tokens have no trace of the key that signed what they were renewed from: all that was issued so far goes.
-    if (revoked) {
-      await deps.revoke.byMatch({
-        match: {},
-        mode: 'cut',
-        reason: `after the compromise of key ${done.kid}`,
-        by: adminOf(call),
-        correlation: wire.correlation,
-      })
-    }
-    return Response.json({
-      kid: done.kid,
-      purpose: done.purpose,
-      ...(done.successor === undefined ? {} : { successor: done.successor }),
-      ...(revoked ? { revocation: revoked.entry.id } : {}),
-    })
-  },
-}
-
 const NUMBER = /^(0|[1-9][0-9]{0,12})$/
 
 const recordsRoute: Route = {
@@ -355,13 +226,4 @@ const recordsRoute: Route = {
   },
 }
 
-export const adminRoutes: readonly Route[] = [
-  agentsRoute,
-  agentRoute,
-  toolsRoute,
-  configRoute,
-  keysRoute,
-  rotateRoute,
-  compromiseRoute,
-  recordsRoute,
-]
+export const adminRoutes: readonly Route[] = [agentsRoute, agentRoute, toolsRoute, configRoute, recordsRoute]

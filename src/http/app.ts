@@ -17,6 +17,7 @@ import { explanationRoute } from './explanations.ts'
 import { isKeptFree } from './gate.ts'
 import { introspectRoute, revokeRoute } from './introspection.ts'
 import { joinRoutes } from './join.ts'
+import { keyRoutes } from './keys.ts'
 import { refusalPageRoutes } from './refusal-pages.ts'
 import { refusalResponse } from './refusal-response.ts'
 import { refused } from './refused.ts'
@@ -43,6 +44,7 @@ export const ROUTES: readonly Route[] = [
   ...refusalPageRoutes,
   ...revocationRoutes,
   ...adminRoutes,
+  ...keyRoutes,
   releasesRoute,
   ...joinRoutes,
   tenantsRoute,

@@ -1,7 +1,7 @@
 /** The public key set as it is served (RFC 7517 §5): what verifiers may meet now or soon. */
 import { createHash } from 'node:crypto'
 import type { JWK } from 'jose'
-import type { KeyAlgorithm, KeyPurpose, KeyState } from './key-store.ts'
+import type { KeyAlgorithm, KeyPurpose, KeyState, StoredKey } from './key-store.ts'
 
 export interface PublishedKey {
   readonly kid: string
@@ -38,20 +38,49 @@ function publicMembers(jwk: JWK): JWK {
   return members
 }
 
+const signingKey = ({ kid, purpose, alg, publicJwk }: PublishedKey): PublicSigningKey => ({
+  kid,
+  ...publicMembers(publicJwk),
+  alg,
+  use: 'sig',
+  errand_use: purpose,
+})
+
 export function jwksDocument(all: readonly PublishedKey[]): JwksDocument {
   const keys = all
     .filter((key) => isPublished(key.state))
     .sort((a, b) => (a.kid < b.kid ? -1 : 1))
-    .map(
-      ({ kid, purpose, alg, publicJwk }): PublicSigningKey => ({
-        kid,
-        ...publicMembers(publicJwk),
-        alg,
-        use: 'sig',
-        errand_use: purpose,
-      }),
-    )
+    .map(signingKey)
   const text = JSON.stringify({ keys })
   const etag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`
   return { keys, text, etag }
+}
+
+/** A key for reading old evidence: when it signed, and what became of it. Never one to accept a token by. */
+export type EvidenceKey = PublicSigningKey & {
+  readonly errand_state: KeyState
+  /** Unix seconds, as all of these. */
+  readonly prepared_at: number
+  readonly activated_at?: number
+  readonly retiring_at?: number
+  readonly retired_at?: number
+  readonly compromised_at?: number
+}
+
+type KeyTimes = Pick<StoredKey, 'preparedAt' | 'activatedAt' | 'retiringAt' | 'retiredAt'>
+
+export function evidenceKey(key: PublishedKey & KeyTimes): EvidenceKey {
+  const { activatedAt, retiringAt, retiredAt } = key
+  return {
+    ...signingKey(key),
+    errand_state: key.state,
+    prepared_at: key.preparedAt,
+    ...(activatedAt === undefined ? {} : { activated_at: activatedAt }),
+    ...(retiringAt === undefined ? {} : { retiring_at: retiringAt }),
+    ...(retiredAt === undefined
+      ? {}
+      : key.state === 'compromised'
+        ? { compromised_at: retiredAt }
+        : { retired_at: retiredAt }),
+  }
 }

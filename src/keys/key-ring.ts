@@ -4,7 +4,7 @@ import type { JWK } from 'jose'
 import { calculateJwkThumbprint } from 'jose/jwk/thumbprint'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
 import { freshKeyFor } from './fresh-key.ts'
-import { isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
+import { type EvidenceKey, evidenceKey, isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
 import {
   ALGORITHM,
   type KeyAlgorithm,
@@ -56,6 +56,10 @@ export interface KeyRing {
   signBytes(purpose: RawPurpose, bytes: Uint8Array): Uint8Array
   /** Throws as `sign` does. */
   activeKid(purpose: KeyPurpose): string
+  /** Of a key that was ever ours, whatever became of it: for reading old evidence, never for accepting a token. */
+  publicKeyEver(kid: string): EvidenceKey | undefined
+  /** Every one of them, oldest first. */
+  publicKeysEver(): readonly EvidenceKey[]
   /** Any key that was ever ours, whatever its state. */
   verifyKey(kid: string): VerifyKey | undefined
   /** Of a key that is published. */
@@ -113,17 +117,27 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   let reading = 0
   let shown = 0
 
-  // The public half is taken from the sealed one: who can write the store cannot make us publish a key of theirs.
   function open(key: StoredKey): Opened {
     const known = opened.get(key.kid)
     if (known) return known
+    const fresh = unseal(key)
+    opened.set(key.kid, fresh)
+    return fresh
+  }
+
+  // The public half is taken from the sealed one: who can write the store cannot make us publish a key of theirs.
+  function unseal(key: StoredKey): Opened {
     const bytes = sealer.open(SEAL_LABEL, sealContext(key.kid, key.purpose), key.sealed)
     const privateKey = createPrivateKey({ key: JSON.parse(Buffer.from(bytes).toString('utf8')), format: 'jwk' })
     const publicKey = createPublicKey(privateKey)
     const alg = algorithmOf(privateKey)
-    const fresh = { alg, privateKey, publicKey, publicJwk: publicKey.export({ format: 'jwk' }) as JWK }
-    opened.set(key.kid, fresh)
-    return fresh
+    return { alg, privateKey, publicKey, publicJwk: publicKey.export({ format: 'jwk' }) as JWK }
+  }
+
+  // Of one that signs no more nothing is kept open: evidence is read seldom.
+  function evidenceOf(key: StoredKey): EvidenceKey {
+    const { alg, publicJwk } = opened.get(key.kid) ?? unseal(key)
+    return evidenceKey({ ...key, alg, publicJwk })
   }
 
   const publicHalf = (key: StoredKey) => {
@@ -249,6 +263,11 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
       return signRaw(privateKey, bytes)
     },
     activeKid: (purpose) => activeKey(purpose).kid,
+    publicKeyEver(kid) {
+      const key = stored.get(kid)
+      return key && evidenceOf(key)
+    },
+    publicKeysEver: () => [...stored.values()].sort((a, b) => a.preparedAt - b.preparedAt).map(evidenceOf),
     verifyKey,
     publicJwk: (kid) => verifyKey(kid)?.publicKey && verifyKey(kid)?.jwk,
     keyFor(kid, purpose, slot) {

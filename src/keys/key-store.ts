@@ -29,6 +29,7 @@ export interface StoredKey {
   readonly preparedAt: number
   readonly activatedAt?: number
   readonly retiringAt?: number
+  /** When it was retired, or given up as compromised. */
   readonly retiredAt?: number
 }
 

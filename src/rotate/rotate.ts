@@ -5,6 +5,8 @@ import type { KeyPurpose } from '../keys/key-store.ts'
 import { isAskedFor, nextStep, type Schedule, successorOf } from './step.ts'
 
 export interface Rotation {
+  /** Those that it turns. */
+  readonly purposes: readonly KeyPurpose[]
   /** One turn: reads the store, and takes every step that is due. The timer does nothing else. */
   tick(): Promise<void>
   /**
@@ -98,6 +100,7 @@ export function createRotation({ ring, schedule, purposes, now, onError, pollSec
   }
 
   return {
+    purposes,
     tick,
     async rotateNow(purpose, { immediately = false } = {}) {
       await ring.refresh()

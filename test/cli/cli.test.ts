@@ -323,6 +323,15 @@ tasks ended  2
     expect((await service.cli('task', 'cancel', TASK)).out).toBe(`${TASK} cancelled\n`)
   })
 
+  it('prints the published keys, and with --all every one there ever was', async () => {
+    const now = await service.cli('keys', 'export-jwks')
+    expect(JSON.parse(now.out)).toEqual(JSON.parse(service.ring.jwks().text))
+    service.answers.set('GET /keys/jwks', { keys: service.ring.publicKeysEver() })
+    const ever = JSON.parse((await service.cli('keys', 'export-jwks', '--all')).out) as { keys: object[] }
+    expect(ever.keys).toEqual(service.ring.publicKeysEver())
+    expect(ever.keys[0]).toMatchObject({ errand_state: 'active', prepared_at: NOW, activated_at: NOW })
+  })
+
   describe('aimed at a name that is not there', () => {
     const asked = () => service.received.filter(({ method }) => method === 'POST')
     beforeEach(() => {
@@ -894,6 +903,7 @@ describe('help', () => {
     ['bans'],
     ['keys', 'list'],
     ['keys', 'rotate'],
+    ['keys', 'export-jwks'],
     ['audit', 'tail'],
     ['audit', 'search'],
     ['audit', 'verify'],

@@ -66,6 +66,8 @@ describe('the life of a tenant', () => {
     expect([exported.exit, exported.err]).toEqual([0, ''])
     expect(await readdir(join(out, 'labs'))).toEqual(['audit', 'config', 'jwks.json', 'keys', 'tenant.json'])
     expect((await errand('audit', 'verify', join(out, 'labs'))).exit).toBe(0)
+    const { keys } = JSON.parse(await readFile(join(out, 'labs/jwks.json'), 'utf8')) as { keys: object[] }
+    expect(keys[0]).toMatchObject({ errand_state: 'active' })
     const files = (await readdir(join(out, 'labs'), { recursive: true, withFileTypes: true })).filter((each) =>
       each.isFile(),
     )

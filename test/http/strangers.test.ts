@@ -49,6 +49,7 @@ const DECLARED: Record<string, string> = {
   'GET /config': 'admin',
   'GET /releases': 'admin',
   'GET /keys': 'admin',
+  'GET /keys/jwks': 'admin',
   'POST /keys/rotate': 'admin',
   'POST /keys/compromise': 'admin',
   'GET /audit/records': 'admin',

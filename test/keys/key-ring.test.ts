@@ -228,6 +228,47 @@ describe('the key ring', () => {
   })
 })
 
+describe('keys of the past', () => {
+  it('are there for old evidence, with what became of them and when, and verify nothing that is live', async () => {
+    const { ring, store, clock } = await ringOn()
+    const [first, second] = [ring.activeKid('token'), await ring.prepare('token', 'asked')]
+    const signed = ring.sign('token', { typ: 'x+jwt' }, { iss: 'us' })
+    clock.now += 10
+    await ring.activate(second, 'asked')
+    clock.now += 10
+    await ring.retire(first, 'schedule')
+    await ring.compromise(second)
+    for (const seen of [ring, (await ringOn(store, { purposes: ['feed'] })).ring]) {
+      const old = seen.publicKeyEver(first)!
+      expect((await jwtVerify(signed, await importJWK(old))).payload).toEqual({ iss: 'us' })
+      expect(old).toMatchObject({ errand_use: 'token', errand_state: 'retired', activated_at: 1_800_000_000 })
+      expect([old.retiring_at, old.retired_at, old.compromised_at]).toEqual([1_800_000_010, 1_800_000_020, undefined])
+      expect(seen.publicKeyEver(second)).toMatchObject({ errand_state: 'compromised', compromised_at: 1_800_000_020 })
+      expect(seen.publicKeyEver('nobody')).toBeUndefined()
+      expect(seen.publicKeysEver().map(({ kid }) => kid)).toEqual(expect.arrayContaining([first, second]))
+      expect(seen.jwks().keys.map(({ kid }) => kid)).not.toContain(first)
+      expect(seen.verifyKey(first)?.publicKey).toBeUndefined()
+    }
+  })
+
+  it('are those that were ours: what somebody else put into the store is told, not shown', async () => {
+    const { ring, store } = await ringOn()
+    const kid = ring.activeKid('token')
+    const foreign = (await (await ringOn()).store.list())[0]!
+    await ring.activate(await ring.prepare('token', 'asked'), 'asked')
+    await ring.retire(kid, 'schedule')
+    const retired = (await store.list()).find((key) => key.kid === kid)!
+    const before = ring.publicKeyEver(kid)
+    store.plant({ ...retired, publicJwk: foreign.publicJwk })
+    await ring.refresh()
+    expect(ring.publicKeyEver(kid)).toEqual(before)
+    store.plant({ ...foreign, state: 'retired' })
+    store.plant({ ...retired, kid: 'planted' })
+    await ring.refresh()
+    expect(() => ring.publicKeyEver('planted')).toThrow(expect.objectContaining({ code: 'key_file_unsafe' }))
+  })
+})
+
 describe('which keys verify at our own endpoints', () => {
   it('B4 prepared, retired and compromised keys are key_state; active and retiring ones verify', async () => {
     const { ring } = await ringOn()
