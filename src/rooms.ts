@@ -34,6 +34,7 @@ import { createAcks, verifiersBehind } from './revoke/acks.ts'
 import { createFeed } from './revoke/feed.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { createRevoke, type TokenLine } from './revoke/revoke.ts'
+import { createSignOut } from './revoke/sign-out.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { plain } from './service-log.ts'
 import { createKeptBundles } from './store/files/kept-bundles.ts'
@@ -171,9 +172,10 @@ export async function openRooms({
     verifiersBehind: async () => verifiersBehind(await stores.revocations.epoch(), acks.all()),
     process: tenants !== undefined,
   })
+  const patient = createPatientClock({ now, monotonic })
   const revoke = createRevoke({
     now,
-    patient: createPatientClock({ now, monotonic }),
+    patient,
     log: stores.revocations,
     tasks: stores.tasks,
     audit,
@@ -274,7 +276,15 @@ export async function openRooms({
     readers.set(directory, read)
     return read
   }
-  const common = { now, nowMs, tasks: stores.tasks, revocations: stores.revocations, audit, readSubject }
+  const common = {
+    now,
+    nowMs,
+    tasks: stores.tasks,
+    revocations: stores.revocations,
+    signOuts: stores.signOuts,
+    audit,
+    readSubject,
+  }
   const tokenIssuer = createIssuer({ issuer, keys: ring })
   const exchange = createExchange({
     ...common,
@@ -316,6 +326,13 @@ export async function openRooms({
       platformAgents: stores.platformAgents,
       tasks: stores.tasks,
       revoke,
+      signOut: createSignOut({
+        now,
+        signOuts: stores.signOuts,
+        revoke,
+        audit,
+        onUnrecorded: (type) => metrics.unrecorded(type),
+      }),
       revocations: stores.revocations,
       introspect: createIntrospect({ issuer, now, ownKeys, revocations: stores.revocations }),
       feed,
@@ -377,6 +394,7 @@ export async function openRooms({
     async () => {
       await inForce.settle()
       await revoke.sweep()
+      await stores.signOuts.prune(patient.forgetBefore())
     },
     (error) => onFault(error, 'sweep'),
   )

@@ -2,8 +2,8 @@
 import { answerTo, REASONS, type Slot } from '../src/oauth/refusal.ts'
 import type { Access, Route } from '../src/http/route.ts'
 
-const whoMay = (access: Access): string =>
-  access === 'public' ? 'anybody' : access === 'form' ? 'client, by the form' : access.join(', ')
+const SINGLY = { public: 'anybody', form: 'client, by the form', provider: 'identity provider, admin' } as const
+const whoMay = (access: Access): string => (typeof access === 'string' ? SINGLY[access] : access.join(', '))
 
 export const routeName = ({ method, path }: Pick<Route, 'method' | 'path'>): string =>
   `${method} ${path.replace(/:([a-z_]+)/g, '{$1}')}`

@@ -52,6 +52,11 @@ const SECURITY_SCHEMES = {
     description:
       'The same JWT in the form parameters client_assertion and client_assertion_type (RFC 7521 §4.2), not in a header.',
   },
+  providerToken: {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'A one-use JWT of a registered identity provider for this endpoint, of a kind of its own.',
+  },
   dpop: {
     type: 'apiKey',
     in: 'header',
@@ -69,6 +74,7 @@ function securityOf({ access, recognises }: Pick<Route, 'access' | 'recognises'>
   if (access === 'public') return recognises ? [{}, { clientAssertion: [] }] : []
   if (access === 'form')
     return [{ clientAssertionForm: [] }, { clientAssertionForm: [], dpop: [] }, { mutualTls: [] }, { dpop: [] }]
+  if (access === 'provider') return [{ providerToken: [] }, { clientAssertion: [], dpop: [] }]
   const withProof = { clientAssertion: [], dpop: [] }
   const withoutProof = access.includes('agent') || access.includes('tool') ? [{ clientAssertion: [] }] : []
   return [...withoutProof, withProof, ...(access.includes('agent') ? [{ mutualTls: [] }] : [])]

@@ -15,6 +15,8 @@ export const EVENT_TYPES = [
   'task.refused',
   'revocation.added',
   'revocation.readmitted',
+  'subject.signed_out', // everything of a user ended; they may sign in again
+  'signal.refused', // an order or a signal of somebody who is known
   'decision.evaluated', // AuthZEN and dry_run
   'agent.joining', // intent: an agent registers a key of its own with a join token
   'agent.join_refused',

@@ -73,6 +73,10 @@ const userIssuer = section({
   })
     .optional()
     .describe('Whether it may vouch for its users in ID-JAGs (jwt-bearer grant).'),
+  global_token_revocation: z
+    .boolean()
+    .default(false)
+    .describe('Whether it may have everything of a user of its own ended: POST /global-token-revocation.'),
   disabled_subjects: list(foreignName).describe('Its users, by `sub`, for whom nothing is done.'),
   max_token_lifetime_seconds: limit(1, 604_800).default(86_400).describe('Tokens with a longer life are refused.'),
   development: z.boolean().default(false).describe('Made on first start; refused in production.'),

@@ -68,6 +68,7 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
             ...(source.id_jag.tenant === undefined ? {} : { tenant: source.id_jag.tenant }),
           },
         }),
+    mayEndUsers: source.global_token_revocation,
     development: source.development,
     rights({ groups }) {
       const key = JSON.stringify(groups)

@@ -166,6 +166,7 @@ const OF_THE_GRANT: readonly Refusal['reason'][] = [
   'depth',
   'may_act',
   'subject_disabled',
+  'signed_out',
 ]
 
 export const asGrant = (refusal: Refusal): Refusal =>

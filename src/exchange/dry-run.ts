@@ -14,6 +14,7 @@ import {
   type Prepared,
   refusedByRevocation,
   rootOf,
+  signedOut,
   tokenType,
   tooLate,
 } from './prepared.ts'
@@ -53,6 +54,8 @@ export async function dryRun(
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
+  const left = await signedOut(deps, prepared.standing)
+  if (left) return no(left)
   const explanation = explainDecision(decision, target)
   await deps.audit.append({
     type: 'decision.evaluated',

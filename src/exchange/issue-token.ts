@@ -21,6 +21,7 @@ import {
   type Prepared,
   refusedByRevocation,
   rootOf,
+  signedOut,
   tokenType,
   tooLate,
   type TokenResponse,
@@ -50,6 +51,8 @@ export async function issue(
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
+  const left = await signedOut(deps, prepared.standing)
+  if (left) return no(left)
 
   const granted = deps.granted(decision, target.tool)
   const facts: TokenFacts = {
@@ -183,6 +186,8 @@ export async function reissue(
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
+  const left = await signedOut(deps, prepared.standing)
+  if (left) return no(left)
   // Signed before the record: a key that may sign no more leaves no record of a token that never was.
   const token = sign(deps, claims, kid)
   await deps.audit.append({

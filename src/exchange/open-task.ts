@@ -12,10 +12,12 @@ import type { RequestDetails } from '../tasks/request-details.ts'
 import type { SubjectFacts, Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { Revocations } from '../tokens/revocations.ts'
+import type { SignOuts } from '../tokens/sign-outs.ts'
 import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
 import { explainTask } from './explain.ts'
+import { signedOut } from './prepared.ts'
 import { attestationOf, explanationDetails } from './record.ts'
 import { taskAuthority } from './standing.ts'
 import type { IdempotencyStore } from './idempotency.ts'
@@ -37,6 +39,7 @@ export interface OpenTaskDeps {
   readonly nowMs: () => number
   readonly tasks: TaskStore
   readonly revocations: Revocations
+  readonly signOuts: Pick<SignOuts, 'before'>
   readonly audit: AuditLog
   readonly idempotency: IdempotencyStore
   readonly readSubject: (directory: Directory) => ReadSubjectToken
@@ -73,7 +76,7 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
 
     const subject = await subjectOf(deps, directory, proven, request)
     if (!subject.ok) return no(subject.refusal)
-    const { facts, rights } = subject.value
+    const { facts, rights, signedInAt } = subject.value
     const most = taskAuthority(rights ? { subjectRights: rights } : {}, attested)
     if (request.requested && !grantsWithin(request.requested, most)) {
       const asked = { requested: request.requested, askedIn: request.askedIn }
@@ -110,6 +113,11 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
         slot: 'request',
         explanation: { rule: answer.banned.entry, next: 'ask security staff for a re-admission' },
       })
+    }
+    const left = await signedOut(deps, { subject: facts, ...(signedInAt === undefined ? {} : { signedInAt }) })
+    if (left) {
+      if (retry) await deps.idempotency.release(retry.key)
+      return no(left)
     }
 
     const { details } = request
@@ -172,7 +180,7 @@ async function subjectOf(
   directory: Directory,
   { attested }: ProvenAgent,
   request: TaskRequest,
-): Promise<Result<{ facts: SubjectFacts; rights?: readonly Grant[] }>> {
+): Promise<Result<{ facts: SubjectFacts; rights?: readonly Grant[]; signedInAt?: number }>> {
   const { agent } = attested
   if (!request.subject) {
     if (!agent.autonomous) return refuse('grant_not_allowed', 'request')
@@ -183,9 +191,10 @@ async function subjectOf(
   if (read.value.kind !== 'user') {
     return refuse('token_type_mismatch', 'subject_token', { detail: "a root task is opened with a user's token" })
   }
-  const { facts, issuer, mayAct } = read.value
+  const { facts, issuer, mayAct, signedInAt } = read.value
   if (mayAct && (mayAct.iss !== directory.settings.issuer || mayAct.sub !== agent.spiffeId)) {
     return refuse('may_act', 'subject_token')
   }
-  return ok({ facts, rights: issuer.rights({ sub: facts.id.slice(facts.issuer.length + 1), groups: facts.groups }) })
+  const sub = facts.id.slice(facts.issuer.length + 1)
+  return ok({ facts, rights: issuer.rights({ sub, groups: facts.groups }), signedInAt })
 }

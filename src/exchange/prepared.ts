@@ -10,6 +10,7 @@ import type { Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { Issuer, SigningKeys } from '../tokens/issue.ts'
 import type { RevocationAnswer, Revocations } from '../tokens/revocations.ts'
+import type { SignOuts } from '../tokens/sign-outs.ts'
 import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent, ProveAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
@@ -46,6 +47,7 @@ export interface ExchangeParts {
   readonly readSubject: (directory: Directory) => ReadSubjectToken
   readonly tasks: TaskStore
   readonly revocations: Revocations
+  readonly signOuts: Pick<SignOuts, 'before'>
   readonly grants: KeyPins
   readonly issuer: Issuer
   readonly keys: SigningKeys
@@ -113,6 +115,16 @@ export async function checkRevocation(
   hops: readonly CheckedHop[] = prepared.standing.checked,
 ): Promise<RevocationAnswer> {
   return deps.revocations.check({ hops, issuing: issuingHop(prepared, jti, kid, root) })
+}
+
+/** Asked after the revocation check: see `SignOuts`. */
+export async function signedOut(
+  { signOuts }: Pick<ExchangeDeps, 'signOuts'>,
+  { subject, signedInAt }: { readonly subject: { readonly id: string }; readonly signedInAt?: number },
+): Promise<Refusal | undefined> {
+  if (signedInAt === undefined) return undefined
+  const before = await signOuts.before(subject.id)
+  return before === undefined || signedInAt > before ? undefined : { reason: 'signed_out', slot: 'subject_token' }
 }
 
 /** The hop that this exchange would add. */

@@ -47,6 +47,8 @@ export interface Standing {
   readonly grant?: { readonly issuer: string; readonly jti: string }
   /** jti of the token this one follows from. */
   readonly cause?: string
+  /** When the user signed in whose own word this is (kind `user`). */
+  readonly signedInAt?: number
   /** What a retry must have in common with the first try. */
   readonly identity: string
 }
@@ -116,6 +118,7 @@ async function forUser(
     actor: { sub: agent.spiffeId, ...(token.actor ? { act: token.actor } : {}) },
     hops: [],
     checked: vouchedHops(token, task.value),
+    signedInAt: token.signedInAt,
     identity: token.facts.id,
   })
 }

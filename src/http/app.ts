@@ -14,6 +14,7 @@ import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { explanationRoute } from './explanations.ts'
+import { globalRevocationRoute } from './global-revocation.ts'
 import { isKeptFree } from './gate.ts'
 import { introspectRoute, revokeRoute } from './introspection.ts'
 import { joinRoutes } from './join.ts'
@@ -37,6 +38,7 @@ export const ROUTES: readonly Route[] = [
   challengeRoute,
   introspectRoute,
   revokeRoute,
+  globalRevocationRoute,
   ...taskRoutes,
   explanationRoute,
   evaluationRoute,
@@ -147,7 +149,7 @@ export function createApp(deps: HttpDeps, log: (line: RequestLine) => void): App
         const met = route.recognises ? await recognised(call, kindOf(c) === 'open') : ok(call)
         return met.ok ? route.handle(met.value) : refused(call, met.refusal)
       }
-      if (route.access === 'form') return route.handle(call)
+      if (route.access === 'form' || route.access === 'provider') return route.handle(call)
       const presented = presentedInHeaders(call)
       if (!presented.ok) return refused(call, presented.refusal)
       const caller = await callerOf(call, presented.value, route.access, 'api')

@@ -20,6 +20,7 @@ import type { Acks } from '../revoke/acks.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
+import type { SignOut } from '../revoke/sign-out.ts'
 import type { Rotation } from '../rotate/rotate.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { Introspected } from '../tokens/introspect.ts'
@@ -60,6 +61,7 @@ export interface HttpDeps {
   readonly platformAgents: PlatformAgents
   readonly tasks: TaskStore
   readonly revoke: Revoke
+  readonly signOut: SignOut
   readonly revocations: RevocationLog
   readonly introspect: (token: string) => Promise<Introspected>
   readonly feed: Feed

@@ -46,6 +46,9 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
     identity_chaining_requested_token_types_supported: [TOKEN_TYPE.idJag],
     token_endpoint_auth_methods_supported: authentication.methods,
     token_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
+    // draft-parecki-oauth-global-token-revocation, *Authorization Server Metadata*: a JWT of the provider, or of an administrator.
+    global_token_revocation_endpoint: `${base}/global-token-revocation`,
+    global_token_revocation_endpoint_auth_methods_supported: ['Bearer', 'private_key_jwt'],
     introspection_endpoint_auth_methods_supported: authentication.methods,
     introspection_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
     revocation_endpoint_auth_methods_supported: authentication.methods,

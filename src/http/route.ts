@@ -11,8 +11,8 @@ export type Caller =
   | { readonly kind: 'tool'; readonly client: MachineClient }
   | { readonly kind: 'admin'; readonly client: MachineClient }
 
-/** `public`: anybody. `form`: the endpoint reads client authentication out of its own form. A list: these and nobody else. */
-export type Access = 'public' | 'form' | readonly Caller['kind'][]
+/** `public`: anybody. `form`: the endpoint reads client authentication out of its own form. `provider`: the same in a header, of identity providers and administrators. A list: these and nobody else. */
+export type Access = 'public' | 'form' | 'provider' | readonly Caller['kind'][]
 
 export type Variables = {
   correlation: string

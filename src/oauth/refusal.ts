@@ -109,6 +109,7 @@ const table = {
   bad_param: 'ir',
   media_type: 'media_type',
   subject_disabled: 'ir',
+  signed_out: 'ir',
   banned: 'ir',
   replayed: 'ir',
   idempotency_conflict: 'conflict',

@@ -9,6 +9,7 @@ import type { IdempotencyStore } from '../exchange/idempotency.ts'
 import type { KeyStore } from '../keys/key-store.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
+import type { SignOuts } from '../tokens/sign-outs.ts'
 import { lockDataDir } from './embedded/lock.ts'
 import { openEmbedded } from './embedded/open.ts'
 import { hasHistory } from './history.ts'
@@ -24,6 +25,7 @@ export interface Stores {
   readonly subjectKeys: SubjectKeys
   readonly tasks: TaskStore
   readonly revocations: RevocationLog
+  readonly signOuts: SignOuts
   readonly idempotency: IdempotencyStore
   /**
    * Called once the audit log is open and before anything is recorded. Where the state is local it belongs to that log

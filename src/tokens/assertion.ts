@@ -12,7 +12,7 @@ import type { AgentPlatform } from '../attest/platform.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { TYP } from '../oauth/words.ts'
 import { plainTyp, typFits } from './kinds.ts'
-import { readUserFacts, type SubjectToken } from './subject.ts'
+import { readUserFacts, signInOf, type SubjectToken } from './subject.ts'
 import type { TrustedIssuer } from './trusted-issuer.ts'
 
 /** What a grant says beside whose it is. */
@@ -79,6 +79,7 @@ export async function readIdJag(
     kind: 'user',
     issuer,
     expiresAt: read.value.grant.expiresAt,
+    signedInAt: signInOf(payload, read.value.grant.issuedAt),
     ...user.value,
     clientId,
     grant: read.value.grant,

@@ -34,6 +34,7 @@ export interface Kind {
     | 'workload_proof'
     | 'dpop_header'
     | 'introspected'
+    | 'revocation_order'
   )[]
 }
 
@@ -63,6 +64,7 @@ export const KINDS = {
   own_id_jag: { typ: [TYP.idJag], signer: 'id_jag_key', slots: [] },
   txn_token: { typ: [TYP.txnToken], signer: 'txn_token_key', slots: [] },
   release_manifest: { typ: [TYP.release], signer: 'release_signer', slots: [] },
+  revocation_order: { typ: [TYP.globalTokenRevocation], signer: 'user_issuer', slots: ['revocation_order'] },
   feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
   statement: { typ: [TYP.statement], signer: 'feed_key', slots: [] },
 } as const satisfies Record<string, Kind>

@@ -25,6 +25,8 @@ export type SubjectToken =
       readonly facts: SubjectFacts
       readonly issuer: TrustedIssuer
       readonly expiresAt: number
+      /** When the user signed in, as far as the token says; Unix seconds. */
+      readonly signedInAt: number
       /** Who acted before, where the issuer may say so. */
       readonly actor?: Actor
       readonly mayAct?: { readonly iss?: string; readonly sub?: string }
@@ -192,7 +194,15 @@ function userClaims(
   }
   if (exp.value - iat.value > issuer.maxTokenLifetimeSeconds) return refuse('bad_numeric_date', SLOT)
   const facts = readUserFacts(payload, sub.value, issuer, SLOT)
-  return facts.ok ? ok({ kind: 'user', issuer, expiresAt: exp.value, ...facts.value }) : facts
+  return facts.ok
+    ? ok({ kind: 'user', issuer, expiresAt: exp.value, signedInAt: signInOf(payload, iat.value), ...facts.value })
+    : facts
+}
+
+/** OpenID Connect Core §2: a token that was renewed names an older sign-in than its own time. */
+export function signInOf({ auth_time: at }: Readonly<Record<string, unknown>>, issuedAt: number): number {
+  const signedIn = readNumericDate(at)
+  return signedIn.ok ? Math.min(signedIn.value, issuedAt) : issuedAt
 }
 
 /** What a trusted issuer says of a subject, whichever kind of token it says it in. */

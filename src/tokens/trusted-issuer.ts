@@ -24,6 +24,8 @@ export interface TrustedIssuer {
   readonly maxTokenLifetimeSeconds: number
   /** Present where it may vouch for its users in ID-JAGs; `tenant` is ours at an issuer of several. */
   readonly idJag?: { readonly maxLifetimeSeconds: number; readonly tenant?: string }
+  /** Whether it may have everything of a user of its own ended (draft-parecki-oauth-global-token-revocation). */
+  readonly mayEndUsers: boolean
   /** Whether it is the development issuer made on first start. */
   readonly development: boolean
   /** What a subject with these groups and claims may do at most: the operand `subject`. */

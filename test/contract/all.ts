@@ -6,6 +6,7 @@ import { describeKeyStore } from './key-store.ts'
 import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
 import { describeRevocationLog } from './revocation-log.ts'
+import { describeSignOuts } from './sign-outs.ts'
 import { describeSubjectKeys } from './subject-keys.ts'
 import { describeTaskStore } from './task-store.ts'
 import type { OpenWorld } from './world.ts'
@@ -19,5 +20,6 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeSubjectKeys(name, open)
   describeTaskStore(name, open)
   describeRevocationLog(name, open)
+  describeSignOuts(name, open)
   describeIdempotency(name, open)
 }

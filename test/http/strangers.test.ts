@@ -27,6 +27,7 @@ const DECLARED: Record<string, string> = {
   'POST /challenge': 'public',
   'POST /introspect': 'form',
   'POST /revoke': 'form',
+  'POST /global-token-revocation': 'provider',
   'POST /tasks': 'agent',
   'GET /tasks': 'admin',
   'GET /tasks/:id': 'agent admin',
@@ -90,6 +91,9 @@ describe('every endpoint and a stranger', () => {
   const BODIES: Record<string, object> = {
     'POST /tasks/:id/reservations': { token: 't', operation: 'refund', calls: 1, operation_id: 'operation-1' },
     'POST /revocations': { match: {}, everything: true, reason: 'a stranger wants it' },
+    'POST /global-token-revocation': {
+      sub_id: { format: 'iss_sub', iss: 'http://127.0.0.1:4460/dev-issuer', sub: 'alice' },
+    },
     'POST /revocations/:id/readmit': { reason: 'a stranger wants it' },
     'POST /revocations/acks': { epoch: '1.0' },
     'POST /keys/rotate': { immediately: true },

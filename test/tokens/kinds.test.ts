@@ -33,6 +33,7 @@ const SLOTS = [
   'workload_proof',
   'dpop_header',
   'introspected',
+  'revocation_order',
 ] as const
 type Slot = (typeof SLOTS)[number]
 
@@ -79,7 +80,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
         'issuers/company.yaml': 'kind: workload\ntrust_domain: company.example\nbundle_file: company.json\n',
         'issuers/dev.yaml': (text) =>
           text
-            .replace('groups_claim: groups\n', 'groups_claim: groups\nid_jag: {}\n')
+            .replace('groups_claim: groups\n', 'groups_claim: groups\nid_jag: {}\nglobal_token_revocation: true\n')
             .replace('  support:\n', '  support:\n    - chat:read\n    - trading:buy\n'),
         'issuers/acme.yaml': `kind: agent_platform\nname: acme\nissuer: ${ACME}\njwks_file: acme.json\nalgorithms: [ES256]\ntrust_domain: acme.example\nstage: read\nceiling: []\n`,
         'tools/chat.yaml':
@@ -148,6 +149,15 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
       ['wit_svid', () => witSvid(wit, holder)],
       ['workload_proof', async () => workloadProof(holder, await workloadIdentity(), `${ISSUER}/token`)],
       ['dpop_proof', () => house.proof('research', '/token', { key: research.proofKey })],
+      [
+        'revocation_order',
+        () =>
+          signJws(
+            { typ: 'global-token-revocation+jwt', kid: house.userKey.kid },
+            { ...fresh(), aud: `${ISSUER}/global-token-revocation` },
+            house.userKey.privateKey,
+          ),
+      ],
       ['feed_frame', () => feed.body['frame'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],
       ['release_manifest', () => signRelease(manifestOf(), newSigner())],
@@ -212,6 +222,11 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
         })
       case 'dpop_header':
         return research.exchange({ form, headers: { dpop: token } })
+      case 'revocation_order':
+        return house.fetch('POST', '/global-token-revocation', {
+          headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+          body: JSON.stringify({ sub_id: { format: 'iss_sub', iss: DEV_ISSUER, sub: 'zoe' } }),
+        })
       case 'introspected':
         return tool.form('/introspect', { token })
     }
@@ -278,6 +293,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
     ['workload_proof', { status: 401, error: 'invalid_client' }],
     ['assertion', { status: 400, error: 'invalid_grant' }],
     ['dpop_header', { status: 400, error: 'invalid_dpop_proof' }],
+    ['revocation_order', { status: 401, error: 'invalid_token' }],
   ] as const) {
     it(`C1 every kind but its own is refused as ${slot}`, async () => {
       // Our own ID-JAG shares its type with those of others: who brings it is known, and who made it is the next question.
@@ -328,6 +344,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
       const answer = await send(slot, await made.get(kind)!())
       expect([kind, slot, answer.status], answer.text).toEqual([kind, slot, 200])
     }
+    expect((await send('revocation_order', await made.get('revocation_order')!())).status).toBe(204)
     expect((await send('introspected', await made.get('access_token')!())).body['active']).toBe(true)
     const own = await made.get('access_token')!()
     expect((await research.from(own, form)).status).toBe(200)

@@ -29,6 +29,7 @@ describe('the reader of subject tokens', () => {
         return world.disabled
       },
       maxTokenLifetimeSeconds: 3600,
+      mayEndUsers: false,
       development: false,
       rights: () => [],
       ...changes,

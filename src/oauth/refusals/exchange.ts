@@ -181,6 +181,18 @@ export const EXCHANGE = {
     operator: "Take the user off `disabled_subjects` in the issuer's file to allow it again.",
     example: 'a token of carol, who is disabled in the sample company',
   },
+  signed_out: {
+    action: 'sign_in_again',
+    next: 'have the user sign in again at the identity provider, and send the new token',
+    says: 'the user signed in before everything of theirs was ended',
+    means:
+      "The identity provider (or security staff) had everything of this user ended, and the user's token is of a sign-in before that: by its `auth_time`, or its `iat` where it has none.",
+    why: 'Whoever took over a session must not open a new task with the token that they still hold. The user may come again, by a new sign-in.',
+    agent: 'Stop what was done for this user. Go on only with a token of a new sign-in, in a new task.',
+    operator:
+      'The record `subject.signed_out` says who ordered it. A token that was only refreshed keeps its old `auth_time`.',
+    example: "alice's ID token of the morning, after her session was revoked at noon",
+  },
   banned: {
     action: 'ask_person',
     next: 'ask security staff for a re-admission',

@@ -10,6 +10,7 @@ import { createKeyStore } from './key-store.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
+import { createSignOuts } from './sign-outs.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
@@ -32,6 +33,7 @@ export async function openEmbedded(deps: {
     subjectKeys: createSubjectKeys({ db }),
     tasks: createTaskStore({ db, journal }),
     revocations: createRevocationLog({ db, now, forgetBefore }),
+    signOuts: createSignOuts({ db }),
     idempotency: createIdempotencyStore({ db }),
     rememberAuditLog: (logId) => writeAuditMarker(db, logId),
     healthy: db.healthy,

@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 4
+export const FORMAT = 5
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -23,8 +23,20 @@ CREATE INDEX platform_agents_seen ON platform_agents (platform, last_seen);
 /** Pins are swept by a walk round their table: each would cost a second insert here. */
 const NO_EXPIRY_OF_PINS = 'DROP INDEX IF EXISTS key_pins_expiry;'
 
+/** By subject: a user has one. */
+const SIGN_OUTS = `
+CREATE TABLE sign_outs (
+  subject TEXT PRIMARY KEY, before INTEGER NOT NULL, settled INTEGER, keep_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`
+
 /** From each older format to the next. */
-export const MIGRATIONS: Readonly<Record<number, string>> = { 1: JOINING, 2: PLATFORM_AGENTS, 3: NO_EXPIRY_OF_PINS }
+export const MIGRATIONS: Readonly<Record<number, string>> = {
+  1: JOINING,
+  2: PLATFORM_AGENTS,
+  3: NO_EXPIRY_OF_PINS,
+  4: SIGN_OUTS,
+}
 
 export const SCHEMA = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -86,4 +98,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}`

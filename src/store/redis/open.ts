@@ -8,6 +8,7 @@ import { createKeyStore } from './key-store.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
+import { createSignOuts } from './sign-outs.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
@@ -35,6 +36,7 @@ export async function openRedis(deps: {
       subjectKeys: createSubjectKeys({ redis }),
       tasks: createTaskStore({ redis }),
       revocations: await createRevocationLog({ redis, now, forgetBefore }),
+      signOuts: createSignOuts({ redis }),
       idempotency: createIdempotencyStore({ redis }),
       rememberAuditLog: async () => {},
       healthy: async () => {

@@ -177,6 +177,7 @@ async function openService(world: World, me: Process) {
     nowMs: () => clock.now * 1000,
     tasks,
     revocations,
+    signOuts: opened.signOuts,
     audit,
     readSubject: (directory) => readers.get(directory)!,
     directory: () => current,
