@@ -131,6 +131,15 @@ export function frame(cli: Pick<Cli, 'colors'>, before: Json, now: Json): readon
           cell: (each) => each['behind'],
           paint: (text, each) => (each['behind'] === 0 ? text : colors.yellow(text)),
         },
+        ...(verifiers.some((each) => each['regression'] !== undefined)
+          ? [
+              {
+                title: 'AUDIT LOG',
+                cell: (each: (typeof verifiers)[number]) => (each['regression'] === undefined ? '' : 'went back'),
+                paint: (text: string) => colors.red(text),
+              },
+            ]
+          : []),
         { title: 'SAID', cell: (each) => `${span(Number(now['at']) - Number(each['at']))} ago` },
       ]),
     )

@@ -164,7 +164,20 @@ const keyRoute: Route = {
   },
 }
 
-const ackSchema = z.strictObject({ epoch: z.string().max(40) })
+const note = z.string().max(4096)
+const ackSchema = z.strictObject({
+  epoch: z.string().max(40),
+  instance: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/)
+    .describe('Which process of the tool this is')
+    .optional(),
+  leaving: z.literal(true).describe('This process ends').optional(),
+  regression: z
+    .strictObject({ before: note, after: note })
+    .describe('Two checkpoints that contradict one another: the log shrank or was rewritten')
+    .optional(),
+})
 
 const ackRoute: Route = {
   method: 'POST',
@@ -186,7 +199,10 @@ const ackRoute: Route = {
     if (compareEpochs(epoch, await deps.revocations.epoch()) > 0) {
       return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch lies ahead' }).refusal)
     }
-    deps.acks.note(caller.client.clientId, epoch, deps.now())
+    const { instance, leaving, regression } = body.value
+    const said = { epoch, ...(instance === undefined ? {} : { instance }), ...(regression ? { regression } : {}) }
+    if (leaving) deps.acks.leave(caller.client.clientId, instance)
+    else deps.acks.note(caller.client.clientId, said, deps.now())
     return new Response(null, { status: 204 })
   },
 }

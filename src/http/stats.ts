@@ -22,7 +22,19 @@ const statsSchema = z
     refused: counts.describe('By reason'),
     revoked: counts.describe('Entries by mode'),
     epoch: z.string(),
-    verifiers: z.array(z.object({ verifier: z.string(), epoch: z.string(), behind: z.number(), at: z.number() })),
+    verifiers: z.array(
+      z.object({
+        verifier: z.string(),
+        epoch: z.string(),
+        behind: z.number(),
+        at: z.number(),
+        instances: z.number().describe('Processes; the epoch is the one that all of them have reached'),
+        regression: z
+          .object({ before: z.string(), after: z.string() })
+          .describe('Two signed checkpoints by which it saw the audit log shrink or change')
+          .optional(),
+      }),
+    ),
     audit_records: z.number(),
     checks: z.record(z.string(), z.enum(['ok', 'degraded', 'unavailable'])),
     tenants: z.array(z.object({ name: z.string(), state: z.string() })).optional(),
@@ -49,11 +61,10 @@ export const statsRoute: Route = {
       in_flight: deps.limits.running(),
       ...(await deps.metrics.read()),
       epoch: formatEpoch(epoch),
-      verifiers: deps.acks.all().map(({ verifier, epoch: said, at }) => ({
-        verifier,
+      verifiers: deps.acks.all().map(({ epoch: said, ...acknowledged }) => ({
+        ...acknowledged,
         epoch: formatEpoch(said),
-        behind: behind.get(verifier) ?? 0,
-        at,
+        behind: behind.get(acknowledged.verifier) ?? 0,
       })),
       audit_records: deps.reader.size,
       checks: await readinessChecks(deps),

@@ -1,26 +1,89 @@
-/** Which verifier has applied the log up to which epoch, as each has said itself. */
+/** Which verifier has applied the log up to which epoch, as each has said itself; of several processes the last counts. */
 import { compareEpochs, type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
 
+/** A process of a tool that has said nothing for so long, while another has, is gone: it says something each minute. */
+const FORGET_SECONDS = 180
+const MAX_INSTANCES = 16_384
+
+/** Two signed checkpoints of the audit log that contradict one another. */
+export interface SeenRegression {
+  readonly before: string
+  readonly after: string
+}
+
+export interface Said {
+  readonly epoch: Epoch
+  /** Which process of the verifier; one that does not say is one alone. */
+  readonly instance?: string
+  readonly regression?: SeenRegression
+}
+
+interface Acknowledged {
+  readonly verifier: string
+  /** What each of its processes has applied. */
+  readonly epoch: Epoch
+  /** When it was heard of last. */
+  readonly at: number
+  /** How many processes it has. */
+  readonly instances: number
+  readonly regression?: SeenRegression
+}
+
 export interface Acks {
-  note(verifier: string, epoch: Epoch, at: number): void
-  /** What each has said last. */
-  all(): readonly { readonly verifier: string; readonly epoch: Epoch; readonly at: number }[]
-  /** Verifiers that have said to be at or past `epoch`. */
+  note(verifier: string, said: Said, at: number): void
+  /** A process that ends holds nothing up. */
+  leave(verifier: string, instance?: string): void
+  all(): readonly Acknowledged[]
+  /** Verifiers all of whose processes have said to be at or past `epoch`. */
   reached(epoch: Epoch): readonly { readonly verifier: string; readonly epoch: string; readonly at: number }[]
 }
 
+type Latest = Pick<Said, 'epoch' | 'regression'> & { readonly at: number }
+
 export function createAcks(): Acks {
-  const latest = new Map<string, { readonly epoch: Epoch; readonly at: number }>()
+  const latest = new Map<string, Map<string, Latest>>()
+
+  function all(): readonly Acknowledged[] {
+    return [...latest].map(([verifier, processes]) => {
+      const said = [...processes.values()]
+      const regression = said.find((each) => each.regression)?.regression
+      return {
+        verifier,
+        epoch: said.reduce((least, { epoch }) => (compareEpochs(epoch, least) < 0 ? epoch : least), said[0]!.epoch),
+        at: Math.max(...said.map(({ at }) => at)),
+        instances: said.length,
+        ...(regression ? { regression } : {}),
+      }
+    })
+  }
+
   return {
-    note(verifier, epoch, at) {
-      const known = latest.get(verifier)
-      if (!known || compareEpochs(known.epoch, epoch) < 0) latest.set(verifier, { epoch, at })
+    note(verifier, { epoch, instance = '', regression }, at) {
+      const processes = latest.get(verifier) ?? new Map<string, Latest>()
+      latest.set(verifier, processes)
+      const known = processes.get(instance)
+      const seen = regression ?? known?.regression
+      processes.delete(instance) // the one heard of last stands last
+      processes.set(instance, {
+        epoch: known && compareEpochs(known.epoch, epoch) > 0 ? known.epoch : epoch,
+        at: Math.max(at, known?.at ?? at),
+        ...(seen ? { regression: seen } : {}),
+      })
+      for (const [name, said] of processes) {
+        if (said.at + FORGET_SECONDS >= at && processes.size <= MAX_INSTANCES) break
+        processes.delete(name)
+      }
     },
-    all: () => [...latest].map(([verifier, said]) => ({ verifier, ...said })),
+    leave(verifier, instance = '') {
+      const processes = latest.get(verifier)
+      processes?.delete(instance)
+      if (processes?.size === 0) latest.delete(verifier)
+    },
+    all,
     reached: (epoch) =>
-      [...latest]
-        .filter(([, said]) => compareEpochs(said.epoch, epoch) >= 0)
-        .map(([verifier, said]) => ({ verifier, epoch: formatEpoch(said.epoch), at: said.at })),
+      all()
+        .filter((said) => compareEpochs(said.epoch, epoch) >= 0)
+        .map((said) => ({ verifier: said.verifier, epoch: formatEpoch(said.epoch), at: said.at })),
   }
 }
 

@@ -38,6 +38,15 @@ export interface FeedDeps {
   /** Milliseconds. */
   readonly monotonic: () => number
   readonly newRunId: () => string
+  /** The newest checkpoint of the audit log, a signed note: each verifier is a witness of it. */
+  readonly checkpoint?: () => string | undefined
+}
+
+/** A place in the log, with what was the newest checkpoint when it was stamped: of later stamps neither is earlier. */
+interface Position {
+  readonly s: number
+  readonly epoch: Epoch
+  readonly cp: string | undefined
 }
 
 export interface Feed extends Statements {
@@ -81,10 +90,11 @@ export function createFeed(deps: FeedDeps): Feed {
    * entry acknowledged before `s`, and within a run a later stamp never has an earlier epoch.
    */
   let lastPosition: Promise<unknown> = Promise.resolve()
-  function position(): Promise<{ readonly s: number; readonly epoch: Epoch }> {
+  function position(): Promise<Position> {
     const next = lastPosition.then(async () => {
       const s = Math.floor(monotonic())
-      return { s, epoch: await log.epoch() }
+      const cp = deps.checkpoint?.()
+      return { s, cp, epoch: await log.epoch() }
     })
     lastPosition = next.catch(() => undefined)
     return next
@@ -105,7 +115,7 @@ export function createFeed(deps: FeedDeps): Feed {
   }
 
   // Snapshots and deltas stand beside the chain: their seq and prev say where it was when they were made.
-  async function sideFrame(kind: 'snapshot' | 'delta', s: number, epoch: Epoch, after?: Epoch): Promise<FeedFrame> {
+  async function sideFrame(kind: 'snapshot' | 'delta', { s, epoch, cp }: Position, after?: Epoch): Promise<FeedFrame> {
     const entries = await entriesUpTo(epoch, after)
     const payload = {
       iss: issuer,
@@ -118,15 +128,16 @@ export function createFeed(deps: FeedDeps): Feed {
       ...(after ? { after: formatEpoch(after) } : {}),
       epoch: formatEpoch(epoch),
       entries,
+      ...(cp === undefined ? {} : { cp }),
     }
     return { frame: (await deps.sign(TYP.feedFrame, payload)).jws, epoch: formatEpoch(epoch) }
   }
 
   async function snapshot(): Promise<FeedFrame> {
-    const { s, epoch } = await position()
-    const text = formatEpoch(epoch)
+    const at = await position()
+    const text = formatEpoch(at.epoch)
     if (snapshotMade?.epoch === text) return snapshotMade.made
-    const made = sideFrame('snapshot', s, epoch)
+    const made = sideFrame('snapshot', at)
     const mine = { epoch: text, made }
     snapshotMade = mine
     made.catch(() => {
@@ -136,12 +147,13 @@ export function createFeed(deps: FeedDeps): Feed {
   }
 
   async function delta(after: Epoch): Promise<FeedFrame> {
-    const { s, epoch } = await position()
+    const at = await position()
+    const { s, epoch } = at
     if (after.generation !== epoch.generation || compareEpochs(after, epoch) > 0) return snapshot()
     const key = formatEpoch(after)
     const known = deltas.get(key)
     if (known?.epoch === formatEpoch(epoch) && s - known.s <= DELTA_REUSE_MS) return known.made
-    const made = sideFrame('delta', s, epoch, after)
+    const made = sideFrame('delta', at, after)
     const mine = { s, epoch: formatEpoch(epoch), made }
     deltas.delete(key)
     deltas.set(key, mine)
@@ -183,7 +195,7 @@ export function createFeed(deps: FeedDeps): Feed {
   }
   async function makeFrame(): Promise<void> {
     if (closed) return
-    const { s, epoch } = await position()
+    const { s, epoch, cp } = await position()
     const after = told ?? epoch
     if (subscribers.size === 0) {
       told = epoch // nobody listens, nothing is signed; who comes asks for a delta after subscribing
@@ -200,6 +212,7 @@ export function createFeed(deps: FeedDeps): Feed {
       after: formatEpoch(after),
       epoch: formatEpoch(epoch),
       ...(entries.length > 0 ? { entries } : {}),
+      ...(cp === undefined ? {} : { cp }),
     }
     const { jws } = await deps.sign(TYP.feedFrame, payload)
     seq += 1

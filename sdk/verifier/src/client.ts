@@ -18,12 +18,23 @@ interface Reservation {
   readonly operationId: string
 }
 
+export interface Acknowledgement {
+  /** Up to here the log is applied. */
+  readonly epoch: string
+  /** Which process of the tool this is. */
+  readonly instance: string
+  /** It ends: nobody waits for what it would have applied. */
+  readonly leaving?: true
+  /** Two signed checkpoints of the audit log that contradict one another. */
+  readonly regression?: { readonly before: string; readonly after: string }
+}
+
 export interface ServiceClient {
   /** RFC 7662: whether the service holds the token for good at this moment. Throws `ServiceUnavailable`. */
   introspect(token: string): Promise<{ readonly active: boolean }>
   /** `gone`: there is no such active task. Throws `ServiceUnavailable`. */
   reserve(task: string, reservation: Reservation): Promise<'reserved' | 'exhausted' | 'gone'>
-  acknowledge(epoch: string): Promise<void>
+  acknowledge(said: Acknowledgement): Promise<void>
   /** The key of the feed's value digests. */
   feedKey(): Promise<Uint8Array>
   /** Who we are, for one request: the feed keeps places for verifiers that say so. */
@@ -95,8 +106,8 @@ export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
       return 'reserved'
     },
 
-    async acknowledge(epoch) {
-      const { status } = await postJson('/revocations/acks', { epoch })
+    async acknowledge(said) {
+      const { status } = await postJson('/revocations/acks', said)
       if (status >= 300) throw new ServiceUnavailable(`the service answered ${status}`, { status })
     },
 

@@ -7,6 +7,7 @@ import { checkHeader, parseJws } from './jws.ts'
 import { DIMENSIONS, type Dimension, type Shape } from './shapes.ts'
 import { checkSignatureAnywhere } from './signature.ts'
 import { isJsonObject, type JsonObject, type JsonValue } from './strict-json.ts'
+import { apart } from './utf8.ts'
 
 export interface FeedEntry {
   readonly epoch: Epoch
@@ -36,6 +37,8 @@ export interface FeedFrame {
   readonly entries: readonly FeedEntry[]
   /** SHA-256 of its own text: the `prev` of its successor. */
   readonly digest: string
+  /** The newest checkpoint of the service's audit log, a signed note. */
+  readonly checkpoint?: string
 }
 
 export interface Statement {
@@ -95,7 +98,20 @@ export async function readFrame(
     entries.push(entry)
   }
   const digest = sha256Base64url(text as string)
-  return { kind, run, seq, s, prev, keyId: k, ...(after ? { after } : {}), epoch, entries, digest }
+  const { cp } = payload
+  return {
+    kind,
+    run: apart(run),
+    seq,
+    s,
+    prev,
+    keyId: k,
+    ...(after ? { after } : {}),
+    epoch,
+    entries,
+    digest,
+    ...(typeof cp === 'string' ? { checkpoint: apart(cp) } : {}),
+  }
 }
 
 export async function readStatement(
@@ -108,7 +124,7 @@ export async function readStatement(
   const epoch = parseEpoch(payload['epoch'])
   if (typeof run !== 'string' || !isCount(s) || !isCount(time) || !epoch) return undefined
   if (!Array.isArray(nonces) || !nonces.every((nonce) => typeof nonce === 'string')) return undefined
-  return { run, s, epoch, nonces: nonces as readonly string[], time }
+  return { run: apart(run), s, epoch, nonces: nonces as readonly string[], time }
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
@@ -122,7 +138,7 @@ function readEntry(item: JsonValue): FeedEntry | undefined {
   return { epoch, shape: d, value: v, expiresAt: x, absolute: a === true }
 }
 
-function isShape(text: unknown): text is Shape {
+export function isShape(text: unknown): text is Shape {
   if (text === '') return true
   if (typeof text !== 'string') return false
   const names = text.split('+')

@@ -3,8 +3,10 @@
  * of its own: frames and statements come in, verdicts go out (DESIGN.md, Revocation: Verifiers, Freshness).
  */
 import { compareEpochs, type Epoch } from './epoch.ts'
-import type { FeedEntry, FeedFrame, Statement } from './feed-frame.ts'
-import { type CheckedHop, createShapeDigests, MAX_SHAPES, type Shape, type ShapeDigest } from './shapes.ts'
+import type { FeedFrame, Statement } from './feed-frame.ts'
+import type { KeptState } from './kept-state.ts'
+import { createKnownEntries } from './known-entries.ts'
+import type { CheckedHop } from './shapes.ts'
 
 /** A run whose clock was not asked for so long may have drifted away from ours. */
 const ANCHOR_LIFE_MS = 120_000
@@ -14,8 +16,6 @@ const ANSWER_SECONDS = 5
 const MAX_RUNS = 16
 const MAX_PENDING_NONCES = 64
 const LIVE: Verdict = { kind: 'live' }
-/** Of a hop that lacks one of the shape's dimensions. */
-const NO_DIGEST = ''
 /** Entries outlive the tokens they match by so much, for clocks that differ. */
 const PRUNE_MARGIN_SECONDS = 120
 
@@ -63,6 +63,8 @@ export interface FeedState {
   statement(statement: Statement): boolean
   /** Whether this run has answered a nonce lately: without that its frames prove no freshness. */
   knowsRun(run: string): boolean
+  /** By our monotonic clock: what this run stamped `s` was not stamped before. Undefined where it has not answered us. */
+  notBefore(run: string, s: number): number | undefined
   frame(frame: FeedFrame): FrameOutcome
   /** A new connection: the next live frame begins a chain. */
   connected(): void
@@ -74,13 +76,8 @@ export interface FeedState {
   serviceTime(): number | undefined
   prune(now: number): void
   size(): number
-}
-
-/** Entries of one shape by the digests of their values. */
-interface Shaped {
-  readonly number: number
-  readonly digest: ShapeDigest
-  readonly values: Map<string, Known>
+  /** What a restarted verifier begins with; undefined before there is anything. */
+  kept(): Omit<KeptState, 'checkpoints'> | undefined
 }
 
 export interface FeedStateDeps {
@@ -88,53 +85,20 @@ export interface FeedStateDeps {
   readonly keyId: string
   /** Milliseconds. */
   readonly monotonic: () => number
+  /** From before a restart: this state is never behind it. */
+  readonly restored?: Omit<KeptState, 'checkpoints'> | undefined
 }
 
-interface Known {
-  readonly epoch: Epoch
-  readonly absolute: boolean
-  readonly expiresAt: number
-}
-
-export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): FeedState {
-  const digestOf = createShapeDigests(feedKey)
-  const shapes = new Map<Shape, Shaped>()
-  /** A shape that comes back has the number it had: digests stand under it. */
-  const numbers = new Map<Shape, number>()
-  /** The same in a list, which is walked for each token. */
-  let live: readonly Shaped[] = []
+export function createFeedState({ feedKey, keyId, monotonic, restored }: FeedStateDeps): FeedState {
+  const entries = createKnownEntries(feedKey)
   const runs = new Map<string, Run>()
   const pending = new Map<string, { readonly at: number; readonly epoch: Epoch | undefined }>()
-  const me = {}
-  let reached: Epoch | undefined
-  let heardOf: Epoch | undefined
-  let forkedIn: number | undefined
+  let reached = restored?.reached
+  let heardOf = restored?.heardOf
+  let forkedIn = restored?.forkedIn
+  for (const entry of restored?.entries ?? []) entries.merge(entry)
   let chain: { readonly run: string; readonly seq: number; readonly digest: string } | undefined
   let clock: { readonly time: number; readonly at: number; readonly askedAt: number } | undefined
-
-  /** By maximum, never lowered: whatever order, repetition or age frames arrive in. */
-  function merge(entry: FeedEntry): boolean {
-    const shaped = shapes.get(entry.shape) ?? addShape(entry.shape)
-    if (!shaped) return false
-    const { values } = shaped
-    const known = values.get(entry.value)
-    values.set(entry.value, {
-      epoch: known && compareEpochs(known.epoch, entry.epoch) > 0 ? known.epoch : entry.epoch,
-      absolute: entry.absolute || known?.absolute === true,
-      expiresAt: Math.max(entry.expiresAt, known?.expiresAt ?? 0),
-    })
-    return true
-  }
-
-  function addShape(shape: Shape): Shaped | undefined {
-    if (shapes.size >= MAX_SHAPES) return undefined
-    const number = numbers.get(shape) ?? numbers.size
-    numbers.set(shape, number)
-    const made: Shaped = { number, digest: digestOf(shape), values: new Map() }
-    shapes.set(shape, made)
-    live = [...shapes.values()]
-    return made
-  }
 
   const isBehind = (): boolean => heardOf !== undefined && (!reached || compareEpochs(reached, heardOf) < 0)
   const hear = (epoch: Epoch): void => {
@@ -208,30 +172,13 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
     return best
   }
 
-  function deadHop(hops: readonly CheckedHop[]): number | undefined {
-    if (live.length === 0) return undefined
-    for (let index = 0; index < hops.length; index++) {
-      const hop = hops[index]!
-      if (hop.digests?.by !== me) hop.digests = { by: me, list: new Array<string | undefined>(numbers.size) }
-      const { list } = hop.digests!
-      for (let each = 0; each < live.length; each++) {
-        const { number, digest, values } = live[each]!
-        const value = list[number] ?? digest(hop.facts) ?? NO_DIGEST
-        list[number] = value
-        const entry = value === NO_DIGEST ? undefined : values.get(value)
-        if (entry && (entry.absolute || compareEpochs(entry.epoch, hop.rev) > 0)) return index
-      }
-    }
-    return undefined
-  }
-
   return {
     epoch: () => reached,
     behind: isBehind,
     forked: isForked,
 
     asked(nonce) {
-      pending.set(nonce, { at: monotonic(), epoch: reached })
+      pending.set(nonce, { at: monotonic(), epoch: heardOf })
       if (pending.size > MAX_PENDING_NONCES) pending.delete(pending.keys().next().value!)
     },
 
@@ -261,10 +208,15 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
       return runs.get(name)?.anchors.some(({ askedAt }) => now - askedAt <= ANCHOR_LIFE_MS) ?? false
     },
 
+    notBefore(name, s) {
+      const offsets = runs.get(name)?.anchors.map(({ offset }) => offset) ?? []
+      return offsets.length === 0 ? undefined : s - Math.min(...offsets)
+    },
+
     frame(frame) {
       if (frame.keyId !== keyId) return 'other_key'
       // Entries are true wherever they come from; what a frame proves beyond them is looked at below.
-      const merged = frame.entries.map(merge).every(Boolean)
+      const merged = frame.entries.map(entries.merge).every(Boolean)
       hear(frame.epoch)
       if (!merged) return 'gap'
       if (frame.kind === 'snapshot') {
@@ -301,7 +253,7 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
 
     verdict(hops, boundSeconds) {
       // Certain whatever the age of the state: rejected once, rejected for ever.
-      const hop = deadHop(hops)
+      const hop = entries.deadHop(hops)
       if (hop !== undefined) return { kind: 'dead', hop }
       for (const { rev } of hops) if (!reached || compareEpochs(rev, reached) > 0) return { kind: 'behind' }
       const age = ageMs()
@@ -315,13 +267,9 @@ export function createFeedState({ feedKey, keyId, monotonic }: FeedStateDeps): F
       // Of two clocks the one that is behind: a clock that ran ahead for a moment must not bring anything back.
       const service = clock && clock.time + Math.floor((monotonic() - clock.at) / 1000)
       if (service === undefined) return
-      const time = Math.min(now, service)
-      for (const [shape, { values }] of shapes) {
-        for (const [value, { expiresAt }] of values) if (expiresAt + PRUNE_MARGIN_SECONDS < time) values.delete(value)
-        if (values.size === 0) shapes.delete(shape)
-      }
-      live = [...shapes.values()]
+      entries.prune(Math.min(now, service) - PRUNE_MARGIN_SECONDS)
     },
-    size: () => live.reduce((sum, { values }) => sum + values.size, 0),
+    size: entries.size,
+    kept: () => reached && { reached, heardOf: heardOf ?? reached, forkedIn, entries: entries.all() },
   }
 }

@@ -2,6 +2,7 @@
  * Keeps a verifier's knowledge of revocations: asks for "now", follows the stream (or polls where there is none),
  * re-syncs after a gap, and acknowledges what it has applied.
  */
+import { createAcknowledger } from './acknowledger.ts'
 import type { ServiceClient } from './client.ts'
 import { randomBase64url } from './crypto.ts'
 import { compareEpochs, type Epoch, formatEpoch } from './epoch.ts'
@@ -9,9 +10,12 @@ import { feedKeyId, type FeedFrame, MAX_FEED_BYTES, readFrame, readStatement } f
 import { createFeedState, type FeedState, type Verdict } from './feed-state.ts'
 import { endpoint, type Fetch, fetchText, jsonObject, open, ServiceUnavailable } from './http.ts'
 import type { Jwks } from './jwks.ts'
+import type { StateStore } from './kept-state.ts'
 import type { CheckedHop } from './shapes.ts'
 import { createEventReader } from './sse.ts'
+import { createStateKeeper } from './state-keeper.ts'
 import { quietTimer } from './timer.ts'
+import { createWitness, type Regression, type Witness } from './witness.ts'
 
 const ASK_EVERY_MS = 30_000
 /** Heartbeats come each second: so long a silence is a dead connection. */
@@ -24,8 +28,6 @@ const REFRESH_EVERY_MS = 200
 const REFRESH_AFTER_FAILURE_MS = 1_000
 const STREAM_FAILURES_BEFORE_POLLING = 3
 const POLLS_BEFORE_STREAMING_AGAIN = 30
-const ACK_DEBOUNCE_MS = 200
-
 export interface FollowerDeps {
   readonly issuer: string
   readonly serviceUrl: string
@@ -39,15 +41,22 @@ export interface FollowerDeps {
   readonly random: () => number
   /** Told of what went wrong in the background; never of tokens or keys. */
   readonly onProblem: (problem: unknown) => void
+  readonly store?: StateStore | undefined
+  /** Told of an audit log that shrank or was rewritten. */
+  readonly onRegression: (regression: Regression) => void
 }
 
 export interface FollowerStatus {
   readonly epoch: string | undefined
   /** How old the state is at most; infinite where that is not known. */
   readonly ageSeconds: number
-  /** The service's log went back in time: only a new generation (or a restart of this verifier) helps. */
+  /** The service's log went back in time: only a new generation helps (or a restart of a verifier that keeps no state). */
   readonly steppedBack: boolean
   readonly entries: number
+  /** The newest checkpoint of each audit log of the service that came with the feed. */
+  readonly checkpoints: readonly string[]
+  /** Two checkpoints that contradict one another: the audit log shrank or was rewritten. */
+  readonly regression: Regression | undefined
 }
 
 export interface Follower {
@@ -85,13 +94,24 @@ export function createFollower(deps: FollowerDeps): Follower {
     const feedKey = await client.feedKey()
     const keyId = feedKeyId(feedKey)
     if (!state || keyId !== knownKeyId) {
-      state = createFeedState({ feedKey, keyId, monotonic })
+      const restored = await keeper.load({ issuer: deps.issuer, feedKey, keyId })
+      if (restored && !state) witness = createWitness(restored.checkpoints)
+      state = createFeedState({ feedKey, keyId, monotonic, restored })
       knownKeyId = keyId
     }
     keyDoubted = false
     return state
   }
   let knownKeyId: string | undefined
+  let witness: Witness = createWitness()
+  let regression: Regression | undefined
+
+  const keeper = createStateKeeper({
+    store: deps.store,
+    checkpoints: () => witness.newest(),
+    monotonic,
+    onProblem: (error) => problem(error),
+  })
 
   async function ask(to: FeedState): Promise<void> {
     const nonce = randomBase64url(18)
@@ -116,13 +136,22 @@ export function createFollower(deps: FollowerDeps): Follower {
   function apply(to: FeedState, frame: FeedFrame) {
     const outcome = to.frame(frame)
     if (outcome === 'other_key') keyDoubted = true
+    if (frame.checkpoint !== undefined) carry(to, frame, frame.checkpoint)
     arrived()
     // A restarted service, or another replica: its frames prove no freshness before it was asked.
     if (outcome === 'applied' && !syncing && !to.knowsRun(frame.run) && monotonic() - askedForRunAt > 1000) {
       askedForRunAt = monotonic()
+      acknowledger.again()
       ask(to).catch(problem)
     }
     return outcome
+  }
+  function carry(to: FeedState, { run, s }: FeedFrame, checkpoint: string): void {
+    const found = witness.see(checkpoint, { run, s, at: monotonic(), notBefore: to.notBefore(run, s) })
+    if (!found || regression) return // the first is the evidence; what grew out of it is no other
+    regression = found
+    deps.onRegression(found)
+    acknowledger.again()
   }
   let askedForRunAt = Number.NEGATIVE_INFINITY
 
@@ -163,26 +192,19 @@ export function createFollower(deps: FollowerDeps): Follower {
     const epoch = state?.epoch()
     if (!epoch) return
     for (const waiter of [...waiters]) if (compareEpochs(epoch, waiter.epoch) >= 0) waiter.wake()
-    acknowledgeSoon()
+    acknowledger.look()
+    keeper.changed(state!)
   }
 
-  let acknowledged = ''
-  let acknowledging: ReturnType<typeof quietTimer> | undefined
-  function acknowledgeSoon(): void {
-    const epoch = state?.epoch()
-    if (!epoch || acknowledging || formatEpoch(epoch) === acknowledged || closing.signal.aborted) return
-    acknowledging = quietTimer(async () => {
-      const text = formatEpoch(state?.epoch() ?? epoch)
-      try {
-        await client.acknowledge(text)
-        acknowledged = text
-      } catch (error) {
-        problem(error) // the next heartbeat tries again
-      }
-      acknowledging = undefined
-      if (acknowledged === text) acknowledgeSoon()
-    }, ACK_DEBOUNCE_MS)
-  }
+  /** The processes of one tool acknowledge each for itself. */
+  const instance = randomBase64url(12)
+  const acknowledger = createAcknowledger({
+    epoch: () => state?.epoch() && formatEpoch(state.epoch()!),
+    say: () => ({ instance, ...(regression ? { regression } : {}) }),
+    send: client.acknowledge,
+    monotonic,
+    onProblem: (error) => problem(error),
+  })
 
   async function stream(): Promise<void> {
     const to = await stateWithKey()
@@ -321,10 +343,13 @@ export function createFollower(deps: FollowerDeps): Follower {
       ageSeconds: state?.ageSeconds() ?? Number.POSITIVE_INFINITY,
       steppedBack: state?.forked() ?? false,
       entries: state?.size() ?? 0,
+      checkpoints: witness.newest(),
+      regression,
     }),
     close() {
+      keeper.close()
+      acknowledger.close()
       closing.abort()
-      clearTimeout(acknowledging)
       for (const waiter of [...waiters]) waiter.wake()
     },
   }

@@ -24,6 +24,7 @@ export {
 } from './errors.ts'
 export type { FollowerStatus } from './follower.ts'
 export type { Fetch } from './http.ts'
+export { KeptStateError, type StateStore } from './kept-state.ts'
 export type { ResourceMetadata } from './metadata.ts'
 export { protectFetch } from './middleware-fetch.ts'
 export { type HonoContextLike, honoMiddleware } from './middleware-hono.ts'
@@ -47,3 +48,4 @@ export {
   type Verifier,
   type VerifierOptions,
 } from './verifier.ts'
+export type { Regression } from './witness.ts'

@@ -19,6 +19,7 @@ import { createFollower, type Follower, type FollowerStatus } from './follower.t
 import { fromAuthorizationDetails } from './grants.ts'
 import { checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './http.ts'
 import { createJwks } from './jwks.ts'
+import { fileStore, type StateStore } from './kept-state.ts'
 import { metadataUrl, type ResourceMetadata } from './metadata.ts'
 import { createRefusals } from './refusals.ts'
 import { createReplayGuard, type ReplayGuard } from './replay.ts'
@@ -34,6 +35,7 @@ import { createRouter, type Route, type RoutedRequest } from './routes.ts'
 import type { CheckedHop } from './shapes.ts'
 import type { VerifyKey } from './signature.ts'
 import { createTokenReader, type HeldToken } from './token-reader.ts'
+import type { Regression } from './witness.ts'
 
 export interface VerifierOptions {
   /** The service's issuer identifier, exactly. */
@@ -67,6 +69,13 @@ export interface VerifierOptions {
   readonly proofMaxAgeSeconds?: number
   /** Shared by the processes of a tool; by default each remembers for itself. */
   readonly replayGuard?: ReplayGuard
+  /**
+   * Where what is known of revocations outlives this process, so that a restarted verifier never goes back in time: a
+   * file, which only its owner may read, or functions of your own.
+   */
+  readonly state?: string | StateStore
+  /** Told of an audit log of the service that shrank or was rewritten: both signed checkpoints are the evidence. */
+  readonly onRegression?: (regression: Regression) => void
   /** Put around each step, for spans: `(name, run) => tracer.startActiveSpan(name, …)`. Names no caller and no token. */
   readonly trace?: <T>(step: string, run: () => Promise<T>) => Promise<T>
   /** Which operation a request is; what matches no route is refused. */
@@ -162,6 +171,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
   checkServiceUrl(serviceUrl)
   if (key && tool === undefined)
     throw new TypeError('tool is required with key: it is the name the key is registered under')
+  if (!key && options.state !== undefined)
+    throw new TypeError('state needs key: without it the verifier knows of no revocation')
   if (!key && options.budgeted)
     throw new TypeError('budgeted operations need key: reservations are made at the service')
   const staleness = { ...DEFAULT_STALENESS, ...options.stalenessSeconds }
@@ -190,7 +201,20 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const client: ServiceClient | undefined =
     key && createServiceClient({ issuer, serviceUrl, clientId, key, fetch, now, timeoutMs: TIMEOUT_MS })
   const follower: Follower | undefined =
-    client && createFollower({ issuer, serviceUrl, fetch, jwks, client, now, monotonic, random, onProblem })
+    client &&
+    createFollower({
+      issuer,
+      serviceUrl,
+      fetch,
+      jwks,
+      client,
+      now,
+      monotonic,
+      random,
+      onProblem,
+      store: typeof options.state === 'string' ? fileStore(options.state) : options.state,
+      onRegression: (regression) => (options.onRegression ?? onProblem)(regression),
+    })
   const router = createRouter(options.routes ?? [])
   const replays = options.replayGuard ?? createReplayGuard({ now: time, monotonic })
 
