@@ -377,7 +377,7 @@ export async function openRooms({
   })
   inForce.loaded(holder.current())
   await inForce.settle()
-  await revoke.resume()
+  await revoke.finish()
   holder.onChange((next, previous) => {
     inForce.loaded(next, previous)
     inForce.settle().catch((error) => onFault(error, 'reload'))

@@ -32,7 +32,7 @@ export async function cliVerbs(): Promise<readonly (readonly string[])[]> {
   const lines = await printed(['--help'])
   const first = lines.indexOf('Commands') + 1
   return lines.slice(first, lines.indexOf('', first)).flatMap((line) => {
-    const [, words = ''] = /^ {2}(\S+(?: \S+\|\S+)?) {2}/.exec(line) ?? []
+    const [, words = ''] = /^ {2}(\S+(?: \S+)?) {2}/.exec(line) ?? []
     const [name = '', subs] = words.split(' ')
     return subs === undefined ? [[name]] : subs.split('|').map((sub) => [name, sub])
   })

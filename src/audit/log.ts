@@ -15,6 +15,7 @@ export const EVENT_TYPES = [
   'task.refused',
   'revocation.added',
   'revocation.readmitted',
+  'revocation.resumed',
   'subject.signed_out', // everything of a user ended; they may sign in again
   'signal.refused', // an order or a signal of somebody who is known
   'decision.evaluated', // AuthZEN and dry_run

@@ -129,6 +129,7 @@ function aboutOf(type: unknown, details: Json, cause: unknown): string[] {
     case 'revocation.added':
       return [...told(mode), matchText(match), ...told(cause), ...told(reason)]
     case 'revocation.readmitted':
+    case 'revocation.resumed':
       return [...told(cause), ...told(reason)]
     case 'admin.acted': {
       const particulars = Object.entries({ kid, purpose, reason, ...rest }).filter(([, value]) => value !== undefined)

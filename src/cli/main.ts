@@ -53,8 +53,14 @@ export const VERBS: { readonly [name: string]: Entry } = {
     },
   },
   revoke: ['end tokens and tasks, at once', async () => (await import('./revoke.ts')).revoke],
+  suspend: ['stop tokens and pause tasks, until resumed', async () => (await import('./revoke.ts')).suspend],
+  resume: ['lift a suspension', async () => (await import('./revoke.ts')).resume],
   readmit: ['end a ban', async () => (await import('./revoke.ts')).readmit],
-  bans: ['bans in force', async () => (await import('./revoke.ts')).bans],
+  ban: {
+    description: 'Bans: what nothing is issued to.',
+    verbs: { list: ['bans and suspensions in force', async () => (await import('./revoke.ts')).bans] },
+  },
+  bans: ['the same as ban list', async () => (await import('./revoke.ts')).bans],
   release: {
     description: 'Releases: what an agent is made of, signed.',
     verbs: {

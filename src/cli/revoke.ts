@@ -1,8 +1,9 @@
-/** `errand revoke`, `readmit`, `bans`: the one switch. */
+/** `errand revoke`, `suspend`, `resume`, `readmit`, `ban list`: the one switch. */
+import type { ParsedArgs } from 'citty'
 import { nearest } from '../policy/suggest.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { type Cli, CliError, EXIT, usage } from './cli.ts'
-import type { Client } from './client.ts'
+import type { Client, Json } from './client.ts'
 import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
@@ -11,31 +12,99 @@ import { JSON_FLAG, verb } from './verb.ts'
 
 const dimension = (valueHint: string, description: string) => ({ type: 'string', valueHint, description }) as const
 
+/** What is meant: several flags must hold together. */
+const MATCH = {
+  task: dimension('task_…', 'this task and its tokens'),
+  root: dimension('task_…', 'the whole tree under this root task'),
+  agent: dimension('client_id', 'this agent, anywhere in a chain; also a spiffe:// id'),
+  sub: dimension('issuer|user', 'this subject'),
+  tool: dimension('name', 'tokens for this tool'),
+  jti: dimension('jti', 'this token and what was made from it'),
+  kid: dimension('kid', 'tokens signed by this key'),
+  policy: dimension('digest', 'tokens that this policy set decided'),
+  release: dimension('id', 'tokens of this release of an agent'),
+  domain: dimension('name', 'agents of this trust domain'),
+  all: { type: 'boolean', description: 'everything of this issuer' },
+} as const
+const REST = {
+  reason: REASON,
+  anyway: { type: 'boolean', description: 'also where the service knows no such agent, subject, task or key' },
+  'dry-run': { type: 'boolean', description: 'say what it would be, change nothing' },
+  ...JSON_FLAG,
+} as const
+type Args = ParsedArgs<typeof MATCH & typeof REST>
+
+/** Asks for it, and answers what came of it; names that nobody has are refused first. */
+async function ask(cli: Cli, args: Args, body: Json): Promise<Json> {
+  const given = {
+    task: args.task,
+    root: args.root,
+    sub: args.sub,
+    jti: args.jti,
+    kid: args.kid,
+    policy: args.policy,
+    release: args.release,
+    domain: args.domain,
+    ...(args.agent?.startsWith('spiffe://') ? { agent: args.agent } : { client_id: args.agent }),
+  }
+  const match: { -readonly [D in keyof HopFacts]: string } = Object.fromEntries(
+    Object.entries(given).filter(([, value]) => value !== undefined),
+  )
+  const some = Object.keys(match).length > 0 || args.tool !== undefined
+  if (!some && !args.all) throw usage('say what is meant: --agent, --task, --sub, --tool, --jti, …, or --all')
+  if (some && args.all) throw usage('--all stands alone: everything is meant, or what matches')
+  reasonOf(args.reason)
+  checkShape(args)
+  const client = await adminClient(cli)
+  if (!args.anyway) await checkKnown(cli, client, args)
+  if (args.tool !== undefined) match.aud = await audienceOf(client, args.tool)
+  return client.post('/revocations', {
+    match,
+    reason: args.reason,
+    ...body,
+    // Everything is said in as many words, so that no misspelt match can mean it.
+    ...(args.all ? { everything: true } : {}),
+    ...(args['dry-run'] ? { dry_run: true } : {}),
+  })
+}
+
+function show(cli: Cli, args: Args, answer: Json): void {
+  if (args.json) {
+    cli.out(json(answer))
+    return
+  }
+  if (args['dry-run']) cli.err('nothing was changed')
+  const ended = texts(answer['tasks_ended'])
+  const suspended = texts(answer['tasks_suspended'])
+  const active = texts(answer['active_tasks'])
+  const touched = answer['mode'] === 'suspend' ? 'active tasks it would suspend' : 'active tasks it would end'
+  for (const line of facts(cli, [
+    ['revocation', answer['id']],
+    ['epoch', answer['epoch']],
+    ['match', matchText(answer['match'])],
+    ['mode', answer['mode']],
+    ['tasks ended', ended.length === 0 ? undefined : ended.length],
+    ['tasks suspended', suspended.length === 0 ? undefined : suspended.length],
+    [touched, active.length === 0 ? undefined : active.join(' ')],
+  ]))
+    cli.out(line)
+  if (args['dry-run']) return
+  if (answer['mode'] === 'ban') cli.err(`until: errand readmit ${safe(answer['id'])} --reason …`)
+  if (answer['mode'] === 'suspend') cli.err(`until: errand resume ${safe(answer['id'])} --reason …`)
+}
+
 export const revoke = verb({
   description:
     'Ends what matches: tokens checked before this moment die at every verifier. Several flags must hold together.',
   args: {
-    task: dimension('task_…', 'this task and its tokens'),
-    root: dimension('task_…', 'the whole tree under this root task'),
-    agent: dimension('client_id', 'this agent, anywhere in a chain; also a spiffe:// id'),
-    sub: dimension('issuer|user', 'this subject'),
-    tool: dimension('name', 'tokens for this tool'),
-    jti: dimension('jti', 'this token and what was made from it'),
-    kid: dimension('kid', 'tokens signed by this key'),
-    policy: dimension('digest', 'tokens that this policy set decided'),
-    release: dimension('id', 'tokens of this release of an agent'),
-    domain: dimension('name', 'agents of this trust domain'),
-    all: { type: 'boolean', description: 'everything of this issuer' },
+    ...MATCH,
     mode: {
       type: 'enum',
       options: ['cut', 'ban'],
       description:
         'cut: may ask again; ban: nothing new until readmitted (the default is the service’s, by what matches)',
     },
-    reason: REASON,
-    anyway: { type: 'boolean', description: 'also where the service knows no such agent, subject, task or key' },
-    'dry-run': { type: 'boolean', description: 'say what it would be, change nothing' },
-    ...JSON_FLAG,
+    ...REST,
   },
   examples: [
     'errand revoke --agent research --reason "key leaked"',
@@ -43,53 +112,21 @@ export const revoke = verb({
     'errand revoke --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "wrong customer" --dry-run',
   ],
   async run(args, cli) {
-    const given = {
-      task: args.task,
-      root: args.root,
-      sub: args.sub,
-      jti: args.jti,
-      kid: args.kid,
-      policy: args.policy,
-      release: args.release,
-      domain: args.domain,
-      ...(args.agent?.startsWith('spiffe://') ? { agent: args.agent } : { client_id: args.agent }),
-    }
-    const match: { -readonly [D in keyof HopFacts]: string } = Object.fromEntries(
-      Object.entries(given).filter(([, value]) => value !== undefined),
-    )
-    const some = Object.keys(match).length > 0 || args.tool !== undefined
-    if (!some && !args.all) throw usage('say what to revoke: --agent, --task, --sub, --tool, --jti, …, or --all')
-    if (some && args.all) throw usage('--all stands alone: everything is revoked, or what matches')
-    reasonOf(args.reason)
-    checkShape(args)
-    const client = await adminClient(cli)
-    if (!args.anyway) await checkKnown(cli, client, args)
-    if (args.tool !== undefined) match.aud = await audienceOf(client, args.tool)
-    const answer = await client.post('/revocations', {
-      match,
-      reason: args.reason,
-      ...(args.mode === undefined ? {} : { mode: args.mode }),
-      // Everything is said in as many words, so that no misspelt match can mean it.
-      ...(args.all ? { everything: true } : {}),
-      ...(args['dry-run'] ? { dry_run: true } : {}),
-    })
-    if (args.json) {
-      cli.out(json(answer))
-      return EXIT.ok
-    }
-    if (args['dry-run']) cli.err('nothing was changed')
-    const ended = texts(answer['tasks_ended'])
-    const active = texts(answer['active_tasks'])
-    for (const line of facts(cli, [
-      ['revocation', answer['id']],
-      ['epoch', answer['epoch']],
-      ['match', matchText(answer['match'])],
-      ['mode', answer['mode']],
-      ['tasks ended', ended.length === 0 ? undefined : ended.length],
-      ['active tasks it would end', active.length === 0 ? undefined : active.join(' ')],
-    ]))
-      cli.out(line)
-    if (answer['mode'] === 'ban' && !args['dry-run']) cli.err(`until: errand readmit ${safe(answer['id'])} --reason …`)
+    show(cli, args, await ask(cli, args, args.mode === undefined ? {} : { mode: args.mode }))
+    return EXIT.ok
+  },
+})
+
+export const suspend = verb({
+  description:
+    'Stops what matches until it is resumed: its tokens die, its tasks pause, and nothing new is issued. Nothing of a task is lost; its deadline goes on.',
+  args: { ...MATCH, ...REST },
+  examples: [
+    'errand suspend --agent research --reason "odd calls at night"',
+    'errand suspend --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "asking the customer"',
+  ],
+  async run(args, cli) {
+    show(cli, args, await ask(cli, args, { mode: 'suspend' }))
     return EXIT.ok
   },
 })
@@ -124,10 +161,33 @@ export const readmit = verb({
   },
 })
 
+export const resume = verb({
+  description: 'Lifts a suspension: the tasks that it alone held go on, and ask for new tokens. Old tokens stay dead.',
+  args: {
+    id: { type: 'positional', description: 'rev_…', required: true },
+    reason: REASON,
+    ...JSON_FLAG,
+  },
+  examples: ['errand resume rev_9sQy3oQk2hYzR1bN5dWgTA --reason "it was the nightly report"'],
+  async run(args, cli) {
+    reasonOf(args.reason)
+    const client = await adminClient(cli)
+    const answer = await client.post(`/revocations/${encodeURIComponent(args.id)}/resume`, { reason: args.reason })
+    if (args.json) {
+      cli.out(json(answer))
+      return EXIT.ok
+    }
+    cli.out(`${safe(args.id)} resumed`)
+    const tasks = texts(answer['tasks_resumed'])
+    if (tasks.length > 0) cli.out(`tasks that go on  ${tasks.length}`)
+    return EXIT.ok
+  },
+})
+
 export const bans = verb({
-  description: 'Lists the bans in force.',
+  description: 'Lists the bans and suspensions in force.',
   args: { ...JSON_FLAG },
-  examples: ['errand bans'],
+  examples: ['errand ban list'],
   async run(args, cli: Cli) {
     const answer = await (await adminClient(cli)).get('/revocations/bans')
     const rows = objects(answer['bans'])
@@ -137,9 +197,13 @@ export const bans = verb({
       for (const line of table(cli, rows, [
         { title: 'BAN', cell: (ban) => ban['id'] },
         { title: 'EPOCH', cell: (ban) => ban['epoch'] },
+        { title: 'MODE', cell: (ban) => ban['mode'] },
         { title: 'MATCH', cell: (ban) => matchText(ban['match']) },
         { title: 'SINCE', cell: (ban) => time(ban['at']) },
-        { title: 'UNTIL', cell: (ban) => time(ban['ban_until']) || 'readmission' },
+        {
+          title: 'UNTIL',
+          cell: (ban) => time(ban['ban_until']) || (ban['mode'] === 'suspend' ? 'resumed' : 'readmission'),
+        },
         { title: 'BY', cell: (ban) => ban['by'] },
         { title: 'REASON', cell: (ban) => ban['reason'] },
       ]))

@@ -161,6 +161,7 @@ const OF_THE_GRANT: readonly Refusal['reason'][] = [
   'replayed',
   'revoked',
   'banned',
+  'suspended',
   'policy_denied',
   'stage_no_token',
   'depth',

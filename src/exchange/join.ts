@@ -70,7 +70,7 @@ export function createJoin(deps: JoinDeps): Join {
       hops: [],
       issuing: { agent: spiffeId, domain: trustDomainOf(spiffeId), client_id: clientId },
     })
-    return banned && 'banned'
+    return banned && (banned.suspended ? 'suspended' : 'banned')
   }
 
   return {

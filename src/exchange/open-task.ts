@@ -19,6 +19,7 @@ import type { Directory } from './directory.ts'
 import { explainTask } from './explain.ts'
 import { signedOut } from './prepared.ts'
 import { attestationOf, explanationDetails } from './record.ts'
+import { keptOut } from './prepared.ts'
 import { taskAuthority } from './standing.ts'
 import type { IdempotencyStore } from './idempotency.ts'
 import { boundKey, claimRetry, taskIdFor } from './retry.ts'
@@ -108,11 +109,7 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
     })
     if (answer.banned) {
       if (retry) await deps.idempotency.release(retry.key)
-      return no({
-        reason: 'banned',
-        slot: 'request',
-        explanation: { rule: answer.banned.entry, next: 'ask security staff for a re-admission' },
-      })
+      return no(keptOut(answer.banned))
     }
     const left = await signedOut(deps, { subject: facts, ...(signedInAt === undefined ? {} : { signedInAt }) })
     if (left) {

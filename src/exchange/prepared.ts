@@ -153,14 +153,17 @@ export function issuingHop(
 export function refusedByRevocation(answer: RevocationAnswer): Refusal | 'policy_changed' | undefined {
   if (answer.dead) return { reason: 'revoked', slot: 'subject_token', explanation: { rule: answer.dead.entry } }
   if (!answer.banned) return undefined
-  const { dimensions, entry } = answer.banned
+  const { dimensions, entry, suspended } = answer.banned
+  if (suspended) return keptOut(answer.banned)
   if (dimensions.length === 1 && dimensions[0] === 'policy') return 'policy_changed'
-  const reason: Reason = dimensions.includes('task') || dimensions.includes('root') ? 'task_not_active' : 'banned'
-  return {
-    reason,
-    slot: 'request',
-    explanation: { rule: entry, ...(reason === 'banned' ? { next: 'ask security staff for a re-admission' } : {}) },
-  }
+  const ended = dimensions.includes('task') || dimensions.includes('root')
+  return ended ? { reason: 'task_not_active', slot: 'request', explanation: { rule: entry } } : keptOut(answer.banned)
+}
+
+/** Until a person lifts it. */
+export function keptOut({ entry, suspended }: NonNullable<RevocationAnswer['banned']>): Refusal {
+  const reason: Reason = suspended ? 'suspended' : 'banned'
+  return { reason, slot: 'request', explanation: { rule: entry } }
 }
 
 /** Where the task stands in its tree, also before it is opened. */

@@ -318,6 +318,8 @@ async function activeTask(
   if (!task || !mayKnow(task)) return refuse('task_not_active', 'request')
   const state = stateAt(task, now)
   if (state === 'active') return ok(task)
+  if (state === 'suspended')
+    return refuse('suspended', 'request', { explanation: { rule: task.suspendedBy?.[0] ?? '' } })
   return refuse(state === 'expired' ? 'task_expired' : 'task_not_active', 'request')
 }
 

@@ -16,6 +16,7 @@ import type { Decision, DecisionFacts, DecisionQuestion } from '../policy/decisi
 import type { Tool } from '../policy/tool.ts'
 import { isId } from '../tasks/ids.ts'
 import { CLASSIFICATIONS, ENVIRONMENTS, type SubjectFacts, stateAt, type Task } from '../tasks/task.ts'
+import type { RevocationAnswer } from '../tokens/revocations.ts'
 import { jsonOf } from './body.ts'
 import { pageOf } from './refusal-response.ts'
 import { refused } from './refused.ts'
@@ -129,7 +130,7 @@ async function decideOne(call: Call, question: Evaluation) {
   const named = tool?.name ?? resource.id
   const asked: Grant = { tool: named, operation: question.action.name.replace(`${named}:`, '') }
   const banned = await banOn(call, agent, { task, tool, subject: subjectFacts.id })
-  if (banned !== undefined) return no('banned', { agent: agent.clientId, rule: banned })
+  if (banned) return no(banned.suspended ? 'suspended' : 'banned', { agent: agent.clientId, rule: banned.entry })
   const whole = tool
     ? judge(call, question, { agent, tool, task, subject: subjectFacts, asked })
     : beyondReach(snapshot, asked)
@@ -242,7 +243,7 @@ function asIfFor(
   }
 }
 
-/** A permit that a ban would turn into a refusal at /token is none: the id of the ban in force. */
+/** A permit that a ban would turn into a refusal at /token is none: the ban in force. */
 async function banOn(
   { deps }: Call,
   agent: AgentRegistration,
@@ -251,7 +252,7 @@ async function banOn(
     tool,
     subject,
   }: { readonly task: Task | undefined; readonly tool: Tool | undefined; readonly subject: string },
-): Promise<string | undefined> {
+): Promise<RevocationAnswer['banned']> {
   const { banned } = await deps.revocations.check({
     hops: [],
     issuing: {
@@ -263,7 +264,7 @@ async function banOn(
       ...(task ? { task: task.id, root: task.root } : {}),
     },
   })
-  return banned?.entry
+  return banned
 }
 
 const nameOf = ({ caller }: Call): string =>

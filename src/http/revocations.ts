@@ -28,7 +28,7 @@ const matchSchema = z.strictObject(
 const addSchema = z.strictObject({
   match: matchSchema.describe('A conjunction: every dimension must match within one hop of a token. {} is everything'),
   mode: z
-    .enum(['cut', 'ban'])
+    .enum(['cut', 'ban', 'suspend'])
     .describe('Default: ban for agent, client_id, sub, aud, release, kid, task and root; cut otherwise')
     .optional(),
   reason: z.string().min(3).max(500),
@@ -49,7 +49,7 @@ const revocationView = (entry: Revocation) => ({
   at: entry.at,
   expires_at: entry.expiresAt,
   ...(entry.banUntil === undefined ? {} : { ban_until: entry.banUntil }),
-  ...(entry.readmitted ? { readmitted: entry.readmitted } : {}),
+  ...(entry.readmitted ? { [entry.mode === 'suspend' ? 'resumed' : 'readmitted']: entry.readmitted } : {}),
 })
 
 const adminOf = ({ caller }: Call): string => (caller?.kind === 'admin' ? caller.client.clientId : 'unknown')
@@ -93,7 +93,8 @@ const addRoute: Route = {
       correlation: wire.correlation,
     })
     deps.metrics.revoked(mode)
-    return Response.json({ ...revocationView(entry), tasks_ended: tasks }, { status: 201 })
+    const touched = mode === 'suspend' ? { tasks_suspended: tasks } : { tasks_ended: tasks }
+    return Response.json({ ...revocationView(entry), ...touched }, { status: 201 })
   },
 }
 
@@ -102,9 +103,9 @@ const bansRoute: Route = {
   path: '/revocations/bans',
   access: ['admin'],
   tag: 'Revocation',
-  summary: 'Bans in force',
+  summary: 'Bans and suspensions in force',
   answers: {
-    200: { description: 'Bans', schema: z.object({ bans: z.array(revocationSchema) }) },
+    200: { description: 'Bans and suspensions', schema: z.object({ bans: z.array(revocationSchema) }) },
     ...errorAnswers(401, 403, 429, 503),
   },
   async handle({ deps }) {
@@ -137,6 +138,7 @@ const readmitSchema = z.strictObject({ reason: z.string().min(3).max(500) })
 function whyNot(entry: Revocation | undefined): string {
   if (!entry) return 'there is no such revocation'
   if (entry.absolute) return 'it is of a compromised key: what that key signed stays dead, and cannot be readmitted'
+  if (entry.mode === 'suspend') return 'it is a suspension: it is resumed'
   if (entry.readmitted) return 'it was readmitted already'
   return entry.mode === 'cut' ? 'it is a cut and no ban: nothing is kept out by it' : 'the ban is over'
 }
@@ -165,5 +167,40 @@ const readmitRoute: Route = {
   },
 }
 
+const resumeRoute: Route = {
+  method: 'POST',
+  path: '/revocations/:id/resume',
+  access: ['admin'],
+  tag: 'Revocation',
+  summary: 'Lift a suspension: the tasks that it alone held go on; tokens it killed stay dead',
+  json: readmitSchema,
+  answers: {
+    200: { description: 'Resumed; also where it was before', schema: revocationSchema },
+    ...errorAnswers(400, 401, 403, 404, 413, 415, 429, 503),
+  },
+  async handle(call) {
+    const { deps, c, wire } = call
+    const body = jsonOf(c, readmitSchema)
+    if (!body.ok) return refused(call, { ...body.refusal, proven: true })
+    const id = c.req.param('id')
+    const tasks = isId('rev', id)
+      ? await deps.revoke.resume(id, adminOf(call), body.value.reason, wire.correlation)
+      : undefined
+    const entry = isId('rev', id) ? await deps.revocations.get(id) : undefined
+    if (!tasks || !entry) {
+      const detail = entry ? 'it is no suspension: nothing is paused by it' : 'there is no such revocation'
+      return refused(call, refuse('not_found', 'request', { proven: true, detail }).refusal)
+    }
+    return Response.json({ ...revocationView(entry), tasks_resumed: tasks })
+  },
+}
+
 // Fixed paths before the one with a parameter.
-export const revocationRoutes: readonly Route[] = [addRoute, ...feedRoutes, bansRoute, showRoute, readmitRoute]
+export const revocationRoutes: readonly Route[] = [
+  addRoute,
+  ...feedRoutes,
+  bansRoute,
+  showRoute,
+  readmitRoute,
+  resumeRoute,
+]

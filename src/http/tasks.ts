@@ -36,6 +36,7 @@ function taskView(task: Task, snapshot: Snapshot, now: number) {
     created_at: task.createdAt,
     deadline: task.deadline,
     ...(task.heartbeatBy === undefined ? {} : { heartbeat_by: task.heartbeatBy }),
+    ...(task.suspendedBy === undefined ? {} : { suspended_by: task.suspendedBy }),
     ...(task.endedAt === undefined ? {} : { ended_at: task.endedAt }),
     ...(task.endedReason === undefined ? {} : { ended_reason: task.endedReason }),
     budget: {
@@ -288,7 +289,10 @@ const beatRoute: Route = {
     const task = await visible(call)
     if (!task || caller?.kind !== 'agent' || task.agent !== caller.proven.attested.agent.clientId) return nothing(call)
     if (!(await deps.tasks.beat(task.id, deps.now()))) {
-      return refused(call, refuse('task_not_active', 'request', { proven: true }).refusal)
+      const rule = (await deps.tasks.get(task.id))?.suspendedBy?.[0]
+      const no = rule === undefined ? {} : { explanation: { rule } }
+      const reason = rule === undefined ? 'task_not_active' : 'suspended'
+      return refused(call, refuse(reason, 'request', { proven: true, ...no }).refusal)
     }
     return Response.json(taskView((await deps.tasks.get(task.id)) ?? task, deps.snapshot(), deps.now()))
   },

@@ -111,6 +111,7 @@ const table = {
   subject_disabled: 'ir',
   signed_out: 'ir',
   banned: 'ir',
+  suspended: 'ir',
   replayed: 'ir',
   idempotency_conflict: 'conflict',
   token_type_unsupported: 'ir',

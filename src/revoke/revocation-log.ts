@@ -8,9 +8,9 @@ import type { Revocations } from '../tokens/revocations.ts'
 
 /**
  * `cut`: tokens die, tasks go on and may ask again. `ban`: nothing new is issued either, until a re-admission
- * (or `banUntil`, for a task that is over at its deadline).
+ * (or `banUntil`, for a task that is over at its deadline). `suspend`: the same until it is lifted, and tasks only pause.
  */
-export type RevocationMode = 'cut' | 'ban'
+export type RevocationMode = 'cut' | 'ban' | 'suspend'
 
 export interface NewRevocation {
   /** `rev_…`; the same id again is the same entry: answered, not added. */
@@ -36,6 +36,7 @@ export interface NewRevocation {
 
 export interface Revocation extends NewRevocation {
   readonly epoch: Epoch
+  /** Since when a ban or a suspension is over. */
   readonly readmitted?: { readonly at: number; readonly by: string; readonly reason: string }
 }
 
@@ -48,9 +49,9 @@ export interface RevocationLog extends Revocations {
   get(id: string): Promise<Revocation | undefined>
   /** Live entries after `epoch`, in order; all live ones where it is absent. Entries with `expiresAt <= now` may be missing. */
   after(epoch?: Epoch): Promise<readonly Revocation[]>
-  /** Bans in force at `now`. */
+  /** Bans and suspensions in force at `now`. */
   bans(now: number): Promise<readonly Revocation[]>
-  /** Ends a ban; the entry itself stays. False where there is none in force. */
+  /** Ends a ban or a suspension; the entry itself stays. False where there is none in force. */
   readmit(id: string, by: string, reason: string, at: number): Promise<boolean>
   epoch(): Promise<Epoch>
   /** Called after each added entry, in this process and (Redis) for entries of other replicas, in epoch order. Returns the unsubscriber. */

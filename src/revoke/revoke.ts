@@ -9,9 +9,10 @@ import type { HopFacts } from '@errand/verifier/shapes.ts'
 import type { AuditEvent, AuditLog } from '../audit/log.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
-import { stateAt, type TaskState } from '../tasks/task.ts'
+import type { TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
+import { endMatching, matchingTasks, suspendMatching } from './matching-tasks.ts'
 import type { NewRevocation, Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
 
 /** How long past the longest token an entry is kept: clocks of verifiers may lag. */
@@ -66,6 +67,7 @@ export interface RevokeRequest {
 export type EndState = 'completed' | 'cancelled' | 'revoked' | 'expired'
 
 export interface Revoke {
+  /** Answers the tasks that it ended, or holds suspended. */
   byMatch(
     request: RevokeRequest,
   ): Promise<{ readonly entry: Revocation; readonly added: boolean; readonly tasks: readonly string[] }>
@@ -75,10 +77,15 @@ export interface Revoke {
   token(claims: AccessTokenClaims | HandOverClaims, by: string, correlation?: string): Promise<Revocation>
   /** Ends a ban. False where none is in force by that id, or it is of a compromised key. */
   readmit(id: string, by: string, reason: string, correlation?: string): Promise<boolean>
-  /** Active tasks that a ban on `match` would end, 500 at most; undefined where it is not about whole tasks. */
+  /**
+   * Lifts a suspension: what it alone held goes on, and has to ask for new tokens. Answers the tasks that are active
+   * again; undefined where there is no such suspension. Again, it does what is left to do.
+   */
+  resume(id: string, by: string, reason: string, correlation?: string): Promise<readonly string[] | undefined>
+  /** Tasks that a ban on `match` would end, 500 at most; undefined where it is not about whole tasks. */
   matching(match: HopFacts): Promise<readonly string[] | undefined>
-  /** After a start: ends the tasks of bans whose writer was stopped before it could. */
-  resume(): Promise<void>
+  /** After a start: does to tasks what a stopped process had begun. */
+  finish(): Promise<void>
   /** Ends every task whose deadline or heartbeat has passed, and forgets what no token can match. Answers how many ended. */
   sweep(): Promise<number>
 }
@@ -110,6 +117,14 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       },
     })
     return added
+  }
+
+  const suspend = async ({ id, match }: Revocation): Promise<readonly string[]> => {
+    const held = await suspendMatching(deps.tasks, match, id, deps.now())
+    // Lifted meanwhile: what was held after that would be held for ever.
+    if ((await deps.log.get(id))?.readmitted === undefined) return held
+    await deps.tasks.wake(id, deps.now())
+    return []
   }
 
   const endTask: Revoke['endTask'] = async (id, state, reason, by, correlation) => {
@@ -166,7 +181,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       }
       const { entry: stored, added } = await add(entry, correlation)
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
-      return { entry: stored, added, tasks: mode === 'ban' ? await endMatching(deps, match, reason, now) : [] }
+      if (mode === 'ban') return { entry: stored, added, tasks: await endMatching(deps.tasks, match, reason, now) }
+      return { entry: stored, added, tasks: mode === 'suspend' ? await suspend(stored) : [] }
     },
     async token(claims, by, correlation) {
       const { jti, exp } = claims
@@ -188,7 +204,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     async readmit(id, by, reason, correlation) {
       const now = deps.now()
       // What a compromised key signed is dead whatever happens: no word of anybody's brings the key back.
-      if (!(await deps.log.bans(now)).some((ban) => ban.id === id && !ban.absolute)) return false
+      const open = await deps.log.bans(now)
+      if (!open.some((ban) => ban.id === id && ban.mode === 'ban' && !ban.absolute)) return false
       // It widens what may be issued: no record, no re-admission.
       await deps.audit.append({
         type: 'revocation.readmitted',
@@ -199,17 +216,34 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       })
       return deps.log.readmit(id, by, reason, now)
     },
-    async matching(match) {
-      const named = filterOf(match)
-      if (!named) return undefined
-      if ('below' in named) return activeBelow(deps.tasks, named.below, deps.now())
-      return (await deps.tasks.list({ ...named, state: 'active', limit: 500 })).map((task) => task.id)
-    },
-    async resume() {
-      for (const { match, reason } of await deps.log.bans(deps.now())) {
-        // The tasks of a single task's ban are read anew when somebody asks for it; the sweep ends it at its deadline.
-        if (match.task === undefined) await endMatching(deps, match, reason, deps.now())
+    async resume(id, by, reason, correlation) {
+      const entry = await deps.log.get(id)
+      if (entry?.mode !== 'suspend') return undefined
+      const now = deps.now()
+      if (entry.readmitted === undefined) {
+        await deps.audit.append({
+          type: 'revocation.resumed',
+          cause: id,
+          by,
+          details: { reason },
+          ...(correlation === undefined ? {} : { correlation }),
+        })
+        await deps.log.readmit(id, by, reason, now)
       }
+      return deps.tasks.wake(id, now)
+    },
+    matching: (match) => matchingTasks(deps.tasks, match, deps.now()),
+    async finish() {
+      const now = deps.now()
+      // Who holds something is asked first: its entry was there before, and what is not in force now was lifted.
+      const holders = await deps.tasks.holders()
+      const open = await deps.log.bans(now)
+      for (const entry of open) {
+        if (entry.mode === 'suspend') await suspend(entry)
+        // The tasks of a single task's ban are read anew when somebody asks for it; the sweep ends it at its deadline.
+        else if (entry.match.task === undefined) await endMatching(deps.tasks, entry.match, entry.reason, now)
+      }
+      for (const id of holders) if (!open.some((entry) => entry.id === id)) await deps.tasks.wake(id, now)
     },
     async sweep() {
       latest()
@@ -228,42 +262,6 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 }
 
 const ENDED: readonly TaskState[] = ['completed', 'cancelled', 'revoked', 'expired']
-
-type Filter = { readonly below: string } | Omit<Parameters<TaskStore['list']>[0], 'state' | 'limit'>
-
-/** Which tasks a match names as a whole; undefined where it speaks of some of a task's tokens only. */
-function filterOf(match: HopFacts): Filter | undefined {
-  const { task, root, client_id, agent, sub, ...rest } = match
-  if (Object.keys(rest).length > 0) return undefined
-  const below = task ?? root
-  if (below !== undefined) return Object.keys(match).length === 1 ? { below } : undefined
-  return {
-    ...(client_id === undefined ? {} : { agent: client_id }),
-    ...(agent === undefined ? {} : { agentSpiffeId: agent }),
-    ...(sub === undefined ? {} : { subject: sub }),
-  }
-}
-
-async function endMatching(deps: RevokeDeps, match: HopFacts, reason: string, now: number): Promise<readonly string[]> {
-  const named = filterOf(match)
-  if (!named) return []
-  if ('below' in named) return deps.tasks.end(named.below, 'revoked', reason, now)
-  const ended: string[] = []
-  for (;;) {
-    const tasks = await deps.tasks.list({ ...named, state: 'active', limit: 500 })
-    if (tasks.length === 0) return ended
-    for (const task of tasks) ended.push(...(await deps.tasks.end(task.id, 'revoked', reason, now)))
-  }
-}
-
-async function activeBelow(tasks: TaskStore, id: string, now: number): Promise<readonly string[]> {
-  const top = await tasks.get(id)
-  if (!top) return []
-  const below = new Set([top.id])
-  const tree = await tasks.tree(top.root) // parents come before their children
-  for (const each of tree) if (each.parent !== undefined && below.has(each.parent)) below.add(each.id)
-  return tree.filter((each) => below.has(each.id) && stateAt(each, now) === 'active').map((each) => each.id)
-}
 
 type Told = Omit<AuditEvent, 'correlation' | 'reason'> & { readonly correlation: string | undefined }
 

@@ -5,8 +5,11 @@ import type { Revocation } from '../revoke/revocation-log.ts'
 /** Single dimensions and "everything" always have room: no conjunction can block a kill switch. */
 export const MAX_CONJUNCTIONS = MAX_SHAPES - DIMENSIONS.length - 1
 
+/** Whether nothing is issued to what it matches, until it is lifted. */
+export const keepsOut = ({ mode }: Pick<Revocation, 'mode'>): boolean => mode === 'ban' || mode === 'suspend'
+
 export const banInForce = (entry: Pick<Revocation, 'mode' | 'readmitted' | 'banUntil'>, now: number): boolean =>
-  entry.mode === 'ban' && entry.readmitted === undefined && (entry.banUntil === undefined || now < entry.banUntil)
+  keepsOut(entry) && entry.readmitted === undefined && (entry.banUntil === undefined || now < entry.banUntil)
 
 /** What a listener throws is its own bug: the entry stands, and so does everybody else's. */
 export function tell(listener: (entry: Revocation) => void, entry: Revocation): void {

@@ -35,6 +35,8 @@ export interface TaskStore {
     readonly agentSpiffeId?: string
     readonly subject?: string
     readonly state?: TaskState
+    /** Only those that this revocation does not hold. */
+    readonly notHeldBy?: string
     readonly limit: number
   }): Promise<readonly Task[]>
   /**
@@ -47,6 +49,18 @@ export interface TaskStore {
     reason: string,
     at: number,
   ): Promise<readonly string[]>
+  /**
+   * Suspends the task and every descendant that has not ended at `now`, in one step, for the revocation `by`; what others
+   * hold already is held by it too. Answers the ids that it holds there, parents before children.
+   */
+  suspend(id: string, by: string, now: number): Promise<readonly string[]>
+  /**
+   * Lets go of what `by` holds. What nothing else holds is active again, its heartbeat counted from `now`. Answers the
+   * ids that are active again; what this call did not reach before it failed, the next one does.
+   */
+  wake(by: string, now: number): Promise<readonly string[]>
+  /** The revocations that hold a task. */
+  holders(): Promise<readonly string[]>
   /** Moves `heartbeatBy` to `now + heartbeatSeconds`. False where it is not active at `now`. */
   beat(id: string, now: number): Promise<boolean>
   /**

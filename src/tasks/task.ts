@@ -60,6 +60,8 @@ export interface Task {
   readonly heartbeatSeconds?: number
   /** Unix seconds by which the next heartbeat must come. */
   readonly heartbeatBy?: number
+  /** The revocations that hold it while it is suspended. */
+  readonly suspendedBy?: readonly string[]
   readonly endedAt?: number
   readonly endedReason?: string
   readonly spent: Spent

@@ -14,8 +14,8 @@ export interface RevocationAnswer {
   readonly epoch: Epoch
   /** Id (`rev_…`) of the entry that kills one of the hops; index 0 is the token's own hop. */
   readonly dead?: { readonly entry: string; readonly hop: number }
-  /** Id of the ban that matches the hop about to be issued, and the dimensions it matches on. */
-  readonly banned?: { readonly entry: string; readonly dimensions: readonly string[] }
+  /** Id of the ban or suspension that matches the hop about to be issued, and the dimensions it matches on. */
+  readonly banned?: { readonly entry: string; readonly dimensions: readonly string[]; readonly suspended?: true }
 }
 
 export interface Revocations {

@@ -307,7 +307,9 @@ tasks ended  2
     })
     service.answers.set('POST /revocations/rev_1/readmit', { id: 'rev_1' })
     service.answers.set('GET /revocations/bans', {
-      bans: [{ id: 'rev_1', epoch: '0.3', match: { sub: 'dev|bob' }, at: NOW, by: 'admin', reason: 'left' }],
+      bans: [
+        { id: 'rev_1', epoch: '0.3', match: { sub: 'dev|bob' }, mode: 'ban', at: NOW, by: 'admin', reason: 'left' },
+      ],
     })
     service.answers.set('POST /keys/rotate', { purpose: 'token', kid: 'k2', state: 'prepared', activates_at: NOW + 60 })
     service.answers.set(`GET /tasks/${TASK}`, { id: TASK, state: 'active' })
@@ -316,11 +318,34 @@ tasks ended  2
     expect(preview.out).toContain(`active tasks it would end  ${TASK}`)
     expect(preview.err).toBe('nothing was changed\n')
     expect((await service.cli('readmit', 'rev_1', '--reason', 'new key')).out).toBe('rev_1 readmitted\n')
-    expect((await service.cli('bans')).out).toContain('rev_1  0.3    sub=dev|bob')
+    for (const verb of [['bans'], ['ban', 'list']])
+      expect((await service.cli(...verb)).out).toContain('rev_1  0.3    ban   sub=dev|bob')
     expect((await service.cli('keys', 'rotate')).out).toBe(
       'token: k2 is published, and signs from 2027-01-15 08:01:00Z\n',
     )
     expect((await service.cli('task', 'cancel', TASK)).out).toBe(`${TASK} cancelled\n`)
+  })
+
+  it('suspends and resumes, and says what came of it', async () => {
+    service.answers.set('POST /revocations', {
+      id: 'rev_1',
+      epoch: '0.9',
+      match: { client_id: 'research' },
+      mode: 'suspend',
+      tasks_suspended: [TASK],
+    })
+    service.answers.set('POST /revocations/rev_1/resume', { id: 'rev_1', tasks_resumed: [TASK] })
+    const done = await service.cli('suspend', '--agent', 'research', '--reason', 'looks odd')
+    expect(service.received.at(-1)?.body).toEqual({
+      match: { client_id: 'research' },
+      mode: 'suspend',
+      reason: 'looks odd',
+    })
+    expect(done.out).toMatch(/tasks suspended +1/)
+    expect(done.err).toBe('until: errand resume rev_1 --reason …\n')
+    expect((await service.cli('resume', 'rev_1', '--reason', 'it was nothing')).out).toBe(
+      'rev_1 resumed\ntasks that go on  1\n',
+    )
   })
 
   it('prints the published keys, and with --all every one there ever was', async () => {

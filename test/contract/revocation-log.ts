@@ -139,6 +139,28 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
       expect((await other.revocations.check({ hops: [{ facts: HOP, rev: stored.epoch }] })).banned).toBeUndefined()
     })
 
+    it('L15 suspends in the same step in which tokens die, says so, and lets go once it is lifted', async () => {
+      const before = await world()
+      const rev = await before.stores.revocations.epoch()
+      const asked = entry({ agent: HOP.agent! }, { mode: 'suspend', expiresAt: START + 20 })
+      const { entry: stored } = await before.stores.revocations.add(asked)
+      expect((await before.other.revocations.check({ hops: [{ facts: HOP, rev }] })).dead?.entry).toBe(stored.id)
+      before.clock.now = START + 5000
+      await before.stores.revocations.prune(START + 5000)
+      const suspended = { entry: stored.id, dimensions: ['agent'], suspended: true }
+      const shown = async ({ stores, other }: Pick<typeof before, 'stores' | 'other'>) => {
+        for (const log of [stores.revocations, other.revocations]) {
+          expect((await log.check({ hops: [], issuing: HOP })).banned).toEqual(suspended)
+          expect(await log.bans(START + 5000)).toEqual([stored])
+        }
+      }
+      await shown(before)
+      const { stores, other } = await before.reopen()
+      await shown({ stores, other })
+      expect(await other.revocations.readmit(stored.id, 'admin', 'it was nothing', START + 5000)).toBe(true)
+      expect((await stores.revocations.check({ hops: [], issuing: HOP })).banned).toBeUndefined()
+    })
+
     it('cuts without banning', async () => {
       const { stores } = await world()
       await stores.revocations.add(entry({ agent: HOP.agent! }))

@@ -270,6 +270,71 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
       }
     })
 
+    it('suspends a task with all below it, and wakes what nothing else holds, once', async () => {
+      const before = await world()
+      const root = await opened(before.stores, { heartbeatSeconds: 30, heartbeatBy: START + 30 })
+      const child = await opened(before.stores, { createdAt: START + 1 }, root)
+      const over = await opened(before.stores, { createdAt: START + 2 }, root)
+      const beside = await opened(before.stores)
+      await before.stores.tasks.end(over.id, 'completed', 'done', START + 3)
+      expect(await before.stores.tasks.suspend(root.id, 'rev_one', START)).toEqual([root.id, child.id])
+      expect(await before.other.tasks.suspend(child.id, 'rev_two', START)).toEqual([child.id])
+      expect(await before.stores.tasks.suspend(root.id, 'rev_one', START)).toEqual([root.id, child.id])
+      expect(await before.stores.tasks.suspend(over.id, 'rev_one', START)).toEqual([])
+      const { stores, other } = await before.reopen()
+      const stateOf = async (id: string) => {
+        const { state, suspendedBy } = (await other.tasks.get(id))!
+        return [state, suspendedBy]
+      }
+      expect(await stateOf(root.id)).toEqual(['suspended', ['rev_one']])
+      expect(await stateOf(child.id)).toEqual(['suspended', ['rev_one', 'rev_two']])
+      expect(await stateOf(over.id)).toEqual(['completed', undefined])
+      expect(await stateOf(beside.id)).toEqual(['active', undefined])
+      expect([...(await other.tasks.holders())].sort()).toEqual(['rev_one', 'rev_two'])
+      const free = await other.tasks.list({ state: 'suspended', notHeldBy: 'rev_two', limit: 9 })
+      expect(free.map(({ id }) => id)).toEqual([root.id])
+      // Nothing is opened below, reserved or kept alive meanwhile, and no heartbeat is missed.
+      expect(await stores.tasks.open(someTask({}, root), START + 1)).toBe('parent_not_active')
+      expect(await stores.tasks.reserve(child.id, calls(1), START + 1)).toEqual({
+        outcome: 'not_active',
+        state: 'suspended',
+      })
+      expect(await stores.tasks.beat(root.id, START + 1)).toBe(false)
+      expect(await stores.tasks.due(START + 1000, 10)).toEqual([])
+
+      expect(await stores.tasks.wake('rev_one', START + 1000)).toEqual([root.id])
+      expect(await stores.tasks.wake('rev_one', START + 1000)).toEqual([])
+      expect(await stores.tasks.get(root.id)).toEqual({ ...root, heartbeatBy: START + 1030 })
+      expect(await stateOf(child.id)).toEqual(['suspended', ['rev_two']])
+      expect(await stores.tasks.due(START + 1031, 10)).toEqual([root.id])
+      expect(await other.tasks.wake('rev_two', START + 1000)).toEqual([child.id])
+      expect(await other.tasks.holders()).toEqual([])
+      expect(await stores.tasks.get(child.id)).toEqual(child)
+    })
+
+    it('wakes nothing that ended meanwhile, and suspends nothing that has ended unswept', async () => {
+      const { stores } = await world()
+      const task = await opened(stores)
+      const silent = await opened(stores, { heartbeatSeconds: 30, heartbeatBy: START + 30 })
+      await stores.tasks.suspend(task.id, 'rev_one', START)
+      expect(await stores.tasks.suspend(silent.id, 'rev_one', START + 31)).toEqual([])
+      expect(await stores.tasks.end(task.id, 'cancelled', 'given up', START + 5)).toEqual([task.id])
+      expect(await stores.tasks.wake('rev_one', START + 10)).toEqual([])
+      const ended = await stores.tasks.get(task.id)
+      expect([ended?.state, ended?.suspendedBy]).toEqual(['cancelled', undefined])
+      expect((await stores.tasks.get(silent.id))?.state).toBe('active')
+    })
+
+    it('wakes thousands in parts', async () => {
+      const { stores } = await world()
+      const root = await opened(stores)
+      for (let from = 0; from < 1200; from += 200)
+        await Promise.all(range(200).map(() => opened(stores, { createdAt: START + 1 }, root)))
+      expect(await stores.tasks.suspend(root.id, 'rev_many', START)).toHaveLength(1201)
+      expect(new Set(await stores.tasks.wake('rev_many', START)).size).toBe(1201)
+      expect(await stores.tasks.list({ state: 'suspended', limit: 10 })).toEqual([])
+    })
+
     it('moves the heartbeat of an active task, and of no other', async () => {
       const { stores } = await world()
       const task = await opened(stores, { heartbeatSeconds: 30, heartbeatBy: START + 30 })

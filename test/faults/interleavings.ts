@@ -178,7 +178,7 @@ async function runSchedule(
       if (!answer) return
       const at = tick()
       acknowledged.push({ entry: answer.entry, at })
-      if (answer.entry.mode === 'ban') bans.push({ entry: answer.entry, at })
+      if (answer.entry.mode !== 'cut') bans.push({ entry: answer.entry, at })
     }
 
     async function take(one: Step): Promise<unknown> {
@@ -207,6 +207,18 @@ async function runSchedule(
               ask(async (alive) => {
                 for (const { id, banUntil } of await alive.bans())
                   if (banUntil === undefined) await alive.revoke.readmit(id, 'admin', 'interleaved')
+              }),
+            undefined,
+            fate,
+          )
+        case 'resume':
+          return history.call(
+            'resume',
+            {},
+            () =>
+              ask(async (alive) => {
+                for (const { id, mode } of await alive.bans())
+                  if (mode === 'suspend') await alive.revoke.resume(id, 'admin', 'interleaved')
               }),
             undefined,
             fate,

@@ -191,7 +191,7 @@ describe('revoking by each dimension', () => {
       [{ sub: '' }, {}],
       [{ jti: 7 }, {}],
       [{ __proto__: null, constructor: 'x' }, {}],
-      [{ jti: 'x' }, { mode: 'suspend' }],
+      [{ jti: 'x' }, { mode: 'pause' }],
       [{ jti: 'x' }, { reason: 'x' }],
       [{ jti: 'x' }, { by: 'somebody' }],
     ]

@@ -237,6 +237,42 @@ describe.skipIf(!redisIsHere())('what Redis wrote by half', () => {
     }
   })
 
+  it('M1 a suspension lost, or its end, is whole when it is asked for again', { timeout: 60_000 }, async () => {
+    const beating = { heartbeatSeconds: 30, heartbeatBy: START + 30 }
+    const root = someTask(beating)
+    const child = someTask(beating, root)
+    const open = async ({ tasks }: Stores) => {
+      await tasks.open(root, START)
+      await tasks.open(child, START)
+    }
+    const both = async ({ tasks }: Stores) => [(await tasks.get(root.id))!, (await tasks.get(child.id))!]
+    await cutEverywhere({
+      before: open,
+      lost: ({ tasks }) => tasks.suspend(root.id, 'rev_one', START),
+      check: async (stores) => {
+        for (const { state, suspendedBy } of await both(stores))
+          expect([state, suspendedBy]).toEqual(suspendedBy ? ['suspended', ['rev_one']] : ['active', undefined])
+        expect(await stores.tasks.suspend(root.id, 'rev_one', START)).toEqual([root.id, child.id])
+        expect(await stores.tasks.due(START + 1000, 9)).toEqual([])
+        expect(await stores.tasks.holders()).toEqual(['rev_one'])
+        expect([...(await stores.tasks.wake('rev_one', START))].sort()).toEqual([root.id, child.id].sort())
+        expect(await both(stores)).toEqual([root, child])
+      },
+    })
+    await cutEverywhere({
+      before: async (stores) => {
+        await open(stores)
+        await stores.tasks.suspend(root.id, 'rev_one', START)
+      },
+      lost: ({ tasks }) => tasks.wake('rev_one', START),
+      check: async (stores) => {
+        await stores.tasks.wake('rev_one', START)
+        expect(await both(stores)).toEqual([root, child])
+        expect(await stores.tasks.holders()).toEqual([])
+      },
+    })
+  })
+
   it('M1 a signing key lost stands in nobody’s way, and the next is activated', async () => {
     const [first, second, third] = [key('active'), key('active'), key('prepared')]
     await cutEverywhere({

@@ -201,8 +201,20 @@ export const EXCHANGE = {
       'A revocation with mode `ban` matches: the agent, the user, the tool, the release or a key. `rule` is its id.',
     why: 'A cut kills tokens and lets agents ask again; a ban holds until a person lifts it.',
     agent: 'Stop. Nothing that the agent does by itself lifts a ban.',
-    operator: '`errand bans` shows bans in force, `errand readmit <rev_…>` lifts one, and both are recorded.',
+    operator: '`errand ban list` shows bans in force, `errand readmit <rev_…>` lifts one, and both are recorded.',
     example: 'any exchange of an agent after `errand revoke --agent research`',
+  },
+  suspended: {
+    action: 'ask_person',
+    next: 'ask security staff when it is resumed, and then ask for a new token',
+    says: 'a suspension is in force',
+    means:
+      'A revocation with mode `suspend` matches: the agent, the user, the task, the tool or the release. `rule` is its id.',
+    why: 'What looks wrong is stopped first and understood afterwards. The task is kept, and goes on when it was nothing.',
+    agent:
+      'Keep the work where it is and wait for a person. Tokens from before stay dead; the deadline of the task goes on.',
+    operator: '`errand ban list` shows suspensions in force, `errand resume <rev_…>` lifts one, and both are recorded.',
+    example: 'any exchange of an agent after `errand suspend --agent research`',
   },
   replayed: {
     action: 'ask_parent',

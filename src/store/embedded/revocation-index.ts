@@ -3,7 +3,7 @@ import { type CheckedHop, type HopFacts, type Shape, shapeOf, shapeText } from '
 import type { Epoch } from '@errand/verifier/epoch.ts'
 import { compareEpochs } from '@errand/verifier/epoch.ts'
 import type { Revocation } from '../../revoke/revocation-log.ts'
-import { MAX_CONJUNCTIONS } from '../revocations.ts'
+import { keepsOut, MAX_CONJUNCTIONS } from '../revocations.ts'
 import type { RevocationAnswer, RevocationCheck } from '../../tokens/revocations.ts'
 
 /** What a check needs of an entry; the rest stays in the database. */
@@ -15,6 +15,7 @@ interface Kill {
 interface Ban {
   readonly id: string
   readonly until: number
+  readonly suspended: boolean
 }
 /** Newest last. */
 type ByShape<T> = Map<Shape, Map<string, T[]>>
@@ -53,7 +54,9 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
     for (const [shape, values] of bans) {
       const text = shapeText(shape, facts)
       const ban = text === undefined ? undefined : values.get(text)?.find(({ until }) => now < until)
-      if (ban) return { entry: ban.id, dimensions: shape === '' ? [] : shape.split('+') }
+      if (!ban) continue
+      const dimensions = shape === '' ? [] : shape.split('+')
+      return { entry: ban.id, dimensions, ...(ban.suspended ? { suspended: true } : {}) }
     }
     return undefined
   }
@@ -65,8 +68,9 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
       const text = shapeText(shape, entry.match) ?? ''
       const kill: Kill = { id: entry.id, epoch: entry.epoch, expiresAt: entry.expiresAt }
       put(entry.absolute ? absolutes : cuts, shape, text, kill)
-      if (entry.mode === 'ban' && entry.readmitted === undefined) {
-        put(bans, shape, text, { id: entry.id, until: entry.banUntil ?? Number.POSITIVE_INFINITY })
+      if (keepsOut(entry) && entry.readmitted === undefined) {
+        const until = entry.banUntil ?? Number.POSITIVE_INFINITY
+        put(bans, shape, text, { id: entry.id, until, suspended: entry.mode === 'suspend' })
       }
       if (compareEpochs(entry.epoch, epoch) > 0) epoch = entry.epoch
     },

@@ -20,7 +20,7 @@ export function createRevocationLog(deps: {
   )
   const since = db.prepare('SELECT * FROM revocations WHERE sequence > ? AND expires_at > ? ORDER BY sequence')
   const openBans = db.prepare(
-    "SELECT * FROM revocations WHERE mode = 'ban' AND readmitted_at IS NULL ORDER BY sequence",
+    "SELECT * FROM revocations WHERE mode IN ('ban', 'suspend') AND readmitted_at IS NULL ORDER BY sequence",
   )
   const readmit = db.prepare(
     'UPDATE revocations SET readmitted_at = ?, readmitted_by = ?, readmitted_reason = ? WHERE id = ?',
@@ -28,7 +28,7 @@ export function createRevocationLog(deps: {
   // A ban outlives what it kills: it stays until it has run out or was lifted.
   const forget = db.prepare(
     `DELETE FROM revocations WHERE expires_at <= ?
-     AND NOT (mode = 'ban' AND readmitted_at IS NULL AND (ban_until IS NULL OR ban_until > ?))`,
+     AND NOT (mode IN ('ban', 'suspend') AND readmitted_at IS NULL AND (ban_until IS NULL OR ban_until > ?))`,
   )
   const generation = Number(db.prepare("SELECT value FROM meta WHERE name = 'generation'").one([])?.['value'])
   // The counter, not the highest row: an entry that was dropped has used its number.

@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 5
+export const FORMAT = 6
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -30,12 +30,19 @@ CREATE TABLE sign_outs (
 ) STRICT, WITHOUT ROWID;
 `
 
+/** Last among the columns, as a migration adds it. */
+const SUSPENDED = `
+ALTER TABLE tasks ADD COLUMN suspended_by TEXT;
+CREATE INDEX tasks_suspended ON tasks (id) WHERE state = 'suspended';
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
   2: PLATFORM_AGENTS,
   3: NO_EXPIRY_OF_PINS,
   4: SIGN_OUTS,
+  5: SUSPENDED,
 }
 
 export const SCHEMA = `
@@ -98,4 +105,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}`

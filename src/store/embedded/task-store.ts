@@ -20,10 +20,23 @@ const weightOf = ({ authority, subject }: Task): number =>
 export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }): TaskStore {
   const { db, journal } = deps
   const find = db.prepare('SELECT * FROM tasks WHERE id = ?')
-  const insert = db.prepare(`INSERT INTO tasks VALUES (${Array(17).fill('?').join(', ')})`)
-  const children = db.prepare('SELECT id, state FROM tasks WHERE parent = ? ORDER BY created_at, id')
+  const insert = db.prepare(`INSERT INTO tasks VALUES (${Array(18).fill('?').join(', ')})`)
+  const children = db.prepare(
+    'SELECT id, state, deadline, heartbeat_by FROM tasks WHERE parent = ? ORDER BY created_at, id',
+  )
   const tree = db.prepare('SELECT * FROM tasks WHERE root = ? ORDER BY depth, created_at, id')
-  const finish = db.prepare('UPDATE tasks SET state = ?, ended_reason = ?, ended_at = ? WHERE id = ?')
+  const finish = db.prepare(
+    'UPDATE tasks SET state = ?, ended_reason = ?, ended_at = ?, suspended_by = NULL WHERE id = ?',
+  )
+  const hold = db.prepare("UPDATE tasks SET state = 'suspended', suspended_by = ? WHERE id = ?")
+  const holding = db.prepare('SELECT suspended_by FROM tasks WHERE id = ?')
+  const heldBy = db.prepare(
+    "SELECT id, suspended_by FROM tasks WHERE state = 'suspended' AND instr(suspended_by, ?) > 0 LIMIT ?",
+  )
+  const holders = db.prepare("SELECT DISTINCT suspended_by FROM tasks WHERE state = 'suspended'")
+  const wake = db.prepare(
+    "UPDATE tasks SET state = 'active', suspended_by = NULL, heartbeat_by = ? + heartbeat_seconds WHERE id = ?",
+  )
   const beat = db.prepare('UPDATE tasks SET heartbeat_by = ? + heartbeat_seconds WHERE id = ?')
   // Budgets only ever fill: carried over twice, or behind a later one, an entry changes nothing.
   const spend = db.prepare(
@@ -99,22 +112,57 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     return 'opened'
   }
 
-  function end(id: string, state: TaskState, reason: string, at: number): readonly string[] {
+  /** The task and every descendant that has not ended, parents before children. */
+  function liveFrom(id: string, lives: (row: Row) => boolean): readonly string[] {
     const named = find.one([id])
-    if (!named || !isLive(named)) return []
-    const ended: string[] = []
+    if (!named || !lives(named)) return []
+    const live: string[] = []
     for (let level = [id]; level.length > 0; ) {
-      ended.push(...level)
+      live.push(...level)
       // An ended child has no live descendants: they ended with it.
       level = level.flatMap((parent) =>
         children
           .all([parent])
-          .filter(isLive)
+          .filter(lives)
           .map((child) => String(child['id'])),
       )
     }
+    return live
+  }
+
+  function end(id: string, state: TaskState, reason: string, at: number): readonly string[] {
+    const ended = liveFrom(id, isLive)
     for (const task of ended) finish.run([state, reason, at, task])
     return ended
+  }
+
+  function suspend(id: string, by: string, now: number): readonly string[] {
+    // One that missed its heartbeat has ended, also where nobody has swept yet: it must not wake again.
+    const suspended = liveFrom(id, (row) => isLive(row) && stateAt(toMoving(row), now) !== 'expired')
+    for (const task of suspended) {
+      const others = toHolders(holding.one([task])?.['suspended_by'])
+      if (!others.includes(by)) hold.run([JSON.stringify([...others, by]), task])
+    }
+    return suspended
+  }
+
+  /** In parts: one transaction may not hold up everybody else. */
+  function wakeSome(
+    by: string,
+    now: number,
+  ): { readonly released: readonly string[]; readonly woken: readonly string[] } {
+    const woken: string[] = []
+    const rows = heldBy.all([JSON.stringify(by), WOKEN_AT_ONCE])
+    for (const row of rows) {
+      const id = String(row['id'])
+      const others = toHolders(row['suspended_by']).filter((each) => each !== by)
+      if (others.length > 0) hold.run([JSON.stringify(others), id])
+      else {
+        wake.run([now, id])
+        woken.push(id)
+      }
+    }
+    return { released: rows.map((row) => String(row['id'])), woken }
   }
 
   /** Why nothing can be reserved. */
@@ -177,19 +225,32 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     tree: async (root) => tree.all([root]).map(read),
     list: async (filter) => {
       const wanted: [string, Value | undefined][] = [
-        ['agent', filter.agent],
-        ["json_extract(fixed, '$.agentSpiffeId')", filter.agentSpiffeId],
-        ['subject', filter.subject],
-        ['state', filter.state],
+        ['agent = ?', filter.agent],
+        ["json_extract(fixed, '$.agentSpiffeId') = ?", filter.agentSpiffeId],
+        ['subject = ?', filter.subject],
+        ['state = ?', filter.state],
+        ["instr(coalesce(suspended_by, ''), ?) = 0", filter.notHeldBy && JSON.stringify(filter.notHeldBy)],
       ]
       const given = wanted.filter((pair): pair is [string, Value] => pair[1] !== undefined)
-      const where = given.length === 0 ? '' : `WHERE ${given.map(([column]) => `${column} = ?`).join(' AND ')}`
+      const where = given.length === 0 ? '' : `WHERE ${given.map(([condition]) => condition).join(' AND ')}`
       return db
         .prepare(`SELECT * FROM tasks ${where} ORDER BY created_at DESC, id DESC LIMIT ?`)
         .all([...given.map(([, value]) => value), filter.limit])
         .map(read)
     },
     end: (id, state, reason, at) => db.write(() => end(id, state, reason, at), { committed: forgetHeld }),
+    suspend: (id, by, now) => db.write(() => suspend(id, by, now), { urgent: true, committed: forgetHeld }),
+    wake: async (by, now) => {
+      const all: string[] = []
+      for (;;) {
+        const { woken, released } = await db.write(() => wakeSome(by, now), {
+          committed: (done) => forgetHeld(done.released),
+        })
+        all.push(...woken)
+        if (released.length < WOKEN_AT_ONCE) return all
+      }
+    },
+    holders: async () => [...new Set(holders.all([]).flatMap((row) => toHolders(row['suspended_by'])))],
     beat: (id, now) =>
       db.write(
         () => {
@@ -224,6 +285,11 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     },
   }
 }
+
+const WOKEN_AT_ONCE = 500
+
+const toHolders = (column: unknown): readonly string[] =>
+  column == null ? [] : (JSON.parse(String(column)) as readonly string[])
 
 const plus = (spent: Spent, { calls, exchanges, cost }: Reservation): Spent => ({
   calls: spent.calls + calls,
@@ -269,8 +335,15 @@ function toValues(task: Task): readonly Value[] {
     task.spent.exchanges,
     task.spent.cost,
     JSON.stringify(fixed),
+    null, // a task is opened active
   ]
 }
+
+const toMoving = (row: Row): Parameters<typeof stateAt>[0] => ({
+  state: row['state'] as TaskState,
+  deadline: Number(row['deadline']),
+  ...(row['heartbeat_by'] == null ? {} : { heartbeatBy: Number(row['heartbeat_by']) }),
+})
 
 function toTask(row: Row): Task {
   const optional = <K extends string>(name: K, column: string): { [N in K]?: number } =>
@@ -287,6 +360,7 @@ function toTask(row: Row): Task {
     deadline: Number(row['deadline']),
     ...optional('heartbeatSeconds', 'heartbeat_seconds'),
     ...optional('heartbeatBy', 'heartbeat_by'),
+    ...(row['suspended_by'] == null ? {} : { suspendedBy: toHolders(row['suspended_by']) }),
     ...optional('endedAt', 'ended_at'),
     ...(row['ended_reason'] == null ? {} : { endedReason: String(row['ended_reason']) }),
     spent: toSpent(row),

@@ -4,7 +4,7 @@ import { type HopFacts, type Shape, shapeOf, shapeText } from '@errand/verifier/
 import { Unavailable } from '../../oauth/refusal.ts'
 import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revocation-log.ts'
 import type { RevocationCheck } from '../../tokens/revocations.ts'
-import { banInForce, MAX_CONJUNCTIONS, tell } from '../revocations.ts'
+import { banInForce, keepsOut, MAX_CONJUNCTIONS, tell } from '../revocations.ts'
 import { type RedisClient, type Reply, short, unexpected } from './client.ts'
 import { ADD, CHECK, EPOCH, GET, PAGE, PRUNE, READMIT } from './revocation-scripts.ts'
 
@@ -116,15 +116,23 @@ export async function createRevocationLog(deps: {
     check: async (question) => {
       const floor = seen
       const { reply, list } = await ask(question)
-      const [word, , deadEntry, hop, bannedEntry, shape] = reply
-      if (word !== 'checked' || reply.length !== 6) throw unexpected(reply)
+      const [word, , deadEntry, hop, bannedEntry, shape, suspended] = reply
+      if (word !== 'checked' || reply.length !== 7) throw unexpected(reply)
       const sequence = noteSequence(reply)
       advance(sequence, floor)
       const matched = list[Number(shape) - 1]
       return {
         epoch: at(sequence),
         ...(deadEntry ? { dead: { entry: deadEntry, hop: Number(hop) } } : {}),
-        ...(bannedEntry ? { banned: { entry: bannedEntry, dimensions: matched ? matched.split('+') : [] } } : {}),
+        ...(bannedEntry
+          ? {
+              banned: {
+                entry: bannedEntry,
+                dimensions: matched ? matched.split('+') : [],
+                ...(suspended ? { suspended: true } : {}),
+              },
+            }
+          : {}),
       }
     },
     add: async (entry) => {
@@ -135,12 +143,13 @@ export async function createRevocationLog(deps: {
         shape,
         fieldOf(shape, entry.match),
         entry.absolute ? 'absolutes' : 'cuts',
-        entry.mode === 'ban' ? '1' : '',
+        keepsOut(entry) ? '1' : '',
         entry.banUntil ?? '',
         entry.expiresAt,
         generation,
         MAX_CONJUNCTIONS,
         CHANNEL,
+        entry.mode === 'suspend' ? '1' : '',
       ])
       if (reply[0] === 'full') {
         throw new Unavailable('overloaded', 'too many combinations of dimensions are being revoked by')

@@ -4,7 +4,7 @@
  */
 import { script } from './client.ts'
 
-/** An index field holds a list of [sequence, generation, id, expires or until], all strings. */
+/** An index field holds a list of [sequence, generation, id, expires or until], all strings; a suspension a fifth, '1'. */
 const INDEX = `
 local function live_shapes()
   return redis.call('HKEYS', K .. 'rev:shapes')
@@ -96,7 +96,7 @@ local function lift(sequence, one, readmitted)
 end
 `
 
-/** id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel. */
+/** id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel, suspension?. */
 export const ADD = script(
   `${INDEX}
 local id, body, shape, field, kills, ban, til, expires, generation =
@@ -128,7 +128,7 @@ redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 
 redis.call('ZADD', K .. 'rev:expiry', expires, sequence)
 insert(kills, shape, field, {sequence, generation, id, expires})
 if ban == '1' then
-  insert('bans', shape, field, {sequence, generation, id, til})
+  insert('bans', shape, field, {sequence, generation, id, til, arg(12)})
   redis.call('ZADD', K .. 'rev:open', sequence, sequence)
   if til ~= '' then redis.call('ZADD', K .. 'rev:until', til, sequence) end
 end
@@ -185,17 +185,19 @@ for n = 0, hops - 1 do
   end
   at = at + 2 + m
 end
-local banned, shape = '', ''
+local banned, shape, suspended = '', '', ''
 local function forbid(field, k)
   for _, ban in ipairs(items('bans', field)) do
-    if (ban[4] == '' or now < tonumber(ban[4])) and holds(ban, true) then banned, shape = ban[3], tostring(k) end
+    if (ban[4] == '' or now < tonumber(ban[4])) and holds(ban, true) then
+      banned, shape, suspended = ban[3], tostring(k), ban[5] or ''
+    end
   end
 end
 if issuing then
   for k = 1, m do if banned == '' then forbid(arg(at - 1 + k), k) end end
   for n, field in ipairs(fields) do if banned == '' then forbid(field, (n - 1) % m + 1) end end
 end
-return {'checked', sequence, dead, hop, banned, shape}
+return {'checked', sequence, dead, hop, banned, shape, suspended}
 `,
   { critical: true },
 )

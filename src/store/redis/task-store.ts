@@ -6,14 +6,15 @@ import { type RedisClient, type Reply, script, short, unexpected } from './clien
 
 /** A task as its reply says it: what never changes, and the fields that do. */
 const READ = `
-local moving = {'fixed', 'state', 'heartbeat_by', 'ended_at', 'ended_reason', 'calls', 'exchanges', 'cost'}
+local moving = {'fixed', 'state', 'heartbeat_by', 'ended_at', 'ended_reason', 'calls', 'exchanges', 'cost',
+  'suspended_by'}
 local function append(answer, id)
   local task = redis.call('HMGET', K .. 'task:' .. id, unpack(moving))
   if not task[1] then return end
   for n = 1, #moving do answer[#answer + 1] = task[n] or '' end
 end
 `
-const FIELDS = 8
+const FIELDS = 9
 
 /** The state that holds at \`now\`, as \`stateAt\` of tasks/task.ts has it. */
 const STATE_AT = `
@@ -86,32 +87,52 @@ return answer
   { critical: true },
 )
 
-const END = script(
-  `
-local id, state, reason, at = arg(1), arg(2), arg(3), arg(4)
-local function lives(one)
+/** The task and every descendant that has not ended, parents before children. */
+const LIVE_FROM = `
+local function stored_live(one)
   local stored = redis.call('HGET', K .. 'task:' .. one, 'state')
   return stored == 'active' or stored == 'suspended'
 end
-if not lives(id) then return {'ended'} end
-local answer, level, seen = {'ended'}, {id}, {}
-while #level > 0 do
-  local below = {}
-  for _, task in ipairs(level) do
-    answer[#answer + 1] = task
-    for _, child in ipairs(redis.call('LRANGE', K .. 'children:' .. task, 0, -1)) do
-      if not seen[child] and lives(child) then below[#below + 1] = child end
-      seen[child] = true
+local function live_from(answer, id, lives)
+  if not lives(id) then return answer end
+  local level, seen = {id}, {}
+  while #level > 0 do
+    local below = {}
+    for _, task in ipairs(level) do
+      answer[#answer + 1] = task
+      for _, child in ipairs(redis.call('LRANGE', K .. 'children:' .. task, 0, -1)) do
+        if not seen[child] and lives(child) then below[#below + 1] = child end
+        seen[child] = true
+      end
     end
+    level = below
   end
-  level = below
+  return answer
 end
+`
+
+/** Who holds a suspended task, as ids with a space between them. */
+const HOLDERS = `
+local function holders_but(key, by)
+  local others = {}
+  for one in string.gmatch(redis.call('HGET', key, 'suspended_by') or '', '%S+') do
+    if one ~= by then others[#others + 1] = one end
+  end
+  return others
+end
+`
+
+const END = script(
+  `${LIVE_FROM}
+local id, state, reason, at = arg(1), arg(2), arg(3), arg(4)
+local answer = live_from({'ended'}, id, stored_live)
 -- From the lowest up: while one above lives, who asks again finds all that is left.
 for n = #answer, 2, -1 do
   local task = answer[n]
   local key = K .. 'task:' .. task
   redis.call('ZADD', K .. 'tasks:ended', redis.call('HGET', key, 'deadline'), task)
   redis.call('HSET', key, 'state', state, 'ended_reason', reason, 'ended_at', at)
+  redis.call('HDEL', key, 'suspended_by')
   redis.call('ZREM', K .. 'tasks:deadline', task)
   redis.call('ZREM', K .. 'tasks:heartbeat', task)
 end
@@ -119,6 +140,59 @@ return answer
 `,
   { critical: true },
 )
+
+const SUSPEND = script(
+  `${LIVE_FROM}${STATE_AT}${HOLDERS}
+local id, by, now = arg(1), arg(2), tonumber(arg(3))
+-- One that missed its heartbeat has ended, also where nobody has swept yet: it must not wake again.
+local answer = live_from({'suspended'}, id, function(one)
+  return stored_live(one) and state_at(one, now) ~= 'expired'
+end)
+-- From the lowest up: while one above is not held, who asks again finds all that is left.
+for n = #answer, 2, -1 do
+  local key = K .. 'task:' .. answer[n]
+  local holders = holders_but(key, '')
+  if #holders == #holders_but(key, by) then holders[#holders + 1] = by end
+  redis.call('SADD', K .. 'holders', by)
+  redis.call('SADD', K .. 'held:' .. by, answer[n])
+  redis.call('ZREM', K .. 'tasks:heartbeat', answer[n])
+  redis.call('HSET', key, 'suspended_by', table.concat(holders, ' '), 'state', 'suspended')
+end
+return answer
+`,
+  { critical: true },
+)
+
+/** by, now, how many. What was let go of leaves the list last: cut short, it is let go of again. */
+const WAKE = script(
+  `${HOLDERS}
+local by, now = arg(1), arg(2)
+local held = redis.call('SRANDMEMBER', K .. 'held:' .. by, arg(3))
+local answer = {#held == tonumber(arg(3)) and 'more' or 'done'}
+for _, id in ipairs(held) do
+  local key = K .. 'task:' .. id
+  if redis.call('HGET', key, 'state') == 'suspended' then
+    local others = holders_but(key, by)
+    if #others > 0 then redis.call('HSET', key, 'suspended_by', table.concat(others, ' '))
+    else
+      local seconds = redis.call('HGET', key, 'heartbeat_seconds')
+      local beat = seconds and string.format('%.0f', tonumber(now) + tonumber(seconds))
+      redis.call('HDEL', key, 'suspended_by')
+      if beat then redis.call('HSET', key, 'state', 'active', 'heartbeat_by', beat)
+      else redis.call('HSET', key, 'state', 'active') end
+      if beat then redis.call('ZADD', K .. 'tasks:heartbeat', beat, id) end
+      answer[#answer + 1] = id
+    end
+  end
+  redis.call('SREM', K .. 'held:' .. by, id)
+end
+if answer[1] == 'done' then redis.call('SREM', K .. 'holders', by) end
+return answer
+`,
+  { critical: true },
+)
+
+const ALL_HOLDERS = script("return {'holders', unpack(redis.call('SMEMBERS', K .. 'holders'))}", { critical: true })
 
 const BEAT = script(
   `${STATE_AT}
@@ -209,6 +283,7 @@ return {#old > 0 and 'more' or 'done'}
 
 const PAGE = 100
 const MAX_READ = 2000
+const WOKEN_AT_ONCE = 200
 
 type Fixed = Omit<Task, 'state' | 'spent'>
 
@@ -236,7 +311,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
     },
     get: async (id) => toTasks(await redis.run(GET, [id]), fixedOf)[0],
     tree: async (root) => toTasks(await redis.run(TREE, [root])),
-    list: async ({ agent, agentSpiffeId, subject, state, limit }) => {
+    list: async ({ agent, agentSpiffeId, subject, state, notHeldBy, limit }) => {
       const found: Task[] = []
       for (let from = 0; found.length < limit; from += PAGE) {
         const page = toTasks(await redis.run(NEWEST, [from, from + PAGE - 1]))
@@ -247,7 +322,8 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
               (agent === undefined || task.agent === agent) &&
               (agentSpiffeId === undefined || task.agentSpiffeId === agentSpiffeId) &&
               (subject === undefined || task.subject.id === subject) &&
-              (state === undefined || task.state === state),
+              (state === undefined || task.state === state) &&
+              (notHeldBy === undefined || !task.suspendedBy?.includes(notHeldBy)),
           ),
         )
       }
@@ -258,6 +334,21 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
       if (reply[0] !== 'ended') throw unexpected(reply)
       return reply.slice(1)
     },
+    suspend: async (id, by, now) => {
+      const reply = await redis.run(SUSPEND, [id, by, now])
+      if (reply[0] !== 'suspended') throw unexpected(reply)
+      return reply.slice(1)
+    },
+    wake: async (by, now) => {
+      const woken: string[] = []
+      // In parts: one script may not hold up everybody else.
+      for (;;) {
+        const [more, ...ids] = await redis.run(WAKE, [by, now, WOKEN_AT_ONCE])
+        woken.push(...ids)
+        if (more !== 'more') return woken
+      }
+    },
+    holders: async () => (await redis.run(ALL_HOLDERS, [])).slice(1),
     beat: async (id, now) => (await redis.run(BEAT, [id, now]))[0] === 'done',
     reserve: async (id, amount, now) => {
       checkAmount(amount)
@@ -273,7 +364,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
 }
 
 function fieldsOf(task: Task): readonly (string | number)[] {
-  const { state, heartbeatBy, endedAt, endedReason, spent, ...fixed } = task
+  const { state, heartbeatBy, endedAt, endedReason, suspendedBy: _, spent, ...fixed } = task
   const fields: [string, string | number | undefined][] = [
     ['fixed', JSON.stringify(fixed)],
     ['root', task.root],
@@ -297,12 +388,16 @@ function toTasks(reply: Reply, parse: (fixed: string) => Fixed = JSON.parse): re
   if (reply[0] !== 'tasks' || (reply.length - 1) % FIELDS !== 0) throw unexpected(reply)
   const tasks: Task[] = []
   for (let index = 1; index < reply.length; index += FIELDS) {
-    const [fixed, state, heartbeatBy, endedAt, endedReason, calls, exchanges, cost] = reply.slice(index, index + FIELDS)
+    const [fixed, state, heartbeatBy, endedAt, endedReason, calls, exchanges, cost, suspendedBy] = reply.slice(
+      index,
+      index + FIELDS,
+    )
     if (!fixed || !state) throw unexpected(reply)
     tasks.push({
       ...parse(fixed),
       state: state as TaskState,
       ...(heartbeatBy ? { heartbeatBy: Number(heartbeatBy) } : {}),
+      ...(suspendedBy ? { suspendedBy: suspendedBy.split(' ') } : {}),
       ...(endedAt ? { endedAt: Number(endedAt), endedReason: endedReason ?? '' } : {}),
       spent: { calls: Number(calls), exchanges: Number(exchanges), cost: Number(cost) },
     })

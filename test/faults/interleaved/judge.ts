@@ -1,7 +1,8 @@
 /** What a schedule must leave true, whatever happened in it (DESIGN.md, *Invariants*). */
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
-import { hopsOf } from '@errand/verifier/shapes.ts'
+import { DIMENSIONS, type HopFacts, hopsOf } from '@errand/verifier/shapes.ts'
 import type { TokenResponse } from '../../../src/exchange/prepared.ts'
+import { stateAt, type Task } from '../../../src/tasks/task.ts'
 import {
   budgets,
   inv1,
@@ -36,6 +37,12 @@ export function judgeTokens({ verdicts, tokens, entries, clock }: World, service
       found.push(`${jti} does not verify, and neither its life nor its key has ended`)
   }
   return found
+}
+
+/** Whether the match names the task as a whole. */
+function names(match: HopFacts, { id, root, agent, agentSpiffeId, subject }: Task): boolean {
+  const facts: HopFacts = { task: id, root, client_id: agent, agent: agentSpiffeId, sub: subject.id }
+  return DIMENSIONS.every((each) => match[each] === undefined || match[each] === facts[each])
 }
 
 /** All that was asked and answered. Where it was `timeless`, no idempotency key had the time to be forgotten. */
@@ -87,6 +94,16 @@ export async function judgeHistory(world: World, service: Service, timeless: boo
     ),
     ...inv10(intents, all),
   )
+  // What a suspension in force names is suspended, and nothing else is, when the last start has done what was left to do.
+  const open = (await service.bans()).filter(({ mode }) => mode === 'suspend')
+  for (const task of all) {
+    const state = stateAt(task, clock.now)
+    const held = task.suspendedBy ?? []
+    for (const id of held.filter((each) => !open.some((entry) => entry.id === each)))
+      found.push(`${task.id} is held by ${id}, which is not in force`)
+    for (const entry of open.filter(({ match }) => names(match, task)))
+      if (state === 'active') found.push(`${task.id} is active, and ${entry.id} suspends it`)
+  }
   // L15: who is banned gets nothing that it asks for afterwards, until it is admitted again.
   for (const operation of asked) {
     const got = issued(operation)

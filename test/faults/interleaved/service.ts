@@ -70,7 +70,7 @@ async function openService(world: World, me: Process) {
     },
     'revocations',
     turn,
-    ['check', 'add', 'readmit', 'bans', 'prune'],
+    ['check', 'add', 'get', 'readmit', 'bans', 'prune'],
   )
   const tasks = interleaved(opened.tasks, 'tasks', turn, [
     'open',
@@ -81,6 +81,9 @@ async function openService(world: World, me: Process) {
     'due',
     'prune',
     'tree',
+    'suspend',
+    'wake',
+    'holders',
   ])
   const replayGuard = interleaved(opened.replayGuard, 'replays', turn, ['spend'])
   const keyPins = interleaved(opened.keyPins, 'pins', turn, ['pin'])
@@ -191,7 +194,7 @@ async function openService(world: World, me: Process) {
   })
   inForce.loaded(current)
   await inForce.settle()
-  await revoke.resume()
+  await revoke.finish()
   return {
     opened,
     exchange,

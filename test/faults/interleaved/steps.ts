@@ -20,10 +20,11 @@ export const step = fc.oneof(
     arbitrary: fc.record({
       op: fc.constant('revoke' as const),
       by: fc.constantFrom(...MATCHES),
-      mode: fc.constantFrom('cut' as const, 'ban' as const),
+      mode: fc.constantFrom('cut' as const, 'ban' as const, 'suspend' as const),
     }),
   },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('readmit' as const) }) },
+  { weight: 2, arbitrary: fc.record({ op: fc.constant('resume' as const) }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('end' as const), task: fc.constantFrom('root', 'child') }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('rotate' as const) }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('compromise' as const) }) },
