@@ -17,8 +17,10 @@ import { createFairTurns, type FairTurns } from './http/fair-turns.ts'
 import { type Listener, listen } from './http/server.ts'
 import { createPlace } from './http/sites.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
+import type { RootGuard } from './keys/root-key.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
 import { openRooms } from './rooms.ts'
+import { openRootGuard } from './secrets/open-root-guard.ts'
 import { plain } from './service-log.ts'
 import { openAuditLog } from './store/files/audit-log.ts'
 import { hasData } from './store/history.ts'
@@ -32,6 +34,8 @@ export interface ServeOptions {
   readonly dataDir?: string
   /** Folder keys/; `ERRAND_KEYS`, default `keys`. */
   readonly keysDir?: string
+  /** Asks for the passphrase of the root key, where the configuration wants it asked for. */
+  readonly promptPassphrase?: () => Promise<string>
   /** One line for the person who started it; the service log goes elsewhere. */
   readonly print: (line: string) => void
   readonly logger?: Logger
@@ -40,6 +44,8 @@ export interface ServeOptions {
     readonly name: string
     readonly host: HostSettings
     readonly quota: () => Quota
+    /** One for the root keys of all. */
+    readonly rootGuard?: RootGuard
     readonly turns: FairTurns
   }
   /** Wall time and monotonic time, milliseconds. */
@@ -150,14 +156,6 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     await findConfiguration(configDir)
     const readings = createReadings()
     const wanted = await listMaterial(configDir, readings)
-    const material = await prepareMaterial({
-      keysDir,
-      mayMakeRootKey: !hasData(dataDir),
-      mode: wanted.mode,
-      agents: wanted.agents.map((agent) => agent.clientId),
-      tools: wanted.tools.map((tool) => tool.name),
-      userIssuer: wanted.issuers.length > 0,
-    })
     const { tenant } = options
     const load = createConfigLoader({
       dir: configDir,
@@ -168,8 +166,24 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
       onKeysRefused: (uri, why) => logger.warn({ uri, why }, 'the keys of an issuer could not be had'),
       ...(tenant ? { host: hostOf(tenant) } : {}),
     })
-    const first = await load()
-    if (!first.ok) throw new ConfigRefused(formatProblems(first.problems))
+    const refusing = async () => {
+      const read = await load()
+      if (read.ok) return read
+      throw new ConfigRefused(formatProblems(read.problems))
+    }
+    // A root key that is kept in another way than somebody meant to say is never made.
+    if (!wanted.readable) await refusing()
+    const rootGuard = tenant ? tenant.rootGuard : openRootGuard(wanted.root, { prompt: options.promptPassphrase })
+    const material = await prepareMaterial({
+      keysDir,
+      ...(rootGuard ? { rootGuard } : {}),
+      mayMakeRootKey: !hasData(dataDir),
+      mode: wanted.mode,
+      agents: wanted.agents.map((agent) => agent.clientId),
+      tools: wanted.tools.map((tool) => tool.name),
+      userIssuer: wanted.issuers.length > 0,
+    })
+    const first = await refusing()
     const holder = createConfigHolder({ first: first.snapshot, load, now })
     closing.push(holder.watch([configDir, keysDir]))
     const { settings, agents, machines } = holder.current()
@@ -220,7 +234,13 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
         open: (name, places) =>
           openTenant(
             { ...options, ...places, logger: logger.child({ tenant: name }) },
-            { name, host: hostPartOf(settings), quota: () => quotaOf(holder.current().settings, name), turns },
+            {
+              name,
+              host: hostPartOf(settings),
+              quota: () => quotaOf(holder.current().settings, name),
+              turns,
+              ...(rootGuard ? { rootGuard } : {}),
+            },
           ),
         monotonic,
         onRefused: (name, error) => logger.error({ tenant: name, err: plain(error) }, 'a tenant could not be opened'),

@@ -1,9 +1,14 @@
 /** `errand keys`: the service's signing keys. */
+import { join, resolve } from 'node:path'
+import { listMaterial } from '../config/first-start.ts'
 import { ALGORITHM } from '../keys/key-store.ts'
-import { EXIT } from './cli.ts'
+import { rewrapRootKey } from '../keys/root-key.ts'
+import { openRootGuard } from '../secrets/open-root-guard.ts'
+import { CliError, EXIT, usage } from './cli.ts'
 import { getPublic } from './client.ts'
 import { REASON, reasonOf } from './known.ts'
-import { adminClient, serviceOf } from './places.ts'
+import { askPassphrase } from './passphrase.ts'
+import { adminClient, placesOf, serviceOf } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
 import { objects } from './rows.ts'
 import { JSON_FLAG, verb } from './verb.ts'
@@ -103,6 +108,50 @@ export const exportJwks = verb({
       ? await (await adminClient(cli)).get('/keys/jwks')
       : await getPublic(cli, (await serviceOf(cli)).url, '/.well-known/jwks.json')
     cli.out(json(document))
+    return EXIT.ok
+  },
+})
+
+export const rewrap = verb({
+  description:
+    'Wraps the root key by what keys.root of errand.yaml names now, in a new file beside it; with --plain, by nothing. What it is wrapped by at present is told by the flags. Nothing sealed under it changes.',
+  args: {
+    'from-passphrase-file': {
+      type: 'string',
+      valueHint: 'file',
+      description: 'it is wrapped by the passphrase in here',
+    },
+    'from-prompt': { type: 'boolean', description: 'it is wrapped by a passphrase: ask for it' },
+    plain: { type: 'boolean', description: 'leave it unwrapped' },
+    ...JSON_FLAG,
+  },
+  examples: ['errand keys rewrap', 'errand keys rewrap --from-prompt && mv keys/root.key.new keys/root.key'],
+  async run(args, cli) {
+    const { configDir, keysDir } = placesOf(cli)
+    const prompt = (message?: string) => (cli.terminal ? () => askPassphrase(cli, message) : undefined)
+    const { readable, root } = await listMaterial(configDir)
+    if (!readable) throw usage('errand.yaml cannot be read', 'errand config check says what is wrong with it.')
+    if (!args.plain && !root)
+      throw usage('keys.root of errand.yaml names nothing to wrap it by', 'Set it first, or say --plain.')
+    const file = args['from-passphrase-file']
+    const from = openRootGuard(
+      file !== undefined
+        ? { passphrase: { file: resolve(file) } }
+        : args['from-prompt']
+          ? { passphrase: { prompt: true } }
+          : undefined,
+      { prompt: prompt('The passphrase it is wrapped by now') },
+    )
+    const to = args.plain ? undefined : openRootGuard(root, { prompt: prompt('The new passphrase') })
+    const path = join(keysDir, 'root.key')
+    const into = `${path}.new`
+    if (!(await rewrapRootKey(path, { ...(from ? { from } : {}), ...(to ? { to } : {}), into })))
+      throw new CliError(EXIT.refused, `${into} is there already: of an earlier try?`, ['Remove it, then try again.'])
+    if (args.json) cli.out(json({ made: into, wrapped_by: to?.kind ?? null }))
+    else {
+      cli.out(`${into} holds the same root key, ${to ? `wrapped by ${to.kind}` : 'unwrapped'}; it was read back`)
+      cli.out(`Stop the service, keep a copy of root.key, then: mv ${into} ${path}`)
+    }
     return EXIT.ok
   },
 })

@@ -79,6 +79,7 @@ export const VERBS: { readonly [name: string]: Entry } = {
       rotate: ['prepare a new signing key now', async () => (await import('./keys.ts')).rotate],
       compromise: ['a key is in other hands: end what it signed', async () => (await import('./keys.ts')).compromise],
       'export-jwks': ['public keys, for verifying offline', async () => (await import('./keys.ts')).exportJwks],
+      rewrap: ['wrap the root key by something else', async () => (await import('./keys.ts')).rewrap],
     },
   },
   audit: {

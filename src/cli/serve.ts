@@ -36,6 +36,7 @@ export const serve = verb({
     const places = placesOf(cli)
     const { serve: start } = await import('../main.ts')
     const service = await start({
+      ...(cli.terminal ? { promptPassphrase: async () => (await import('./passphrase.ts')).askPassphrase(cli) } : {}),
       configDir: args.config ?? places.configDir,
       dataDir: args.data ?? places.dataDir,
       keysDir: args.keys ?? places.keysDir,

@@ -1,5 +1,6 @@
 /** What errand.yaml may say. */
 import { z } from 'zod'
+import { rootSchema } from './root-source.ts'
 import { clientId, keyFields, keysPath, limit, list, section, url } from './schema-parts.ts'
 import { TENANT_NAME } from './tenants.ts'
 
@@ -113,6 +114,9 @@ export const errandSchema = section({
     jwks_max_age_seconds: limit(0, 86_400)
       .default(300)
       .describe('Greatest max-age of the JWKS; not above overlap_seconds.'),
+    root: rootSchema
+      .optional()
+      .describe('What keys/root.key is wrapped by, read at start; without it, the key lies there as it is.'),
   }).prefault({}),
   policy: section({
     on_change: z

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { someAtOnce } from '../keys/some-at-once.ts'
 import type { SchemaName } from './json-schemas.ts'
+import type { RootSource } from './root-source.ts'
 import { createReadings, labelOf, type Reading, type Readings } from './readings.ts'
 
 interface DevelopmentUser {
@@ -12,6 +13,9 @@ interface DevelopmentUser {
 
 export interface Material {
   readonly mode: 'development' | 'production'
+  /** False where errand.yaml cannot be read: nobody knows then how a root key is to be kept. */
+  readonly readable: boolean
+  readonly root?: RootSource
   readonly issuer?: string
   /** Paths inside the keys folder: `agents/research.pub.jwk`. */
   readonly administrators: readonly { readonly clientId: string; readonly keysFile: string }[]
@@ -38,6 +42,8 @@ export async function listMaterial(dir: string, readings: Readings = createReadi
   return {
     // Nothing is made for a configuration that does not say in as many words that it is for development.
     mode: errand?.mode ?? 'production',
+    readable: errand !== undefined,
+    ...(errand?.keys.root === undefined ? {} : { root: errand.keys.root }),
     ...(errand === undefined ? {} : { issuer: errand.issuer }),
     administrators: (errand?.administrators ?? []).flatMap(({ client_id, keys_file }) =>
       keys_file === undefined ? [] : [{ clientId: client_id, keysFile: keys_file }],

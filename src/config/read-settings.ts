@@ -175,6 +175,7 @@ function withinHost(
   for (const name of ['listen', 'store', 'log', 'tenants']) if (stated([name])) own([name])
   for (const name of ['max_header_bytes', 'request_timeout_seconds'])
     if (stated(['bounds', name])) own(['bounds', name])
+  if (stated(['keys', 'root'])) own(['keys', 'root'])
   if (source.mode === 'development' && host.mode === 'production') {
     report(
       ['mode'],

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 
 /** Key material that must not be used. The message says what to do and holds nothing of the file. */
 export class KeyMaterialError extends Error {
-  readonly code: 'key_file_unsafe' | 'key_file_missing' | 'dev_material'
+  readonly code: 'key_file_unsafe' | 'key_file_missing' | 'root_key_unavailable' | 'dev_material'
   constructor(code: KeyMaterialError['code'], message: string) {
     super(message)
     this.name = 'KeyMaterialError'

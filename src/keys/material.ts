@@ -10,7 +10,7 @@ import {
   type PrivateJwk,
   readPrivateJwkFile,
 } from './private-jwk.ts'
-import { openRootKey } from './root-key.ts'
+import { openRootKey, type RootGuard } from './root-key.ts'
 import { someAtOnce } from './some-at-once.ts'
 
 export interface MaterialRequest {
@@ -18,6 +18,8 @@ export interface MaterialRequest {
   readonly mode: 'development' | 'production'
   /** False where data are sealed under a root key already: another one would not open them. Default true. */
   readonly mayMakeRootKey?: boolean
+  /** What the root key is wrapped by; without it, it lies in its file as it is. */
+  readonly rootGuard?: RootGuard
   /** client_ids and tool names that get a key pair in development mode. */
   readonly agents: readonly string[]
   readonly tools: readonly string[]
@@ -49,7 +51,7 @@ export async function prepareMaterial(request: MaterialRequest): Promise<Materia
     )
   await privateFolder(keysDir)
 
-  const root = await openRootKey(rootPath)
+  const root = await openRootKey(rootPath, request.rootGuard)
   if (root.made) made.push('root.key')
 
   const ofDevelopment = mode === 'development' ? await developmentPairs(request) : []

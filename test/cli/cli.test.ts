@@ -929,6 +929,7 @@ describe('help', () => {
     ['keys', 'list'],
     ['keys', 'rotate'],
     ['keys', 'export-jwks'],
+    ['keys', 'rewrap'],
     ['audit', 'tail'],
     ['audit', 'search'],
     ['audit', 'verify'],

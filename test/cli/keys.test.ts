@@ -1,0 +1,66 @@
+/** `errand keys rewrap`: the root key under another guard, beside the one in force. */
+import { cp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createPassphraseGuard } from '../../src/keys/passphrase.ts'
+import { loadRootKey } from '../../src/keys/root-key.ts'
+import { type Double, serviceDouble } from './double.ts'
+
+describe('errand keys rewrap', () => {
+  let service: Double
+  let path: string
+  const phrase = (file: string) => join(service.keysDir, '..', file)
+  beforeAll(async () => {
+    service = await serviceDouble()
+    path = join(service.keysDir, 'root.key')
+    const config = join(service.keysDir, '..', 'config')
+    await cp('config', config, { recursive: true })
+    service.world.env['ERRAND_CONFIG'] = config
+    for (const file of ['one', 'two']) await writeFile(phrase(file), `passphrase number ${file}`, { mode: 0o600 })
+  })
+  afterAll(() => service.close())
+
+  const rooted = async (file: string | undefined) => {
+    const errandYaml = join(service.world.env['ERRAND_CONFIG']!, 'errand.yaml')
+    const text = (await readFile(errandYaml, 'utf8')).replace(/\nkeys: .*\n$/, '')
+    await writeFile(
+      errandYaml,
+      file === undefined ? text : `${text}\nkeys: { root: { passphrase: { file: ${phrase(file)} } } }\n`,
+    )
+  }
+  const guard = (file: string) => createPassphraseGuard(async () => `passphrase number ${file}`)
+
+  it('wraps it by what the configuration names, from what the flags say, and back, without changing the key', async () => {
+    const key = Buffer.from(await loadRootKey(path))
+    expect(await service.cli('keys', 'rewrap')).toMatchObject({
+      exit: 2,
+      err: expect.stringContaining('names nothing'),
+    })
+    await rooted('one')
+    const made = await service.cli('keys', 'rewrap')
+    expect(made).toMatchObject({ exit: 0, out: expect.stringContaining('wrapped by passphrase; it was read back') })
+    expect(Buffer.from(await loadRootKey(path))).toEqual(key)
+    expect(await service.cli('keys', 'rewrap')).toMatchObject({
+      exit: 1,
+      err: expect.stringContaining('is there already'),
+    })
+    await rename(`${path}.new`, path)
+
+    await rooted('two')
+    expect(await service.cli('keys', 'rewrap')).toMatchObject({
+      exit: 2,
+      err: expect.stringContaining('key_file_unsafe'),
+    })
+    expect((await service.cli('keys', 'rewrap', '--from-passphrase-file', phrase('one'), '--json')).exit).toBe(0)
+    await rename(`${path}.new`, path)
+    expect(Buffer.from(await loadRootKey(path, guard('two')))).toEqual(key)
+
+    await rooted(undefined)
+    const plain = await service.cli('keys', 'rewrap', '--plain', '--from-passphrase-file', phrase('two'))
+    expect(plain.out).toContain('unwrapped')
+    expect(Buffer.from(await loadRootKey(`${path}.new`))).toEqual(key)
+    for (const { out, err } of [made, plain])
+      for (const text of [out, err]) expect(text).not.toContain('passphrase number')
+    await rm(`${path}.new`)
+  })
+})
