@@ -3,7 +3,6 @@ import { access } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import pino, { type Logger } from 'pino'
 import { sourceBlock } from './audit/source.ts'
-import type { AuditLog, AuditReader } from './audit/log.ts'
 import { createSubjectVault } from './audit/subject-vault.ts'
 import { formatProblems } from './config/check.ts'
 import { listMaterial } from './config/first-start.ts'
@@ -22,7 +21,7 @@ import { createSealer, type Sealer } from './keys/seal.ts'
 import { openRooms } from './rooms.ts'
 import { openRootGuard } from './secrets/open-root-guard.ts'
 import { plain } from './service-log.ts'
-import { openAuditLog } from './store/files/audit-log.ts'
+import { type OpenedLog, openAuditLog } from './store/files/audit-log.ts'
 import { hasData } from './store/history.ts'
 import { openStores, type Stores } from './store/open.ts'
 import { type TenantRooms, type Tenants, openTenants } from './tenants.ts'
@@ -71,7 +70,7 @@ export interface OpenService extends Service {
   readonly turns: FairTurns
   readonly app: App
   readonly stores: Stores
-  readonly log: AuditLog & AuditReader
+  readonly log: OpenedLog
   /** From now on requests are turned away with 503. */
   stop(): void
   /** What the timer does each second: ends tasks whose time is over. */
@@ -325,7 +324,7 @@ async function openAudit({
   readonly sealer: Sealer
   readonly stores: Stores
   readonly logger: Logger
-}): Promise<AuditLog & AuditReader> {
+}): Promise<OpenedLog> {
   const subjectVault = createSubjectVault({
     keys: stores.subjectKeys,
     referenceKey: sealer.derive('subject-reference', 32),
@@ -339,6 +338,7 @@ async function openAudit({
     subjectVault,
     onChange: (state) =>
       logger[state === 'closed' ? 'debug' : state === 'working' ? 'info' : 'error']({ state }, 'audit log'),
+    onTree: (done, of) => logger.info({ done, of }, 'the tree over the audit log is made from its records'),
   })
 }
 

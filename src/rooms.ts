@@ -7,8 +7,10 @@ import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
 import { createDpop } from './attest/dpop.ts'
 import { platformClientId } from './attest/platform.ts'
 import { createWindowed } from './attest/windowed.ts'
+import { originOf } from './audit/checkpoint.ts'
+import { createCheckpoints } from './audit/checkpoints.ts'
 import { findDecision } from './audit/explain.ts'
-import type { AuditLog, AuditReader, AuditRecord } from './audit/log.ts'
+import type { AuditLog, AuditRecord } from './audit/log.ts'
 import { createBundleEndpoints } from './config/bundle-endpoints.ts'
 import { createFetchJwks } from './config/fetch-jwks.ts'
 import type { ConfigHolder } from './config/holder.ts'
@@ -27,6 +29,7 @@ import { createMetrics } from './http/metrics.ts'
 import { createPace, loopUtilization } from './http/pace.ts'
 import { createSharedCheck } from './http/shared-check.ts'
 import { createTracing, type Tracing } from './http/tracing.ts'
+import { checkpointSigner } from './keys/checkpoint-signer.ts'
 import { openKeyRing } from './keys/key-ring.ts'
 import type { Sealer } from './keys/seal.ts'
 import { ok, refuse } from './oauth/refusal.ts'
@@ -37,6 +40,7 @@ import { createRevoke, type TokenLine } from './revoke/revoke.ts'
 import { createSignOut } from './revoke/sign-out.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { plain } from './service-log.ts'
+import type { OpenedLog } from './store/files/audit-log.ts'
 import { createKeptBundles } from './store/files/kept-bundles.ts'
 import type { Stores } from './store/open.ts'
 import { createPatientClock } from './store/patient-clock.ts'
@@ -45,12 +49,14 @@ import { createIntrospect } from './tokens/introspect.ts'
 import { createIssuer } from './tokens/issue.ts'
 import { createSubjectReader, type ReadSubjectToken } from './tokens/subject.ts'
 
-const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token'] as const
+const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token', 'checkpoint'] as const
+/** At least each second while records come; the timer may be late. */
+const CHECKPOINT_EVERY_MS = 500
 
 interface RoomDeps {
   readonly holder: ConfigHolder
   readonly stores: Stores
-  readonly log: AuditLog & AuditReader
+  readonly log: OpenedLog
   readonly sealer: Sealer
   readonly logger: Logger
   readonly now: () => number
@@ -127,6 +133,22 @@ export async function openRooms({
   })
   rotation.start()
   closing.push(() => rotation.close())
+
+  const checkpoints = createCheckpoints({
+    logId: log.logId,
+    origin: originOf(issuer, log.logId),
+    tree: log.tree,
+    kept: log.checkpoints,
+    ...checkpointSigner(ring, originOf(issuer, log.logId)),
+    onDamage: ({ kind, index, file, message }) =>
+      logger.error({ kind, index, file }, `no checkpoint is signed any more: ${message}`),
+  })
+  const signing = every(CHECKPOINT_EVERY_MS, checkpoints.tick, (error) => onFault(error, 'checkpoint'))
+  closing.push(async () => {
+    await signing()
+    // A last one, over all that was recorded: what stands in the folder then verifies to its end.
+    await checkpoints.tick().catch(() => undefined)
+  })
 
   const bundles = createBundleEndpoints({
     fetch: createFetchJwks({ development: settings.mode === 'development' }),
@@ -342,6 +364,8 @@ export async function openRooms({
       rotation,
       audit,
       reader: log,
+      tree: log.tree,
+      checkpoints,
       storeHealthy,
       limits,
       metrics,

@@ -6,7 +6,7 @@ const SINGLY = { public: 'anybody', form: 'client, by the form', provider: 'iden
 const whoMay = (access: Access): string => (typeof access === 'string' ? SINGLY[access] : access.join(', '))
 
 export const routeName = ({ method, path }: Pick<Route, 'method' | 'path'>): string =>
-  `${method} ${path.replace(/:([a-z_]+)/g, '{$1}')}`
+  `${method} ${path.replace(/:([a-z_]+)(?:\{[^}]*\})?/g, '{$1}')}`
 
 export const renderEndpoints = (routes: readonly Route[]): string =>
   [

@@ -157,7 +157,7 @@ export function describeApi(routes: readonly Route[], version: string): Json {
 
   const paths: Record<string, Record<string, Json>> = {}
   for (const route of routes) {
-    const path = route.path.replace(/:([a-z_]+)/g, '{$1}')
+    const path = route.path.replace(/:([a-z_]+)(?:\{[^}]*\})?/g, '{$1}')
     paths[path] = { ...paths[path], [route.method.toLowerCase()]: operationOf(route) }
   }
   return {

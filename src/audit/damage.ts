@@ -14,6 +14,10 @@ export type DamageKind =
   | 'torn_tail' // the last write was cut off; the service repairs it at its next start
   | 'zero_tail'
   | 'stray_file'
+  | 'bad_tile' // a stored tile is missing, or its hashes are not those of the records
+  | 'bad_checkpoint' // no checkpoint of this log, or not signed by its keys
+  | 'checkpoint_ahead' // it speaks of more records than there are
+  | 'checkpoint_mismatch' // its root is not that of the records: they, or it, are another history
   | 'format_newer' // written by a newer version of Errand
 
 /** The log cannot be opened as it is. Thrown at start: nothing is changed on disk before it. */

@@ -2,6 +2,12 @@
 
 /** Beside the logs' own folders: which of them is this service's. */
 export const LOG_ID_FILE = 'log-id'
+/** The newest checkpoint, where tlog-tiles has it too. */
+export const CHECKPOINT_FILE = 'checkpoint'
+/** Earlier ones, each named by its size in 16 digits. */
+export const CHECKPOINT_FOLDER = 'checkpoints'
+/** The public keys that signed them, for people; who checks brings the keys from elsewhere. */
+export const CHECKPOINT_KEYS_FILE = 'checkpoint-keys.json'
 const SEGMENT = /^(\d{16})\.seg$/
 
 export const segmentName = (first: number): string => `${String(first).padStart(16, '0')}.seg`

@@ -19,7 +19,7 @@ type Range = readonly [from: number, to: number]
 /** Answers the hash of each, in the same order. */
 export type ReadHashes = (subtrees: readonly Subtree[]) => Promise<readonly Uint8Array[]>
 
-export function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
+function nodeHash(left: Uint8Array, right: Uint8Array): Buffer {
   const input = Buffer.allocUnsafe(1 + 2 * HASH_BYTES)
   input[0] = NODE_PREFIX
   input.set(left, 1)

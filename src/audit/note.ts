@@ -51,7 +51,7 @@ export function verifierKeyLine(name: string, raw: Uint8Array, algorithm: NoteAl
 
 export const isNoteName = (name: string): boolean => NAME.test(name)
 
-export function signatureLine({ name, keyId, signature }: NoteSignature): string {
+function signatureLine({ name, keyId, signature }: NoteSignature): string {
   return `— ${name} ${Buffer.concat([keyId, signature]).toString('base64')}\n`
 }
 

@@ -74,6 +74,7 @@ export const RESERVED_SEGMENTS: readonly string[] = [
   'introspect',
   'keys',
   'leases',
+  'log',
   'metrics',
   'proxy',
   'ready',

@@ -19,6 +19,7 @@ import { isKeptFree } from './gate.ts'
 import { introspectRoute, revokeRoute } from './introspection.ts'
 import { joinRoutes } from './join.ts'
 import { keyRoutes } from './keys.ts'
+import { logRoutes } from './log.ts'
 import { refusalPageRoutes } from './refusal-pages.ts'
 import { refusalResponse } from './refusal-response.ts'
 import { refused } from './refused.ts'
@@ -47,6 +48,7 @@ export const ROUTES: readonly Route[] = [
   ...revocationRoutes,
   ...adminRoutes,
   ...keyRoutes,
+  ...logRoutes,
   releasesRoute,
   ...joinRoutes,
   tenantsRoute,

@@ -5,6 +5,7 @@ import type { KeyPins } from '../attest/key-pins.ts'
 import type { PlatformAgents } from '../attest/platform-agents.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
 import type { Windowed } from '../attest/windowed.ts'
+import type { Checkpoints, LogTree } from '../audit/checkpoints.ts'
 import type { AuditLog, AuditReader } from '../audit/log.ts'
 import type { BundleState } from '../config/bundle-endpoints.ts'
 import type { ReloadFailure } from '../config/holder.ts'
@@ -71,6 +72,8 @@ export interface HttpDeps {
   readonly rotation: Rotation
   readonly audit: AuditLog
   readonly reader: AuditReader
+  readonly tree: LogTree
+  readonly checkpoints: Checkpoints
   readonly storeHealthy: () => Promise<boolean> | boolean
   readonly limits: Limits
   readonly metrics: Metrics

@@ -188,6 +188,7 @@ export async function readinessChecks(deps: HttpDeps): Promise<Readonly<Record<s
   return {
     store: (await deps.storeHealthy()) ? 'ok' : 'unavailable',
     audit: deps.audit.healthy() ? 'ok' : 'unavailable',
+    checkpoints: deps.checkpoints.damage() === undefined ? 'ok' : 'degraded',
     keys: deps.keys.healthy() ? 'ok' : 'unavailable',
     config: deps.configFailure() === undefined ? 'ok' : 'degraded',
     ...bundlesCheck(deps),

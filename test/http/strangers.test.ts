@@ -55,6 +55,10 @@ const DECLARED: Record<string, string> = {
   'POST /keys/rotate': 'admin',
   'POST /keys/compromise': 'admin',
   'GET /audit/records': 'admin',
+  'GET /log/checkpoint': 'agent tool admin',
+  'GET /log/tile/:level/:tile{.+}': 'agent tool admin',
+  'GET /log/proof': 'agent tool admin',
+  'GET /log/consistency': 'agent tool admin',
   'GET /tenants': 'admin',
   'GET /stats': 'admin',
 }
@@ -86,7 +90,7 @@ describe('every endpoint and a stranger', () => {
 
   const pathOf = ({ path }: Route) => {
     const id = path.startsWith('/tasks') ? ids.task : path.startsWith('/rev') ? ids.rev : ids.jti
-    return path.replace(':id', path.startsWith('/agents') ? 'research' : id)
+    return path.replace(':id', path.startsWith('/agents') ? 'research' : id).replace(':level/:tile{.+}', '0/000')
   }
   /** A body that the endpoint would take from the right caller. */
   const BODIES: Record<string, object> = {

@@ -10,6 +10,7 @@
  */
 import { join } from 'node:path'
 import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES, writeFrame } from '../../audit/frame.ts'
+import type { KeptCheckpoints, LogTree } from '../../audit/checkpoints.ts'
 import { isLogId, newLogId } from '../../audit/ids.ts'
 import { LOG_ID_FILE } from '../../audit/layout.ts'
 import type { AuditEvent, AuditLog, AuditReader, Receipt } from '../../audit/log.ts'
@@ -21,6 +22,8 @@ import { StoreFault } from '../fault.ts'
 import { createAuditReader } from './audit-reader.ts'
 import { noteRecord, regressed } from './blocks.ts'
 import { type LogFiles, realLogFiles } from './log-files.ts'
+import { createKeptCheckpoints } from './kept-checkpoints.ts'
+import { leavesOf, openLogTree } from './log-tree.ts'
 import { beginSegment, closeSegment, openSegments, putFile, writeFully } from './segments.ts'
 
 export interface AuditLogDeps {
@@ -40,6 +43,13 @@ export interface AuditLogDeps {
   readonly every?: (ms: number, run: () => Promise<void>) => () => void
   /** Told once for each change from working to not working, and back; holds no record. */
   readonly onChange?: (state: LogState, cause?: unknown) => void
+  /** Told while the tree of a log that has none yet is made. */
+  readonly onTree?: (done: number, of: number) => void
+}
+
+export interface OpenedLog extends AuditLog, AuditReader {
+  readonly tree: LogTree
+  readonly checkpoints: KeptCheckpoints
 }
 
 type LogState = 'working' | 'full' | 'sync_failed' | 'displaced' | 'hung' | 'closed'
@@ -64,7 +74,7 @@ const everyReal = (ms: number, run: () => Promise<void>) => {
   return () => clearInterval(timer)
 }
 
-export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & AuditReader> {
+export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
   const { now, subjectVault, maxSegmentBytes = 32 << 20, appendTimeoutMs = 5000 } = deps
   const { files = realLogFiles(), every = everyReal, monotonic = () => performance.now() } = deps
   const logId = await openLogId(files, deps.folder, deps.logId)
@@ -75,6 +85,14 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
   const opened = await openSegments(place)
   const { closed } = opened
   let active = opened.active
+  const reader = createAuditReader({ files, folder, logId, closed, active: () => active, subjectVault })
+  const tree = await openLogTree({
+    files,
+    folder,
+    logSize: () => reader.size,
+    payloadsFrom: reader.payloadsFrom,
+    ...(deps.onTree === undefined ? {} : { onProgress: deps.onTree }),
+  })
 
   let state: Exclude<LogState, 'hung'> = 'working'
   let hung = false
@@ -140,8 +158,10 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     const firstOfBatch = first + blocks.count + notes.length
     for (const it of batch) put(it.draft)
 
+    const reachingDisk = writeFully(files, fd, batchBuffer.subarray(0, length), size)
+    const leaves = leavesOf(batchBuffer.subarray(0, length)) // while the disk works
     try {
-      await writeFully(files, fd, batchBuffer.subarray(0, length), size)
+      await reachingDisk
     } catch (cause) {
       // Anything else may be what a sync would have said.
       if (!isRoomGone(cause)) return fail('sync_failed', cause)
@@ -156,8 +176,10 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     } catch (cause) {
       return fail('sync_failed', cause)
     }
+    const firstWritten = first + blocks.count
     for (const [offset, at] of notes) noteRecord(blocks, offset, at)
     active.size = size + length
+    tree.grown(firstWritten, leaves)
     // Found out of its place meanwhile: it is durable, but nobody will find it there.
     if (state === 'displaced') for (const it of batch) it.reject(unavailable(state))
     else for (const [at, it] of batch.entries()) it.resolve({ logId, index: firstOfBatch + at })
@@ -309,8 +331,6 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     throw error
   }
 
-  const reader = createAuditReader({ files, folder, logId, closed, active: () => active, subjectVault })
-
   return {
     logId,
     append,
@@ -329,6 +349,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
       })
       await drained
       stop()
+      await tree.close()
       become('closed')
       await files.close(active.fd)
     },
@@ -339,6 +360,8 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<AuditLog & Audit
     from: reader.from,
     search: reader.search,
     unseal: reader.unseal,
+    tree,
+    checkpoints: createKeptCheckpoints({ files, folder }),
   }
 }
 

@@ -32,7 +32,12 @@ interface View {
   readonly blocks: readonly Block[]
 }
 
-export function createAuditReader(deps: ReaderDeps): AuditReader {
+export interface FileReader extends AuditReader {
+  /** The canonical bytes of some records from that index on, one at least. */
+  payloadsFrom(index: number): Promise<readonly Buffer[]>
+}
+
+export function createAuditReader(deps: ReaderDeps): FileReader {
   const { files, folder, logId, closed, active, subjectVault } = deps
   const remembered = new Map<number, readonly Block[]>()
 
@@ -98,15 +103,21 @@ export function createAuditReader(deps: ReaderDeps): AuditReader {
     return segment === undefined ? undefined : viewOf(segment)
   }
 
+  const payloadsFrom = async (index: number): Promise<readonly Buffer[]> => {
+    const view = await viewAt(index)
+    if (view === undefined) return []
+    const block = Math.floor((index - view.first) / BLOCK_RECORDS)
+    const { payloads } = await reading(view, (fd) => readBlock(fd, view, block))
+    return payloads.slice((index - view.first) % BLOCK_RECORDS)
+  }
+
   const from = async (index: number, limit: number): Promise<readonly AuditRecord[]> => {
     const wanted = bounded(limit)
     const records: AuditRecord[] = []
     for (let at = Math.max(0, index); records.length < wanted; ) {
-      const view = await viewAt(at)
-      if (view === undefined) break
-      const block = Math.floor((at - view.first) / BLOCK_RECORDS)
-      const { payloads } = await reading(view, (fd) => readBlock(fd, view, block))
-      for (const payload of payloads.slice((at - view.first) % BLOCK_RECORDS)) {
+      const payloads = await payloadsFrom(at)
+      if (payloads.length === 0) break
+      for (const payload of payloads) {
         if (records.length === wanted) break
         records.push(parse(payload))
         at += 1
@@ -121,6 +132,7 @@ export function createAuditReader(deps: ReaderDeps): AuditReader {
     },
     get: async (index) => (await viewAt(index)) && (await from(index, 1))[0],
     from,
+    payloadsFrom,
     search: async (query) => {
       const wanted = bounded(query.limit ?? DEFAULT_LIMIT)
       const members = await membersOf(query, subjectVault)

@@ -8,6 +8,7 @@ import { expect } from 'vitest'
 import { checkAuditLog } from '../../../src/audit/checker.ts'
 import { openAuditLog } from '../../../src/store/files/audit-log.ts'
 import { manualTimer, memorySubjectKeys, vaultOver } from '../../audit/fixtures.ts'
+import { checkpointsOf } from '../../audit/signer.ts'
 
 const WRITER = fileURLToPath(new URL('audit-writer.ts', import.meta.url))
 
@@ -51,6 +52,14 @@ export async function killLoop(rounds: number): Promise<void> {
       for (let at = 0; at < log.size; at += 5_000) for (const { i, jti } of await log.from(at, 5_000)) found.set(i, jti)
       const lost = [...acknowledged].filter(([index, jti]) => found.get(index) !== jti)
       expect({ round, lost }).toEqual({ round, lost: [] })
+      // Whatever the process had signed when it was killed is the beginning of what is there now.
+      const checkpoints = checkpointsOf(log)
+      await checkpoints.tick()
+      expect({ round, damage: checkpoints.damage(), size: checkpoints.newest()?.checkpoint.size }).toEqual({
+        round,
+        damage: undefined,
+        size: log.size,
+      })
       await log.close()
       expect(await checkAuditLog({ folder })).toMatchObject({ ok: true, damage: [] })
     }

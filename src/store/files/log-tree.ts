@@ -1,0 +1,214 @@
+/**
+ * The Merkle tree of a log beside its segments: full tiles as files (`tile/0/000`, C2SP tlog-tiles), what is not full
+ * yet in memory. Everything here follows from the records: what a crash has not let be written is hashed again.
+ */
+import { join } from 'node:path'
+import type { LogTree } from '../../audit/checkpoints.ts'
+import { AuditDamage } from '../../audit/damage.ts'
+import { FRAME_HEADER_BYTES } from '../../audit/frame.ts'
+import { createGrowingTree, type GrowingTree } from '../../audit/growing-tree.ts'
+import { leafHash } from '../../audit/leaf.ts'
+import { HASH_BYTES, hashOfRun } from '../../audit/merkle.ts'
+import { hashesAt, hashIn, placeOf, TILE_BYTES, TILE_HASHES, type Tile, tileIn, tilePath } from '../../audit/tile.ts'
+import type { LogFiles } from './log-files.ts'
+import { putFile } from './segments.ts'
+
+export interface WrittenTree extends LogTree {
+  /** Records that have just become durable, from that index on. */
+  grown(first: number, leaves: Buffer): void
+  /** Waits for what is under way. */
+  close(): Promise<void>
+}
+
+export interface LogTreeDeps {
+  readonly files: LogFiles
+  /** Of the log. */
+  readonly folder: string
+  /** Durable records. */
+  readonly logSize: () => number
+  /** The bytes of some records from that index on, one at least. */
+  readonly payloadsFrom: (index: number) => Promise<readonly Buffer[]>
+  /** Told now and then where there is much to catch up with. */
+  readonly onProgress?: (done: number, of: number) => void
+}
+
+/** 32 MB: where tiles cannot be written for so long, they are made again from the records later. */
+const MAX_PENDING_TILES = 4096
+const PROGRESS_EVERY = 100_000
+
+/** The leaves of the records in the frames of one write. */
+export function leavesOf(frames: Buffer): Buffer {
+  const leaves: Buffer[] = []
+  for (let at = 0; at < frames.length; ) {
+    const end = at + FRAME_HEADER_BYTES + frames.readUInt32BE(at + 4)
+    leaves.push(leafHash(frames.subarray(at + FRAME_HEADER_BYTES, end)))
+    at = end
+  }
+  return Buffer.concat(leaves)
+}
+
+const whole = (level: number, index: number): Tile => ({ level, index, width: TILE_HASHES })
+
+export async function openLogTree(deps: LogTreeDeps): Promise<WrittenTree> {
+  const { files, folder, logSize, payloadsFrom, onProgress } = deps
+  const pending = new Map<string, Buffer>()
+  const made = new Set<string>()
+  const onTile = (level: number, index: number, hashes: Buffer) =>
+    void pending.set(tilePath(whole(level, index)), hashes)
+
+  const fromDisk = async (level: number, index: number): Promise<Buffer | undefined> => {
+    const bytes = await files.readWhole(join(folder, tilePath(whole(level, index))))
+    return bytes?.length === TILE_BYTES ? bytes : undefined
+  }
+  const tree: GrowingTree = createGrowingTree({
+    onTile,
+    start: await resume({ files, folder, fromDisk, most: Math.floor(logSize() / TILE_HASHES) }),
+  })
+  let live = tree.size === logSize()
+  let closed = false
+  let settling: Promise<void> | undefined
+
+  const tileAt = async (level: number, index: number): Promise<Buffer | undefined> => {
+    if (index === Math.floor(hashesAt(level, tree.size) / TILE_HASHES)) return Buffer.from(tree.edge(level))
+    return pending.get(tilePath(whole(level, index))) ?? (await fromDisk(level, index))
+  }
+
+  const catchUp = async () => {
+    let told = tree.size
+    while (!live && !closed && pending.size < MAX_PENDING_TILES) {
+      if (tree.size === logSize()) {
+        live = true
+        return
+      }
+      for (const payload of await payloadsFrom(tree.size)) tree.append(leafHash(payload))
+      if (tree.size - told >= PROGRESS_EVERY) {
+        told = tree.size
+        onProgress?.(tree.size, logSize())
+      }
+      if (pending.size >= TILE_HASHES) await writeTiles()
+    }
+  }
+
+  const writeTiles = async () => {
+    for (const [path, bytes] of pending) {
+      if (closed) return
+      const at = path.lastIndexOf('/')
+      const home = join(folder, path.slice(0, at))
+      if (!made.has(home)) {
+        await files.makeFolder(home)
+        made.add(home)
+      }
+      await putFile(files, home, path.slice(at + 1), bytes)
+      pending.delete(path)
+    }
+  }
+
+  return {
+    get size() {
+      return tree.size
+    },
+    caughtUp: () => live,
+    root: () => tree.root(),
+    read: async (subtrees) => {
+      const tiles = new Map<string, Promise<Buffer | undefined>>()
+      return Promise.all(
+        subtrees.map(async (subtree) => {
+          const { level, index } = placeOf(subtree)
+          const name = `${level}/${index}`
+          const reading = tiles.get(name) ?? tileAt(level, index)
+          tiles.set(name, reading)
+          const tile = await reading
+          const hash = tile && hashIn(tile, subtree)
+          if (hash === undefined) throw missing(level, index)
+          return hash
+        }),
+      )
+    },
+    tile: async ({ level, index, width }) => {
+      if ((tileIn(level, index, tree.size)?.width ?? 0) < width) return undefined
+      const bytes = await tileAt(level, index)
+      if (bytes === undefined) throw missing(level, index)
+      return bytes.subarray(0, width * HASH_BYTES)
+    },
+    grown: (first, leaves) => {
+      if (!live) return
+      if (first !== tree.size || pending.size >= MAX_PENDING_TILES) live = false
+      else for (let at = 0; at < leaves.length; at += HASH_BYTES) tree.append(leaves.subarray(at, at + HASH_BYTES))
+    },
+    settle: () => {
+      settling ??= (async () => {
+        await catchUp()
+        await writeTiles()
+      })().finally(() => {
+        settling = undefined
+      })
+      return settling
+    },
+    close: async () => {
+      closed = true
+      await settling?.catch(() => undefined)
+    },
+  }
+}
+
+const missing = (level: number, index: number): AuditDamage => {
+  const tile = whole(level, index)
+  const first = index * TILE_HASHES ** (level + 1)
+  return new AuditDamage('bad_tile', first, tilePath(tile), 'it is gone, or no tile: it is made again at a restart')
+}
+
+/** How many tiles of the lowest level are there without a gap, and what of the levels above follows from them. */
+async function resume({
+  files,
+  folder,
+  fromDisk,
+  most,
+}: {
+  readonly files: LogFiles
+  readonly folder: string
+  readonly fromDisk: (level: number, index: number) => Promise<Buffer | undefined>
+  readonly most: number
+}): Promise<{ readonly size: number; readonly edges: readonly Buffer[] }> {
+  let tiles = Math.min(most, await countTiles(files, folder, 0))
+  for (let level = 1; Math.floor(tiles / TILE_HASHES ** level) > 0; level += 1) {
+    const wanted = Math.floor(tiles / TILE_HASHES ** level)
+    const there = await countTiles(files, folder, level)
+    if (there < wanted) tiles = there * TILE_HASHES ** level
+  }
+  for (;;) {
+    const edges = await edgesOf(tiles, fromDisk)
+    if (typeof edges !== 'number') return { size: tiles * TILE_HASHES, edges }
+    tiles = edges
+  }
+}
+
+/** The edges of the levels from 1 on; or with how many tiles to try again, where one of them cannot be read. */
+async function edgesOf(
+  tiles: number,
+  fromDisk: (level: number, index: number) => Promise<Buffer | undefined>,
+): Promise<readonly Buffer[] | number> {
+  const edges: Buffer[] = []
+  for (let level = 0, count = tiles; count > 0; level += 1) {
+    const hashes: Buffer[] = []
+    const first = Math.floor(count / TILE_HASHES) * TILE_HASHES
+    for (let index = first; index < count; index += 1) {
+      const tile = await fromDisk(level, index)
+      if (tile === undefined) return index * TILE_HASHES ** level
+      hashes.push(hashOfRun(tile, 0, TILE_HASHES))
+    }
+    edges.push(Buffer.concat(hashes))
+    count = first / TILE_HASHES
+  }
+  return edges
+}
+
+async function countTiles(files: LogFiles, folder: string, level: number): Promise<number> {
+  let listed = { home: '', names: new Set<string>() }
+  for (let index = 0; ; index += 1) {
+    const path = tilePath(whole(level, index))
+    const at = path.lastIndexOf('/')
+    const home = join(folder, path.slice(0, at))
+    if (listed.home !== home) listed = { home, names: new Set(await files.list(home).catch(() => [])) }
+    if (!listed.names.has(path.slice(at + 1))) return index
+  }
+}
