@@ -208,6 +208,7 @@ export async function openRooms({
   const feed = createFeed({
     log: stores.revocations,
     sign: async (typ, payload) => ({ jws: ring.sign('feed', { typ }, payload) }),
+    checkpoint: () => checkpoints.newest()?.note,
     feedKey,
     issuer,
     now,
