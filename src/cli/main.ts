@@ -31,6 +31,7 @@ export const VERBS: { readonly [name: string]: Entry } = {
       verify: ['verify a token, as a tool would', async () => (await import('./token-verify.ts')).verify],
     },
   },
+  relay: ['pass the revocation feed on to many verifiers', async () => (await import('./relay.ts')).relay],
   top: ['the running service, live', async () => (await import('./top.ts')).top],
   explain: ['why a token was granted or refused', async () => (await import('./explain.ts')).explain],
   task: {

@@ -5,7 +5,7 @@ import { feedKeyId } from '@errand/verifier/feed-frame.ts'
 import { z } from 'zod'
 import { refuse } from '../oauth/refusal.ts'
 import type { FeedFrame } from '../revoke/feed.ts'
-import { isNonce } from '../revoke/statement.ts'
+import { MAX_NONCES } from '../revoke/statement.ts'
 import { jsonOf } from './body.ts'
 import { nameOf } from './caller.ts'
 import { refused } from './refused.ts'
@@ -14,7 +14,7 @@ import { errorAnswers } from './schemas.ts'
 
 const frameSchema = z.object({ frame: z.string().describe('Compact JWS, typ errand-frame+jwt') })
 /** Longest long-poll, seconds. */
-const LONGEST_WAIT = 30
+export const LONGEST_WAIT = 30
 
 /** A verifier that has proven who it is has a place of its own, and beyond its share what strangers have. */
 const placeFor = ({ caller, wire, deps: { limits } }: Call): (() => void) | undefined =>
@@ -66,19 +66,20 @@ const nowRoute: Route = {
   recognises: true,
   tag: 'Feed',
   summary: "Signed over the caller's nonce: the service's run, monotonic time and epoch",
-  query: { nonce: '16 to 64 base64url characters' },
+  query: { nonce: '16 to 64 base64url characters; up to 256 of them, separated by commas' },
   answers: {
     200: { description: 'A signed statement', schema: z.object({ statement: z.string() }) },
     ...errorAnswers(400, 429, 503),
   },
   async handle(call) {
     const { deps, c } = call
-    const nonce = c.req.query('nonce')
-    const statement = isNonce(nonce) ? await deps.feed.statement(nonce) : undefined
+    const statement = await deps.feed.statement(...(c.req.query('nonce') ?? '').split(',', MAX_NONCES + 1))
     if (statement === undefined) {
       return refused(
         call,
-        refuse('bad_param', 'request', { detail: 'nonce must be 16 to 64 base64url characters' }).refusal,
+        refuse('bad_param', 'request', {
+          detail: 'nonce must be 16 to 64 base64url characters, or up to 256 such separated by commas',
+        }).refusal,
       )
     }
     return Response.json({ statement }, { headers: { 'Cache-Control': 'no-store' } })
@@ -172,6 +173,11 @@ const ackSchema = z.strictObject({
     .regex(/^[A-Za-z0-9_-]{1,64}$/)
     .describe('Which process of the tool this is')
     .optional(),
+  kids: z
+    .array(z.string().max(128))
+    .max(1024)
+    .describe('Keys of the service that it holds: a new one signs once every registered verifier holds it')
+    .optional(),
   leaving: z.literal(true).describe('This process ends').optional(),
   regression: z
     .strictObject({ before: note, after: note })
@@ -199,8 +205,12 @@ const ackRoute: Route = {
     if (compareEpochs(epoch, await deps.revocations.epoch()) > 0) {
       return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch lies ahead' }).refusal)
     }
-    const { instance, leaving, regression } = body.value
+    const { instance, kids, leaving, regression } = body.value
     const said = { epoch, ...(instance === undefined ? {} : { instance }), ...(regression ? { regression } : {}) }
+    const { clientId } = caller.client
+    if (leaving) deps.heldKeys.leave(clientId, instance ?? '')
+    else deps.heldKeys.note(clientId, instance ?? '', kids ?? [], deps.now())
+    deps.rotation.heard()
     if (leaving) deps.acks.leave(caller.client.clientId, instance)
     else deps.acks.note(caller.client.clientId, said, deps.now())
     return new Response(null, { status: 204 })

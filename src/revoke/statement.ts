@@ -3,7 +3,7 @@ import { type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
 import { TYP } from '../oauth/words.ts'
 
 /** As many nonces as fit under one signature without making the statement long. */
-const MAX_NONCES = 256
+export const MAX_NONCES = 256
 /** 16 to 64 characters of base64url: at least 96 bits, so nobody meets another's. */
 const NONCE = /^[A-Za-z0-9_-]{16,64}$/
 
@@ -19,8 +19,8 @@ export interface StatementDeps {
 }
 
 export interface Statements {
-  /** A compact JWS over this nonce, perhaps among others; undefined where it is no nonce (`isNonce`). */
-  statement(nonce: string): Promise<string | undefined>
+  /** A compact JWS over these nonces, perhaps among others; undefined where one is no nonce (`isNonce`), or too many. */
+  statement(...nonces: readonly string[]): Promise<string | undefined>
 }
 
 interface Batch {
@@ -49,10 +49,10 @@ export function createStatements({ position, run, issuer, now, sign }: Statement
   }
 
   return {
-    statement: async (nonce) => {
-      if (!isNonce(nonce)) return undefined
-      if (!open || open.nonces.size >= MAX_NONCES) open = openBatch()
-      open.nonces.add(nonce)
+    statement: async (...nonces) => {
+      if (nonces.length === 0 || nonces.length > MAX_NONCES || !nonces.every(isNonce)) return undefined
+      if (!open || open.nonces.size + nonces.length > MAX_NONCES) open = openBatch()
+      for (const nonce of nonces) open.nonces.add(nonce)
       return open.made
     },
   }

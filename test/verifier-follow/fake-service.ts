@@ -106,7 +106,7 @@ export function createFakeService(clock: Clock): FakeService {
     const after = parseEpoch(url.searchParams.get('after'))
     if (path === '/.well-known/jwks.json') return json(service.jwks(), 200, { 'cache-control': 'max-age=300' })
     if (path === '/revocations/now')
-      return json({ statement: await feed.statement(url.searchParams.get('nonce') ?? '') })
+      return json({ statement: await feed.statement(...(url.searchParams.get('nonce') ?? '').split(',')) })
     if (path === '/revocations/key')
       return proven(request)
         ? json({ key: Buffer.from(feedKey).toString('base64url'), kid: feedKeyId(feedKey) })

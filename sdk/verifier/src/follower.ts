@@ -31,6 +31,8 @@ const POLLS_BEFORE_STREAMING_AGAIN = 30
 export interface FollowerDeps {
   readonly issuer: string
   readonly serviceUrl: string
+  /** A relay of the feed: it is told nothing of who we are. */
+  readonly feedUrl?: string | undefined
   readonly fetch: Fetch
   readonly jwks: Jwks
   readonly client: Pick<ServiceClient, 'feedKey' | 'acknowledge' | 'authorization'>
@@ -78,13 +80,16 @@ export function createFollower(deps: FollowerDeps): Follower {
   let keyDoubted = false
   const waiters = new Set<{ readonly epoch: Epoch; readonly wake: () => void }>()
 
-  const url = (path: string) => endpoint(deps.serviceUrl, path)
+  const url = (path: string) => endpoint(deps.feedUrl ?? deps.serviceUrl, path)
+  // A relay that saw an assertion could use it at the service, in our place.
+  const identity = async (): Promise<{ authorization?: string }> =>
+    deps.feedUrl === undefined ? { authorization: await client.authorization() } : {}
   const get = async (path: string, timeoutMs: number, maxBytes: number) =>
     jsonObject(
       await fetchText(fetch, url(path), {
         timeoutMs,
         maxBytes,
-        headers: { authorization: await client.authorization() },
+        headers: { ...(await identity()) },
         signal: closing.signal,
       }),
     )
@@ -137,6 +142,7 @@ export function createFollower(deps: FollowerDeps): Follower {
     const outcome = to.frame(frame)
     if (outcome === 'other_key') keyDoubted = true
     if (frame.checkpoint !== undefined) carry(to, frame, frame.checkpoint)
+    if (frame.keySet !== undefined) fetchKeys(frame.keySet)
     arrived()
     // A restarted service, or another replica: its frames prove no freshness before it was asked.
     if (outcome === 'applied' && !syncing && !to.knowsRun(frame.run) && monotonic() - askedForRunAt > 1000) {
@@ -145,6 +151,12 @@ export function createFollower(deps: FollowerDeps): Follower {
       ask(to).catch(problem)
     }
     return outcome
+  }
+  function fetchKeys(digest: string): void {
+    deps.jwks.announced(digest)?.then(() => {
+      acknowledger.again()
+      acknowledger.look()
+    })
   }
   function carry(to: FeedState, { run, s }: FeedFrame, checkpoint: string): void {
     const found = witness.see(checkpoint, { run, s, at: monotonic(), notBefore: to.notBefore(run, s) })
@@ -200,7 +212,7 @@ export function createFollower(deps: FollowerDeps): Follower {
   const instance = randomBase64url(12)
   const acknowledger = createAcknowledger({
     epoch: () => state?.epoch() && formatEpoch(state.epoch()!),
-    say: () => ({ instance, ...(regression ? { regression } : {}) }),
+    say: () => ({ instance, kids: deps.jwks.kids(), ...(regression ? { regression } : {}) }),
     send: client.acknowledge,
     monotonic,
     onProblem: (error) => problem(error),
@@ -218,10 +230,9 @@ export function createFollower(deps: FollowerDeps): Follower {
     }
     try {
       const epoch = to.epoch()
-      const authorization = await client.authorization()
       const headers = {
         accept: 'text/event-stream',
-        authorization,
+        ...(await identity()),
         ...(epoch ? { 'last-event-id': formatEpoch(epoch) } : {}),
       }
       const response = await open(fetch, url('/revocations/stream'), { headers, signal: connection.signal })

@@ -42,6 +42,13 @@ export function checkServiceUrl(text: string): URL {
   return url
 }
 
+/** Nothing that a relay is sent or sends is secret, and what it sends is signed: http will do. */
+export function checkFeedUrl(text: string): void {
+  const { protocol, username, password, search, hash } = new URL(text)
+  if ((protocol !== 'https:' && protocol !== 'http:') || username || password || search || hash)
+    throw new TypeError('feed must be a URL by https or http, without user, query or fragment')
+}
+
 /** `base` with or without its last slash; `path` begins with one. */
 export const endpoint = (base: string, path: string): string => `${base.replace(/\/$/, '')}${path}`
 

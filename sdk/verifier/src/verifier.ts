@@ -17,7 +17,7 @@ import { compareEpochs, type Epoch } from './epoch.ts'
 import { BadRequestError } from './errors.ts'
 import { createFollower, type Follower, type FollowerStatus } from './follower.ts'
 import { fromAuthorizationDetails } from './grants.ts'
-import { checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './http.ts'
+import { checkFeedUrl, checkServiceUrl, endpoint, type Fetch, ServiceUnavailable } from './http.ts'
 import { createJwks } from './jwks.ts'
 import { fileStore, type StateStore } from './kept-state.ts'
 import { metadataUrl, type ResourceMetadata } from './metadata.ts'
@@ -51,6 +51,11 @@ export interface VerifierOptions {
   readonly key?: JsonWebKey
   /** Where the service is reached, where that is not the issuer. */
   readonly serviceUrl?: string
+  /**
+   * A relay of the revocation feed (`errand relay`), which needs no trust: snapshots, the stream and statements of now
+   * are read there. Keys, introspection, reservations and acknowledgements stay with the service.
+   */
+  readonly feed?: string
   /** Origin under which clients reach this tool, where that is not what requests say (behind a proxy). */
   readonly publicUrl?: string
   /** Shown in the metadata. */
@@ -171,6 +176,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
   checkServiceUrl(serviceUrl)
   if (key && tool === undefined)
     throw new TypeError('tool is required with key: it is the name the key is registered under')
+  if (options.feed !== undefined) checkFeedUrl(options.feed)
+  if (!key && options.feed !== undefined)
+    throw new TypeError('feed needs key: without it the verifier knows of no revocation')
   if (!key && options.state !== undefined)
     throw new TypeError('state needs key: without it the verifier knows of no revocation')
   if (!key && options.budgeted)
@@ -205,6 +213,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     createFollower({
       issuer,
       serviceUrl,
+      feedUrl: options.feed,
       fetch,
       jwks,
       client,
