@@ -13,6 +13,7 @@ import { findDecision } from './audit/explain.ts'
 import type { AuditLog, AuditRecord } from './audit/log.ts'
 import { createBundleEndpoints } from './config/bundle-endpoints.ts'
 import { createFetchJwks } from './config/fetch-jwks.ts'
+import { createGuardedRequest } from './config/guarded-request.ts'
 import type { ConfigHolder } from './config/holder.ts'
 import type { Snapshot } from './config/snapshot.ts'
 import type { Quota } from './config/tenants.ts'
@@ -38,6 +39,9 @@ import { createFeed } from './revoke/feed.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { createRevoke, type TokenLine } from './revoke/revoke.ts'
 import { createSignOut } from './revoke/sign-out.ts'
+import { createSignalPolls } from './revoke/signals/poll.ts'
+import { createReceive } from './revoke/signals/receive.ts'
+import { hasSignals } from './revoke/signals/security-event.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { plain } from './service-log.ts'
 import type { OpenedLog } from './store/files/audit-log.ts'
@@ -204,6 +208,29 @@ export async function openRooms({
     issued: async (jti) => lineIn(await findDecision(log, jti)),
     onUnrecorded: (type) => metrics.unrecorded(type),
   })
+  const onUnrecorded = (type: string) => metrics.unrecorded(type)
+  const signOut = createSignOut({ now, signOuts: stores.signOuts, revoke, audit, onUnrecorded })
+  const receive = createReceive({
+    now,
+    issuer,
+    issuers: () => holder.current().issuers,
+    replayGuard: stores.replayGuard,
+    signOuts: stores.signOuts,
+    signOut,
+    audit,
+    onUnrecorded,
+  })
+  const polls = createSignalPolls({
+    sources: () => holder.current().issuers.all.filter(hasSignals),
+    post: createGuardedRequest({ development: settings.mode === 'development' }),
+    receive,
+    now,
+    onProblem: (name, problem) =>
+      problem === undefined
+        ? logger.info({ issuer: name }, 'the issuer serves its security events again')
+        : logger.error({ issuer: name, problem }, 'the issuer serves no security events that can be fetched'),
+  })
+  closing.push(every(1_000, polls.poll, (error) => onFault(error, 'security events')))
   const feedKey = sealer.derive('feed-values', 32)
   const feed = createFeed({
     log: stores.revocations,
@@ -349,13 +376,8 @@ export async function openRooms({
       platformAgents: stores.platformAgents,
       tasks: stores.tasks,
       revoke,
-      signOut: createSignOut({
-        now,
-        signOuts: stores.signOuts,
-        revoke,
-        audit,
-        onUnrecorded: (type) => metrics.unrecorded(type),
-      }),
+      signOut,
+      receive,
       revocations: stores.revocations,
       introspect: createIntrospect({ issuer, now, ownKeys, revocations: stores.revocations }),
       feed,

@@ -17,6 +17,7 @@ export const EVENT_TYPES = [
   'revocation.readmitted',
   'revocation.resumed',
   'subject.signed_out', // everything of a user ended; they may sign in again
+  'signal.received', // a security event that ends nothing
   'signal.refused', // an order or a signal of somebody who is known
   'decision.evaluated', // AuthZEN and dry_run
   'agent.joining', // intent: an agent registers a key of its own with a join token

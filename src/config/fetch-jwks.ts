@@ -1,19 +1,9 @@
-/**
- * Fetches the keys of user issuers from where the configuration says, and from nowhere else (SECURITY-CASES I, B5, B8).
- * The address is judged when the socket connects, so what was checked is what is connected to.
- */
-import { lookup as dnsLookup } from 'node:dns'
-import http from 'node:http'
-import https from 'node:https'
-import type { TLSSocket } from 'node:tls'
-import { chainOf } from '../attest/client-certificate.ts'
+/** Fetches the keys of issuers from where the configuration says, and from nowhere else (SECURITY-CASES I, B5, B8). */
 import type { JWK } from '../attest/registration.ts'
 import { Unavailable } from '../oauth/refusal.ts'
-import { isLoopbackHttp, isPublicAddress, urlProblem } from './addresses.ts'
+import { createGuardedRequest, type FetchTrust, type Reach } from './guarded-request.ts'
 import { type KeyAlgorithm, readPublicKeys } from './jwks.ts'
 
-const MAX_BYTES = 262_144
-const TIMEOUT_MS = 2_000
 /** At most one fetch per issuer in this time, whatever kids are asked for. */
 const COOLDOWN_SECONDS = 30
 /** Where there is no usable set at all, nobody of this issuer is served: asked again sooner. */
@@ -30,13 +20,7 @@ export interface Fetched {
   /** From Date, where it says. Unix seconds. */
   readonly time?: number
 }
-/** By whom the server's certificate must be vouched for, where not by the system's authorities. */
-export interface FetchTrust {
-  /** DER: these and no other. */
-  readonly authorities?: readonly Uint8Array[]
-  /** Judges the chain that the server showed (DER, leaf first); whatever it objects to is not spoken with. */
-  readonly objection?: (chain: readonly Uint8Array[]) => string | undefined
-}
+export type { FetchTrust }
 export type FetchJwks = (uri: string, trust?: FetchTrust) => Promise<Fetched>
 
 export interface RemoteKeys {
@@ -139,130 +123,18 @@ export function whyNotFetched(error: unknown): string {
   return unvouched ? `${UNTRUSTED}${text}` : text
 }
 
-/** Resolves once, checks, and connects to exactly what was checked. */
-export type Resolve = (hostname: string) => Promise<readonly { readonly address: string; readonly family: number }[]>
-
-const resolveByDns: Resolve = (hostname) =>
-  new Promise((done, fail) =>
-    dnsLookup(hostname, { all: true }, (error, addresses) => (error ? fail(error) : done(addresses))),
-  )
-
 /** `development` admits one loopback destination over http; everything else is https to a public address. */
-export const createFetchJwks =
-  ({
-    development,
-    resolve = resolveByDns,
-    mayReach = isPublicAddress,
-  }: {
-    readonly development: boolean
-    readonly resolve?: Resolve
-    /** Which addresses a name may lead to. */
-    readonly mayReach?: (address: string) => boolean
-  }): FetchJwks =>
-  (uri, trust = {}) =>
-    new Promise((done, fail) => {
-      // Literal addresses and local names end here; other names are judged by what they resolve to, below.
-      const fault = urlProblem(uri, { development })
-      if (fault !== undefined) return fail(new Error(`url_forbidden: ${fault}`))
-      const url = new URL(uri)
-      const loopback = isLoopbackHttp(uri)
-
-      const request = (loopback ? http : https).request(
-        url,
-        {
-          method: 'GET',
-          headers: { accept: 'application/json', 'accept-encoding': 'identity' },
-          agent: false,
-          signal: AbortSignal.timeout(TIMEOUT_MS),
-          ...(loopback ? {} : { lookup: guardedLookup(resolve, mayReach), ...tlsOf(trust) }),
-        },
-        (response) => {
-          const stop = (message: string) => {
-            response.destroy()
-            fail(new Error(message))
-          }
-          const status = response.statusCode ?? 0
-          if (status >= 300 && status < 400) return stop('redirect_refused')
-          if (status !== 200) return stop(`status ${status}`)
-          // We asked for none: a compressed answer is not unpacked, so it cannot grow.
-          if ((response.headers['content-encoding'] ?? 'identity') !== 'identity')
-            return stop('fetch_limits: compressed answer')
-          if (Number(response.headers['content-length'] ?? 0) > MAX_BYTES) return stop('fetch_limits: above 256 KB')
-          const chunks: Buffer[] = []
-          let size = 0
-          response.on('data', (chunk: Buffer) => {
-            size += chunk.length
-            if (size > MAX_BYTES) stop('fetch_limits: above 256 KB')
-            else chunks.push(chunk)
-          })
-          response.on('error', fail)
-          response.on('end', () => {
-            const maxAge = /(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])/.exec(
-              response.headers['cache-control'] ?? '',
-            )?.[1]
-            const time = Date.parse(response.headers.date ?? '') / 1000
-            done({
-              text: Buffer.concat(chunks).toString('utf8'),
-              ...(maxAge === undefined ? {} : { maxAgeSeconds: Number(maxAge) }),
-              ...(Number.isNaN(time) ? {} : { time }),
-            })
-          })
-        },
-      )
-      request.on('error', (error) =>
-        fail(
-          error.name === 'AbortError' || error.name === 'TimeoutError' ? new Error('fetch_limits: above 2 s') : error,
-        ),
-      )
-      const { objection } = trust
-      if (objection === undefined) return void request.end()
-      if (loopback) return void request.destroy(new Error('jwks_untrusted: no certificate over http'))
-      // The request is written only when the peer has been judged: a connection that is not the one meant learns nothing.
-      request.once('socket', (socket) =>
-        socket.once('secureConnect', () => {
-          const why = objectionOf(objection, socket as TLSSocket)
-          if (why === undefined) request.end()
-          else request.destroy(new Error(`jwks_untrusted: ${why}`))
-        }),
-      )
-    })
-
-/** Nobody stands behind an event of a socket: what was thrown there would end the process, and the server chose when. */
-function objectionOf(objection: NonNullable<FetchTrust['objection']>, socket: TLSSocket): string | undefined {
-  try {
-    return objection(chainOf(socket) ?? [])
-  } catch (error) {
-    return error instanceof Error ? error.message : 'the certificate could not be judged'
-  }
-}
-
-function tlsOf({ authorities, objection }: FetchTrust): https.RequestOptions {
-  if (objection !== undefined) return { rejectUnauthorized: false }
-  return authorities === undefined ? {} : { ca: authorities.map(pemOf) }
-}
-
-const pemOf = (der: Uint8Array): string =>
-  `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString('base64')}\n-----END CERTIFICATE-----\n`
-
-type LookupCallback = (
-  error: NodeJS.ErrnoException | null,
-  address: string | { address: string; family: number }[],
-  family?: number,
-) => void
-
-/** node:net connects to what this answers and to nothing else. */
-function guardedLookup(resolve: Resolve, mayReach: (address: string) => boolean) {
-  return (hostname: string, options: { all?: boolean | undefined }, callback: LookupCallback): void => {
-    resolve(hostname).then(
-      (addresses) => {
-        // One private address among public ones is an attack, not an accident.
-        if (addresses.length === 0 || !addresses.every(({ address }) => mayReach(address))) {
-          return callback(new Error('url_forbidden: resolves to an address that is not public'), '', 4)
-        }
-        if (options.all) callback(null, [...addresses])
-        else callback(null, addresses[0]!.address, addresses[0]!.family)
-      },
-      (error: NodeJS.ErrnoException) => callback(error, '', 4),
-    )
+export function createFetchJwks(reach: Reach): FetchJwks {
+  const request = createGuardedRequest(reach)
+  return async (uri, trust = {}) => {
+    const { status, text, headers } = await request({ uri, trust })
+    if (status !== 200) throw new Error(`status ${status}`)
+    const maxAge = /(?:^|[,\s])max-age=([0-9]{1,9})(?:$|[,\s])/.exec(headers['cache-control'] ?? '')?.[1]
+    const time = Date.parse(headers.date ?? '') / 1000
+    return {
+      text,
+      ...(maxAge === undefined ? {} : { maxAgeSeconds: Number(maxAge) }),
+      ...(Number.isNaN(time) ? {} : { time }),
+    }
   }
 }

@@ -77,6 +77,27 @@ const userIssuer = section({
     .boolean()
     .default(false)
     .describe('Whether it may have everything of a user of its own ended: POST /global-token-revocation.'),
+  signals: section({
+    delivery: z
+      .enum(['push', 'poll'])
+      .describe('Whether it pushes its events to POST /ssf/events (RFC 8935), or they are fetched (RFC 8936).'),
+    transmitter: url.optional().describe('`iss` of its events, where it is not `issuer`.'),
+    audience: z
+      .string()
+      .min(1)
+      .max(2048)
+      .optional()
+      .describe('`aud` of its events; without it our own issuer identifier.'),
+    ...jwks,
+    algorithms: algorithms.optional(),
+    poll: section({
+      url: url.describe('Where its events are fetched, over https: never from private addresses, never redirected.'),
+      token_file: keysPath.optional().describe('Bearer token for that, by path inside the keys folder.'),
+      interval_seconds: limit(1, 3600).default(10).describe('How often it is asked.'),
+    }).optional(),
+  })
+    .optional()
+    .describe('Security events of its users (Shared Signals Framework) that end what runs for them.'),
   disabled_subjects: list(foreignName).describe('Its users, by `sub`, for whom nothing is done.'),
   max_token_lifetime_seconds: limit(1, 604_800).default(86_400).describe('Tokens with a longer life are refused.'),
   development: z.boolean().default(false).describe('Made on first start; refused in production.'),

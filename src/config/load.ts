@@ -131,6 +131,9 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   unique(issuerFiles, 'issuer', (issuer) =>
     issuer.kind === 'user' || issuer.kind === 'workload_oidc' ? issuer.issuer : undefined,
   )
+  unique(issuerFiles, 'signals', (issuer) =>
+    issuer.kind === 'user' && issuer.signals ? (issuer.signals.transmitter ?? issuer.issuer) : undefined,
+  )
   unique(issuerFiles, 'trust_domain', (issuer) => (issuer.kind === 'workload' ? issuer.trust_domain : undefined))
 
   const isPlatform = (one: ConfigFile<'issuer'>): one is ConfigFile<'issuer'> & { value: AgentPlatformFile } =>

@@ -13,6 +13,7 @@ import type { Declared } from './declared-arguments.ts'
 import { type KeysContext, readIssuerKeys } from './issuer-keys.ts'
 import { readRights } from './rights.ts'
 import type { UserIssuerFile, WorkloadIssuerFile } from './issuer-file.ts'
+import { readSignals } from './read-signals.ts'
 
 interface Context extends KeysContext {
   readonly tools: ReadonlyMap<string, Tool>
@@ -32,6 +33,7 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
     report(['development_users'], 'dev_material', 'development_users need development: true')
 
   const keys = await readIssuerKeys(source, context)
+  const signals = await readSignals(source, keys, context)
   const byGroup = new Map<string, readonly Grant[]>()
   const byGroups = createRemembered<readonly Grant[]>(MAX_SETS_OF_GROUPS)
   for (const [group, entries] of Object.entries(source.rights)) {
@@ -69,6 +71,7 @@ export async function readUserIssuer(source: UserIssuerFile, context: Context): 
           },
         }),
     mayEndUsers: source.global_token_revocation,
+    ...(signals === undefined ? {} : { signals }),
     development: source.development,
     rights({ groups }) {
       const key = JSON.stringify(groups)

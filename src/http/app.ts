@@ -26,6 +26,7 @@ import { refused } from './refused.ts'
 import { releasesRoute } from './releases.ts'
 import { revocationRoutes } from './revocations.ts'
 import type { Call, Env, Knock, Route } from './route.ts'
+import { receiveRoute } from './signals.ts'
 import { statsRoute } from './stats.ts'
 import { taskRoutes } from './tasks.ts'
 import { tenantsRoute } from './tenants.ts'
@@ -40,6 +41,7 @@ export const ROUTES: readonly Route[] = [
   introspectRoute,
   revokeRoute,
   globalRevocationRoute,
+  receiveRoute,
   ...taskRoutes,
   explanationRoute,
   evaluationRoute,

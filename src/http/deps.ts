@@ -22,6 +22,7 @@ import type { Feed } from '../revoke/feed.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
+import type { Receive } from '../revoke/signals/receive.ts'
 import type { Rotation } from '../rotate/rotate.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { Introspected } from '../tokens/introspect.ts'
@@ -63,6 +64,7 @@ export interface HttpDeps {
   readonly tasks: TaskStore
   readonly revoke: Revoke
   readonly signOut: SignOut
+  readonly receive: Receive
   readonly revocations: RevocationLog
   readonly introspect: (token: string) => Promise<Introspected>
   readonly feed: Feed

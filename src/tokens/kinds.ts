@@ -35,6 +35,7 @@ export interface Kind {
     | 'dpop_header'
     | 'introspected'
     | 'revocation_order'
+    | 'security_event'
   )[]
 }
 
@@ -65,6 +66,7 @@ export const KINDS = {
   txn_token: { typ: [TYP.txnToken], signer: 'txn_token_key', slots: [] },
   release_manifest: { typ: [TYP.release], signer: 'release_signer', slots: [] },
   revocation_order: { typ: [TYP.globalTokenRevocation], signer: 'user_issuer', slots: ['revocation_order'] },
+  security_event: { typ: [TYP.securityEvent], signer: 'user_issuer', slots: ['security_event'] },
   feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
   statement: { typ: [TYP.statement], signer: 'feed_key', slots: [] },
 } as const satisfies Record<string, Kind>

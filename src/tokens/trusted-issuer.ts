@@ -26,8 +26,22 @@ export interface TrustedIssuer {
   readonly idJag?: { readonly maxLifetimeSeconds: number; readonly tenant?: string }
   /** Whether it may have everything of a user of its own ended (draft-parecki-oauth-global-token-revocation). */
   readonly mayEndUsers: boolean
+  /** Present where its security events count (Shared Signals Framework). */
+  readonly signals?: SignalSource
   /** Whether it is the development issuer made on first start. */
   readonly development: boolean
   /** What a subject with these groups and claims may do at most: the operand `subject`. */
   rights(facts: { readonly sub: string; readonly groups: readonly string[] }): readonly Grant[]
+}
+
+/** Whence an issuer's security events come, and by whose keys. */
+export interface SignalSource {
+  /** `iss` of its events. */
+  readonly transmitter: string
+  keys(kid: string): Promise<JWK | undefined>
+  readonly algorithms: TrustedIssuer['algorithms']
+  /** What stands in `aud` for us; without it, our issuer identifier. */
+  readonly audience?: string
+  /** Where they are fetched; without it they are pushed. */
+  readonly poll?: { readonly url: string; readonly bearer?: string; readonly intervalSeconds: number }
 }

@@ -28,6 +28,7 @@ const DECLARED: Record<string, string> = {
   'POST /introspect': 'form',
   'POST /revoke': 'form',
   'POST /global-token-revocation': 'provider',
+  'POST /ssf/events': 'public',
   'POST /tasks': 'agent',
   'GET /tasks': 'admin',
   'GET /tasks/:id': 'agent admin',

@@ -34,12 +34,12 @@ const SLOTS = [
   'dpop_header',
   'introspected',
   'revocation_order',
+  'security_event',
 ] as const
 type Slot = (typeof SLOTS)[number]
 
 /** Kinds that others make and we take nowhere; signed by the issuer of users, whom we do trust. */
 const FOREIGN = {
-  security_event_token: 'secevent+jwt', // RFC 8417
   logout_token: 'logout+jwt', // OpenID Connect Back-Channel Logout 1.0
   transaction_token: 'txntoken+jwt',
   introspection_jwt: 'token-introspection+jwt', // RFC 9701
@@ -80,7 +80,10 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
         'issuers/company.yaml': 'kind: workload\ntrust_domain: company.example\nbundle_file: company.json\n',
         'issuers/dev.yaml': (text) =>
           text
-            .replace('groups_claim: groups\n', 'groups_claim: groups\nid_jag: {}\nglobal_token_revocation: true\n')
+            .replace(
+              'groups_claim: groups\n',
+              'groups_claim: groups\nid_jag: {}\nglobal_token_revocation: true\nsignals: { delivery: push }\n',
+            )
             .replace('  support:\n', '  support:\n    - chat:read\n    - trading:buy\n'),
         'issuers/acme.yaml': `kind: agent_platform\nname: acme\nissuer: ${ACME}\njwks_file: acme.json\nalgorithms: [ES256]\ntrust_domain: acme.example\nstage: read\nceiling: []\n`,
         'tools/chat.yaml':
@@ -158,6 +161,21 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
             house.userKey.privateKey,
           ),
       ],
+      [
+        'security_event',
+        () =>
+          signJws(
+            { typ: 'secevent+jwt', kid: house.userKey.kid },
+            {
+              ...fresh(),
+              sub: undefined,
+              exp: undefined,
+              sub_id: { format: 'iss_sub', iss: DEV_ISSUER, sub: 'zoe' },
+              events: { 'https://schemas.openid.net/secevent/caep/event-type/session-revoked': {} },
+            },
+            house.userKey.privateKey,
+          ),
+      ],
       ['feed_frame', () => feed.body['frame'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],
       ['release_manifest', () => signRelease(manifestOf(), newSigner())],
@@ -226,6 +244,11 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
         return house.fetch('POST', '/global-token-revocation', {
           headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
           body: JSON.stringify({ sub_id: { format: 'iss_sub', iss: DEV_ISSUER, sub: 'zoe' } }),
+        })
+      case 'security_event':
+        return house.fetch('POST', '/ssf/events', {
+          headers: { 'content-type': 'application/secevent+jwt' },
+          body: token,
         })
       case 'introspected':
         return tool.form('/introspect', { token })
@@ -314,6 +337,15 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
     })
   }
 
+  it('C1 every kind but its own is refused as security_event', async () => {
+    const epoch = await house.service.stores.revocations.epoch()
+    for (const kind of kinds.filter((each) => !slotsOf(each).includes('security_event'))) {
+      const answer = await send('security_event', await made.get(kind)!())
+      expect([kind, answer.status, answer.body['err']]).toEqual([kind, 400, 'invalid_request'])
+    }
+    expect(await house.service.stores.revocations.epoch()).toEqual(epoch)
+  })
+
   it('C1 an ID-JAG of ours is refused as one for us: we speak for no users here', async () => {
     const token = await made.get('own_id_jag')!()
     await refusedWithoutTrace(
@@ -344,6 +376,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
       const answer = await send(slot, await made.get(kind)!())
       expect([kind, slot, answer.status], answer.text).toEqual([kind, slot, 200])
     }
+    expect((await send('security_event', await made.get('security_event')!())).status).toBe(202)
     expect((await send('revocation_order', await made.get('revocation_order')!())).status).toBe(204)
     expect((await send('introspected', await made.get('access_token')!())).body['active']).toBe(true)
     const own = await made.get('access_token')!()
