@@ -35,6 +35,7 @@ import { openKeyRing } from './keys/key-ring.ts'
 import type { Sealer } from './keys/seal.ts'
 import { ok, refuse } from './oauth/refusal.ts'
 import { createAcks, verifiersBehind } from './revoke/acks.ts'
+import { createContainments } from './revoke/containments.ts'
 import { createFeed } from './revoke/feed.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { createRevoke, type TokenLine } from './revoke/revoke.ts'
@@ -93,6 +94,8 @@ export async function openRooms({
 }: RoomDeps) {
   const { settings } = holder.current()
   const { issuer } = settings
+  // Nobody can have been told anything by a service that has recorded nothing yet.
+  const first = log.size === 0
   const tracing = createTracing()
   const stores = tracing ? withSpans(rooms.stores, tracing) : rooms.stores
   const written: AuditLog = {
@@ -188,6 +191,18 @@ export async function openRooms({
     monotonic,
   })
   const acks = createAcks()
+  const containments = createContainments({
+    now,
+    startedAt: now(),
+    // Of several replicas each hears of those verifiers alone that talk to it.
+    listeningSince: settings.store.kind !== 'embedded' ? undefined : first ? 0 : now(),
+    log: stores.revocations,
+    acks,
+    tools: () => holder.current().tools.all,
+    maxLifetimeSeconds: () => holder.current().settings.tokens.maxLifetimeSeconds,
+    reader: log,
+  })
+  closing.push(() => containments.close())
   const storeHealthy = createSharedCheck({ check: () => stores.healthy(), monotonic })
   const metrics = createMetrics({
     auditRecords: () => log.size,
@@ -383,6 +398,7 @@ export async function openRooms({
       feed,
       feedKey,
       acks,
+      containments,
       keys: ring,
       rotation,
       audit,

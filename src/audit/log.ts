@@ -10,6 +10,7 @@ export const EVENT_TYPES = [
   'task.opened',
   'agent.admitted', // of a platform, seen for the first time
   'task.ended',
+  'task.suspended',
   'task.heartbeat',
   'task.reserved',
   'task.refused',
@@ -126,6 +127,8 @@ export interface AuditSearch {
   readonly jti?: string
   readonly decisionId?: string
   readonly reason?: string
+  /** What it follows from: a revocation, say. */
+  readonly cause?: string
   readonly limit?: number
 }
 

@@ -18,6 +18,7 @@ import type { OpenTask } from '../exchange/open-task.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
 import type { Unavailable } from '../oauth/refusal.ts'
 import type { Acks } from '../revoke/acks.ts'
+import type { Containments } from '../revoke/containments.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
@@ -70,6 +71,7 @@ export interface HttpDeps {
   readonly feed: Feed
   readonly feedKey: Uint8Array
   readonly acks: Acks
+  readonly containments: Containments
   readonly keys: KeyRing
   readonly rotation: Rotation
   readonly audit: AuditLog

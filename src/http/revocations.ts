@@ -9,6 +9,7 @@ import { jsonOf } from './body.ts'
 import { feedRoutes } from './feed.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
+import { containmentMembers } from './receipts.ts'
 import { errorAnswers, revocationSchema } from './schemas.ts'
 
 const plainText = z
@@ -98,6 +99,8 @@ const addRoute: Route = {
   },
 }
 
+const containedSchema = revocationSchema.extend(containmentMembers).meta({ id: 'RevocationState' })
+
 const bansRoute: Route = {
   method: 'GET',
   path: '/revocations/bans',
@@ -121,14 +124,18 @@ const showRoute: Route = {
   path: '/revocations/:id',
   access: ['admin'],
   tag: 'Revocation',
-  summary: 'A revocation, and which verifiers have said that they applied it',
-  answers: { 200: { description: 'The entry', schema: revocationSchema }, ...errorAnswers(401, 403, 404, 429, 503) },
+  summary: 'A revocation, which verifiers have applied it, and by when it is in force everywhere',
+  answers: {
+    200: { description: 'The entry', schema: containedSchema },
+    ...errorAnswers(401, 403, 404, 429, 503),
+  },
   async handle(call) {
     const { deps, c } = call
     const id = c.req.param('id')
     const entry = isId('rev', id) ? await deps.revocations.get(id) : undefined
     if (!entry) return refused(call, refuse('not_found', 'request', { proven: true }).refusal)
-    return Response.json({ ...revocationView(entry), acknowledged: deps.acks.reached(entry.epoch) })
+    const containment = await deps.containments.of(entry)
+    return Response.json({ ...revocationView(entry), acknowledged: deps.acks.reached(entry.epoch), ...containment })
   },
 }
 

@@ -36,9 +36,15 @@ export interface Acks {
   all(): readonly Acknowledged[]
   /** Verifiers all of whose processes have said to be at or past `epoch`. */
   reached(epoch: Epoch): readonly { readonly verifier: string; readonly epoch: string; readonly at: number }[]
+  /** One that has reached it, and since when it is known; undefined where a process of it has not, or none was heard of. */
+  applied(
+    verifier: string,
+    epoch: Epoch,
+  ): { readonly epoch: string; readonly at: number; readonly processes: number } | undefined
 }
 
-type Latest = Pick<Said, 'epoch' | 'regression'> & { readonly at: number }
+/** `since`: when it first said the epoch that it says. */
+type Latest = Pick<Said, 'epoch' | 'regression'> & { readonly at: number; readonly since: number }
 
 export function createAcks(): Acks {
   const latest = new Map<string, Map<string, Latest>>()
@@ -64,9 +70,11 @@ export function createAcks(): Acks {
       const known = processes.get(instance)
       const seen = regression ?? known?.regression
       processes.delete(instance) // the one heard of last stands last
+      const moved = !known || compareEpochs(known.epoch, epoch) < 0
       processes.set(instance, {
-        epoch: known && compareEpochs(known.epoch, epoch) > 0 ? known.epoch : epoch,
+        epoch: moved ? epoch : known.epoch,
         at: Math.max(at, known?.at ?? at),
+        since: moved ? at : known.since,
         ...(seen ? { regression: seen } : {}),
       })
       for (const [name, said] of processes) {
@@ -84,6 +92,13 @@ export function createAcks(): Acks {
       all()
         .filter((said) => compareEpochs(said.epoch, epoch) >= 0)
         .map((said) => ({ verifier: said.verifier, epoch: formatEpoch(said.epoch), at: said.at })),
+    applied(verifier, epoch) {
+      const processes = [...(latest.get(verifier)?.values() ?? [])]
+      if (processes.length === 0 || processes.some((said) => compareEpochs(said.epoch, epoch) < 0)) return undefined
+      const least = processes.reduce((one, other) => (compareEpochs(other.epoch, one.epoch) < 0 ? other : one))
+      const at = Math.max(...processes.map(({ since }) => since))
+      return { epoch: formatEpoch(least.epoch), at, processes: processes.length }
+    },
   }
 }
 

@@ -136,7 +136,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     if (now < task.deadline) {
       await add(
         {
-          id: `rev_${id.slice('task_'.length)}`,
+          id: revocationOf(id),
           match: { task: id },
           mode: 'ban',
           reason: `task ${state}: ${reason}`,
@@ -157,6 +157,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       subject: task.subject.id,
       task: id,
       root: task.root,
+      cause: revocationOf(id),
       by,
       correlation,
       details: { state, reason, ended: [...ended] },
@@ -181,8 +182,10 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       }
       const { entry: stored, added } = await add(entry, correlation)
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
-      if (mode === 'ban') return { entry: stored, added, tasks: await endMatching(deps.tasks, match, reason, now) }
-      return { entry: stored, added, tasks: mode === 'suspend' ? await suspend(stored) : [] }
+      if (mode === 'cut') return { entry: stored, added, tasks: [] }
+      const tasks = mode === 'ban' ? await endMatching(deps.tasks, match, reason, now) : await suspend(stored)
+      await toldTasks(deps, stored, tasks, correlation)
+      return { entry: stored, added, tasks }
     },
     async token(claims, by, correlation) {
       const { jti, exp } = claims
@@ -239,9 +242,13 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       const holders = await deps.tasks.holders()
       const open = await deps.log.bans(now)
       for (const entry of open) {
-        if (entry.mode === 'suspend') await suspend(entry)
         // The tasks of a single task's ban are read anew when somebody asks for it; the sweep ends it at its deadline.
-        else if (entry.match.task === undefined) await endMatching(deps.tasks, entry.match, entry.reason, now)
+        if (entry.mode !== 'suspend' && entry.match.task !== undefined) continue
+        const tasks =
+          entry.mode === 'suspend'
+            ? await suspend(entry)
+            : await endMatching(deps.tasks, entry.match, entry.reason, now)
+        await toldTasks(deps, entry, tasks)
       }
       for (const id of holders) if (!open.some((entry) => entry.id === id)) await deps.tasks.wake(id, now)
     },
@@ -261,7 +268,32 @@ export function createRevoke(deps: RevokeDeps): Revoke {
   }
 }
 
+/** The same task is ended by the same entry, however often it is asked for. */
+const revocationOf = (task: string): string => `rev_${task.slice('task_'.length)}`
+
 const ENDED: readonly TaskState[] = ['completed', 'cancelled', 'revoked', 'expired']
+
+/** A record has room for so many ids many times over. */
+const TASKS_A_RECORD = 1000
+
+/** Each of them is named: receipts are made from these records. */
+async function toldTasks(
+  deps: RevokeDeps,
+  { id, mode, reason, by }: Revocation,
+  tasks: readonly string[],
+  correlation?: string,
+): Promise<void> {
+  for (let at = 0; at < tasks.length; at += TASKS_A_RECORD) {
+    const some = tasks.slice(at, at + TASKS_A_RECORD)
+    const from = { cause: id, by, correlation }
+    await told(
+      deps,
+      mode === 'suspend'
+        ? { type: 'task.suspended', ...from, details: { reason, suspended: some } }
+        : { type: 'task.ended', ...from, details: { state: 'revoked', reason, ended: some } },
+    )
+  }
+}
 
 type Told = Omit<AuditEvent, 'correlation' | 'reason'> & { readonly correlation: string | undefined }
 

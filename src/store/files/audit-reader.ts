@@ -182,7 +182,7 @@ const bounded = (limit: number) => Math.max(0, Math.min(MAX_LIMIT, Math.floor(li
 
 /** What a record must hold; undefined where no record can. */
 async function membersOf(query: AuditSearch, vault: SubjectVault): Promise<[string, string][] | undefined> {
-  const { type, agent, task, root, jti, decisionId, reason, subject } = query
+  const { type, agent, task, root, jti, decisionId, reason, cause, subject } = query
   const members: [string, string][] = []
   const add = (name: string, text: string | undefined) => {
     if (text !== undefined) members.push([name, recordText(text)])
@@ -194,6 +194,7 @@ async function membersOf(query: AuditSearch, vault: SubjectVault): Promise<[stri
   add('jti', jti)
   add('decision_id', decisionId)
   add('reason', reason)
+  add('cause', cause)
   if (subject === undefined) return members
   const hash = await vault.hashOf(subject)
   if (hash === undefined) return undefined

@@ -1,0 +1,91 @@
+/** What is known of a revocation that was made, for judging where it is in force, and for its receipt. */
+import type { AuditReader, AuditRecord } from '../audit/log.ts'
+import type { Tool } from '../policy/tool.ts'
+import type { Acks } from './acks.ts'
+import { audienceOf, type Containment, judgeContainment } from './containment.ts'
+import type { Revocation, RevocationLog } from './revocation-log.ts'
+
+/** Since when so many of the newest entries are durable; of older ones the log says it. */
+const REMEMBERED = 10_000
+/** A record is written as soon as its entry is durable; clocks that step, and disks that stall, have so long. */
+const AROUND_SECONDS = 600
+const MAX_RECORDS = 10_000
+
+export interface Containments {
+  of(entry: Revocation): Promise<Containment>
+  /** The record of the entry; undefined where none could be written. */
+  recordOf(entry: Revocation): Promise<AuditRecord | undefined>
+  /** Tasks that were ended or suspended by it, as the log has them. */
+  tasksOf(entry: Revocation): Promise<{ readonly ended: readonly string[]; readonly suspended: readonly string[] }>
+  close(): void
+}
+
+export interface ContainmentsDeps {
+  readonly now: () => number
+  /** Unix seconds: since when this process runs. */
+  readonly startedAt: number
+  /** See `ContainmentFacts`. */
+  readonly listeningSince: number | undefined
+  readonly log: Pick<RevocationLog, 'onAdded'>
+  readonly acks: Pick<Acks, 'applied'>
+  readonly tools: () => readonly Tool[]
+  readonly maxLifetimeSeconds: () => number
+  readonly reader: Pick<AuditReader, 'search'>
+}
+
+export function createContainments(deps: ContainmentsDeps): Containments {
+  const { now, startedAt, acks, reader } = deps
+  const durable = new Map<string, number>()
+  // Told after it is durable; a second has passed at most before it says so.
+  const forget = deps.log.onAdded(({ id }) => {
+    durable.set(id, now() + 1)
+    if (durable.size > REMEMBERED) durable.delete(durable.keys().next().value!)
+  })
+
+  const recordOf: Containments['recordOf'] = async ({ id, at }) => {
+    const found = await reader.search({
+      type: 'revocation.added',
+      cause: id,
+      since: (at - AROUND_SECONDS) * 1000,
+      until: (at + AROUND_SECONDS) * 1000,
+      limit: MAX_RECORDS,
+    })
+    // Asked for again, it is recorded again; the first is the one that did it.
+    return found.at(-1)
+  }
+
+  const durableAt = async (entry: Revocation): Promise<number> => {
+    const known = durable.get(entry.id)
+    if (known !== undefined) return known
+    const record = await recordOf(entry)
+    const at = record === undefined ? startedAt : Math.ceil(record.t / 1000)
+    durable.set(entry.id, at)
+    return at
+  }
+
+  return {
+    recordOf,
+    async of(entry) {
+      const maxLifetime = deps.maxLifetimeSeconds()
+      return judgeContainment({
+        revokedAt: entry.at,
+        durableAt: await durableAt(entry),
+        audiences: deps
+          .tools()
+          .map((tool) => audienceOf(tool, maxLifetime, acks.applied(`tool:${tool.name}`, entry.epoch))),
+        listeningSince: deps.listeningSince,
+        now: now(),
+      })
+    },
+    async tasksOf({ id, at }) {
+      const listed = async (done: 'ended' | 'suspended') => {
+        const since = (at - AROUND_SECONDS) * 1000
+        const records = await reader.search({ type: `task.${done}`, cause: id, since, limit: MAX_RECORDS })
+        type Details = { readonly [D in typeof done]?: readonly string[] }
+        return [...new Set([...records].reverse().flatMap(({ details }) => (details as Details)[done] ?? []))]
+      }
+      return { ended: await listed('ended'), suspended: await listed('suspended') }
+    },
+    close: forget,
+  }
+}
