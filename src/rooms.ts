@@ -37,8 +37,10 @@ import { ok, refuse } from './oauth/refusal.ts'
 import { createAcks, verifiersBehind } from './revoke/acks.ts'
 import { createContainments } from './revoke/containments.ts'
 import { createFeed } from './revoke/feed.ts'
+import { openLiveTokens } from './revoke/live-open.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
-import { createRevoke, type TokenLine } from './revoke/revoke.ts'
+import { createPreview } from './revoke/preview.ts'
+import { createRevoke, type TokenLine, widened } from './revoke/revoke.ts'
 import { createSignOut } from './revoke/sign-out.ts'
 import { createSignalPolls } from './revoke/signals/poll.ts'
 import { createReceive } from './revoke/signals/receive.ts'
@@ -220,9 +222,10 @@ export async function openRooms({
     log: stores.revocations,
     tasks: stores.tasks,
     audit,
-    issued: async (jti) => lineIn(await findDecision(log, jti)),
+    issued,
     onUnrecorded: (type) => metrics.unrecorded(type),
   })
+  const issued = async (jti: string) => lineIn(await findDecision(log, jti))
   const onUnrecorded = (type: string) => metrics.unrecorded(type)
   const signOut = createSignOut({ now, signOuts: stores.signOuts, revoke, audit, onUnrecorded })
   const receive = createReceive({
@@ -360,6 +363,13 @@ export async function openRooms({
     issuer: tracing?.steps('errand.issuer', tokenIssuer, ['sign', 'signHandOver']) ?? tokenIssuer,
     keys: ring,
     idempotency: stores.idempotency,
+  const live = await openLiveTokens({
+    now,
+    log: stores.revocations,
+    reader: log,
+    onError: (error) => onFault(error, 'live tokens'),
+  })
+  closing.push(() => live.close())
     sealer,
   })
 
@@ -369,6 +379,7 @@ export async function openRooms({
       configFailure: () => holder.failure(),
       bundles: () => bundles.states(),
       now,
+    noteIssued: live.note,
       nowMs,
       attest,
       authenticateMachine,
@@ -401,6 +412,13 @@ export async function openRooms({
       containments,
       keys: ring,
       rotation,
+      preview: createPreview({
+        now,
+        tasks: stores.tasks,
+        liveTasks: stores.liveTasks,
+        live,
+        widened: (match) => widened({ issued }, match),
+      }),
       audit,
       reader: log,
       tree: log.tree,

@@ -8,6 +8,7 @@ import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
 import { matchText, objects, text, texts } from './rows.ts'
+import { previewLines } from './revoke-preview.ts'
 import { JSON_FLAG, verb } from './verb.ts'
 
 const dimension = (valueHint: string, description: string) => ({ type: 'string', valueHint, description }) as const
@@ -73,11 +74,13 @@ function show(cli: Cli, args: Args, answer: Json): void {
     cli.out(json(answer))
     return
   }
-  if (args['dry-run']) cli.err('nothing was changed')
+  if (args['dry-run']) {
+    cli.err('nothing was changed')
+    for (const line of previewLines(cli, answer)) cli.out(line)
+    return
+  }
   const ended = texts(answer['tasks_ended'])
   const suspended = texts(answer['tasks_suspended'])
-  const active = texts(answer['active_tasks'])
-  const touched = answer['mode'] === 'suspend' ? 'active tasks it would suspend' : 'active tasks it would end'
   for (const line of facts(cli, [
     ['revocation', answer['id']],
     ['epoch', answer['epoch']],
@@ -85,10 +88,8 @@ function show(cli: Cli, args: Args, answer: Json): void {
     ['mode', answer['mode']],
     ['tasks ended', ended.length === 0 ? undefined : ended.length],
     ['tasks suspended', suspended.length === 0 ? undefined : suspended.length],
-    [touched, active.length === 0 ? undefined : active.join(' ')],
   ]))
     cli.out(line)
-  if (args['dry-run']) return
   if (answer['mode'] === 'ban') cli.err(`until: errand readmit ${safe(answer['id'])} --reason …`)
   if (answer['mode'] === 'suspend') cli.err(`until: errand resume ${safe(answer['id'])} --reason …`)
 }

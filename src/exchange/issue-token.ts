@@ -107,10 +107,14 @@ export async function issue(
   if (held && deps.now() - held.since > CLAIM_SECONDS) {
     throw new Unavailable('overloaded', 'the exchange took longer than its idempotency key is held')
   }
+  const ownFacts = () => issuingHop(prepared, jti, kid, place.root)
+  deps.noteIssued(facts, answer.epoch, () =>
+    foreign ? [{ rev: answer.epoch, facts: ownFacts() }, ...standing.checked] : hopsWithin(claims, kid),
+  )
   const response = respond(prepared, facts, sign(deps, claims, kid, text), receipt)
   if (key !== undefined) {
     const { access_token: _, ...rest } = response
-    const hop = { rev: answer.epoch, facts: issuingHop(prepared, jti, kid, place.root) }
+    const hop = { rev: answer.epoch, facts: ownFacts() }
     const recorded: Recorded = { ...rest, kid, claims, ...(foreign ? { hop } : {}) }
     const sealed = deps.sealer.seal(SEALED, key, Buffer.from(JSON.stringify(recorded)))
     await deps.idempotency.complete(key, { ...receipt, response: sealed })

@@ -8,6 +8,7 @@ import type { Reason, Refusal } from '../oauth/refusal.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
+import type { NoteIssued } from '../tokens/issued.ts'
 import type { Issuer, SigningKeys } from '../tokens/issue.ts'
 import type { RevocationAnswer, Revocations } from '../tokens/revocations.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
@@ -52,6 +53,7 @@ export interface ExchangeParts {
   readonly issuer: Issuer
   readonly keys: SigningKeys
   readonly audit: AuditLog
+  readonly noteIssued: NoteIssued
   readonly idempotency: IdempotencyStore
   /** What is remembered for a retry is signed again: whoever can write the store must not be able to write that. */
   readonly sealer: Pick<Sealer, 'seal' | 'open'>

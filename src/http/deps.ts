@@ -20,6 +20,7 @@ import type { Unavailable } from '../oauth/refusal.ts'
 import type { Acks } from '../revoke/acks.ts'
 import type { Containments } from '../revoke/containments.ts'
 import type { Feed } from '../revoke/feed.ts'
+import type { createPreview } from '../revoke/preview.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
@@ -65,6 +66,7 @@ export interface HttpDeps {
   readonly tasks: TaskStore
   readonly revoke: Revoke
   readonly signOut: SignOut
+  readonly preview: ReturnType<typeof createPreview>
   readonly receive: Receive
   readonly revocations: RevocationLog
   readonly introspect: (token: string) => Promise<Introspected>

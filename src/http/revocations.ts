@@ -8,6 +8,7 @@ import { isId } from '../tasks/ids.ts'
 import { jsonOf } from './body.ts'
 import { feedRoutes } from './feed.ts'
 import { refused } from './refused.ts'
+import { previewSchema, previewView } from './revocation-preview.ts'
 import type { Call, Route } from './route.ts'
 import { containmentMembers } from './receipts.ts'
 import { errorAnswers, revocationSchema } from './schemas.ts'
@@ -63,7 +64,7 @@ const addRoute: Route = {
   summary: 'Revoke by any conjunction of dimensions',
   json: addSchema,
   answers: {
-    200: { description: 'dry_run: what it would match', schema: z.looseObject({}) },
+    200: { description: 'dry_run: what it would match', schema: previewSchema },
     201: { description: 'In force: no new matching token can be made', schema: revocationSchema },
     ...errorAnswers(400, 401, 403, 413, 415, 429, 503),
   },
@@ -84,7 +85,7 @@ const addRoute: Route = {
     }
     const mode = body.value.mode ?? (named.some((each) => BANS.includes(each)) || named.length === 0 ? 'ban' : 'cut')
     if (body.value.dry_run) {
-      return Response.json({ dry_run: true, match, mode, active_tasks: await deps.revoke.matching(match) })
+      return Response.json(previewView(deps, match, mode, await deps.preview(match, mode)))
     }
     const { entry, tasks } = await deps.revoke.byMatch({
       match,

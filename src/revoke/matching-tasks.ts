@@ -1,6 +1,6 @@
-/** The tasks that a match names as a whole: found, ended, suspended. Where it speaks of some tokens only, there are none. */
+/** The tasks that a match names as a whole: ended, suspended. Where it speaks of some tokens only, there are none. */
 import type { HopFacts } from '@errand/verifier/shapes.ts'
-import { stateAt, type Task } from '../tasks/task.ts'
+import type { Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 
 type List = Parameters<TaskStore['list']>[0]
@@ -10,7 +10,8 @@ type Filter = { readonly below: string } | Omit<List, 'state' | 'limit'>
 const AT_ONCE = 500
 const LIVE = ['active', 'suspended'] as const
 
-function filterOf(match: HopFacts): Filter | undefined {
+/** Undefined where the match is not about whole tasks. */
+export function filterOf(match: HopFacts): Filter | undefined {
   const { task, root, client_id, agent, sub, ...rest } = match
   if (Object.keys(rest).length > 0) return undefined
   const below = task ?? root
@@ -20,30 +21,6 @@ function filterOf(match: HopFacts): Filter | undefined {
     ...(agent === undefined ? {} : { agentSpiffeId: agent }),
     ...(sub === undefined ? {} : { subject: sub }),
   }
-}
-
-/** Ids of those that are active or suspended at `now`, 500 at most; undefined where the match is not about whole tasks. */
-export async function matchingTasks(
-  tasks: TaskStore,
-  match: HopFacts,
-  now: number,
-): Promise<readonly string[] | undefined> {
-  const named = filterOf(match)
-  if (!named) return undefined
-  if ('below' in named) return liveBelow(tasks, named.below, now)
-  const found: Task[] = []
-  for (const state of LIVE) found.push(...(await tasks.list({ ...named, state, limit: AT_ONCE })))
-  return found.slice(0, AT_ONCE).map(({ id }) => id)
-}
-
-async function liveBelow(tasks: TaskStore, id: string, now: number): Promise<readonly string[]> {
-  const top = await tasks.get(id)
-  if (!top) return []
-  const below = new Set([top.id])
-  const tree = await tasks.tree(top.root) // parents come before their children
-  for (const each of tree) if (each.parent !== undefined && below.has(each.parent)) below.add(each.id)
-  const live: readonly string[] = LIVE
-  return tree.filter((each) => below.has(each.id) && live.includes(stateAt(each, now))).map((each) => each.id)
 }
 
 /** Ends them with all below them. Answers the ids that this call ended. */

@@ -12,7 +12,7 @@ import { newId } from '../tasks/ids.ts'
 import type { TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
-import { endMatching, matchingTasks, suspendMatching } from './matching-tasks.ts'
+import { endMatching, suspendMatching } from './matching-tasks.ts'
 import type { NewRevocation, Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
 
 /** How long past the longest token an entry is kept: clocks of verifiers may lag. */
@@ -31,7 +31,7 @@ export interface TokenLine {
 const lineOf = ({ task, client_id, aud }: TokenLine): HopFacts => ({ task, client_id, aud })
 
 /** A match by jti alone, as the line of that token; as it is where nothing is known of it. */
-async function widened({ issued }: RevokeDeps, match: HopFacts): Promise<HopFacts> {
+export async function widened({ issued }: Pick<RevokeDeps, 'issued'>, match: HopFacts): Promise<HopFacts> {
   if (match.jti === undefined || Object.keys(match).length !== 1) return match
   const line = await issued(match.jti)
   return line ? lineOf(line) : match
@@ -82,8 +82,6 @@ export interface Revoke {
    * again; undefined where there is no such suspension. Again, it does what is left to do.
    */
   resume(id: string, by: string, reason: string, correlation?: string): Promise<readonly string[] | undefined>
-  /** Tasks that a ban on `match` would end, 500 at most; undefined where it is not about whole tasks. */
-  matching(match: HopFacts): Promise<readonly string[] | undefined>
   /** After a start: does to tasks what a stopped process had begun. */
   finish(): Promise<void>
   /** Ends every task whose deadline or heartbeat has passed, and forgets what no token can match. Answers how many ended. */
@@ -235,7 +233,6 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       }
       return deps.tasks.wake(id, now)
     },
-    matching: (match) => matchingTasks(deps.tasks, match, deps.now()),
     async finish() {
       const now = deps.now()
       // Who holds something is asked first: its entry was there before, and what is not in force now was lifted.

@@ -8,6 +8,7 @@ import type { ServiceSettings } from '../config/settings.ts'
 import type { IdempotencyStore } from '../exchange/idempotency.ts'
 import type { KeyStore } from '../keys/key-store.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
+import type { LiveTasks } from '../tasks/live-tasks.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
 import { lockDataDir } from './embedded/lock.ts'
@@ -24,6 +25,7 @@ export interface Stores {
   readonly keyStore: KeyStore
   readonly subjectKeys: SubjectKeys
   readonly tasks: TaskStore
+  readonly liveTasks: LiveTasks
   readonly revocations: RevocationLog
   readonly signOuts: SignOuts
   readonly idempotency: IdempotencyStore

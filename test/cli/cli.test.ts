@@ -303,7 +303,12 @@ tasks ended  2
       dry_run: true,
       match: { client_id: 'research' },
       mode: 'ban',
-      active_tasks: [TASK],
+      tasks: { total: 4, ids: [TASK, TASK, TASK, TASK], effect: 'end' },
+      subjects: { total: 1, names: ['dev|alice'] },
+      agents: { total: 1, names: ['research'] },
+      tools: { total: 1, names: ['tickets'] },
+      live_tokens: { count: 7, exact: false, latest_expiry: NOW + 300 },
+      verifiers: [{ tool: 'tickets', by: 'feed', bound_seconds: 30 }],
     })
     service.answers.set('POST /revocations/rev_1/readmit', { id: 'rev_1' })
     service.answers.set('GET /revocations/bans', {
@@ -315,7 +320,9 @@ tasks ended  2
     service.answers.set(`GET /tasks/${TASK}`, { id: TASK, state: 'active' })
     service.answers.set(`POST /tasks/${TASK}/cancel`, { id: TASK, state: 'cancelled' })
     const preview = await service.cli('revoke', '--agent', 'research', '--reason', 'why', '--dry-run')
-    expect(preview.out).toContain(`active tasks it would end  ${TASK}`)
+    expect(preview.out).toContain(`tasks that would end  4          ${TASK} ${TASK} ${TASK} …\n`)
+    expect(preview.out).toContain('live tokens           7 at most  the last expires 2027-01-15 08:05:00Z\n')
+    expect(preview.out).toContain('refused at tickets               follows the feed; within 30 s in any case')
     expect(preview.err).toBe('nothing was changed\n')
     expect((await service.cli('readmit', 'rev_1', '--reason', 'new key')).out).toBe('rev_1 readmitted\n')
     for (const verb of [['bans'], ['ban', 'list']])

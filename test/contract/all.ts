@@ -3,6 +3,7 @@ import { describeIdempotency } from './idempotency.ts'
 import { describeJoining } from './joining.ts'
 import { describeKeyPins } from './key-pins.ts'
 import { describeKeyStore } from './key-store.ts'
+import { describeLiveTasks } from './live-tasks.ts'
 import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
 import { describeRevocationLog } from './revocation-log.ts'
@@ -19,6 +20,7 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeKeyStore(name, open)
   describeSubjectKeys(name, open)
   describeTaskStore(name, open)
+  describeLiveTasks(name, open)
   describeRevocationLog(name, open)
   describeSignOuts(name, open)
   describeIdempotency(name, open)

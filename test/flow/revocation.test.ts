@@ -163,11 +163,12 @@ describe('revoking by each dimension', () => {
     const match = { client_id: 'research', sub: 'dev|alice' }
     const preview = await revoke(match, { dry_run: true })
     expect([preview.status, preview.body['dry_run'], preview.body['mode']]).toEqual([200, true, 'ban'])
-    expect(preview.body['active_tasks']).toContain(both.task)
-    expect(preview.body['active_tasks']).not.toContain(other.task)
+    const { ids } = preview.body['tasks'] as unknown as { ids: readonly string[] }
+    expect(ids).toContain(both.task)
+    expect(ids).not.toContain(other.task)
     const { sequence } = await house.service.stores.revocations.epoch()
     const answer = await revoke(match)
-    expect(answer.body['tasks_ended']).toEqual(preview.body['active_tasks'])
+    expect([...(answer.body['tasks_ended'] as readonly string[])].sort()).toEqual([...ids].sort())
     expect((await house.service.stores.revocations.epoch()).sequence).toBe(sequence + 1)
     expect(await active(house, 'tickets', both.text)).toBe(false)
     expect(await active(house, 'tickets', other.text)).toBe(true)
@@ -181,7 +182,8 @@ describe('revoking by each dimension', () => {
     const before = await house.service.stores.revocations.epoch()
     const records = (await house.records({ type: 'revocation.added' })).length
     const preview = await revoke({ root: task }, { dry_run: true })
-    expect(preview.body).toEqual({ dry_run: true, match: { root: task }, mode: 'ban', active_tasks: [task] })
+    expect(preview.body).toMatchObject({ dry_run: true, match: { root: task }, mode: 'ban' })
+    expect(preview.body['tasks']).toEqual({ total: 1, ids: [task], effect: 'end' })
     const refused: readonly (readonly [object, object])[] = [
       [{}, {}],
       [{}, { everything: false }],

@@ -7,6 +7,7 @@ import { createJournal } from './journal.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
+import { createLiveTasks } from './live-tasks.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
@@ -32,6 +33,7 @@ export async function openEmbedded(deps: {
     keyStore: createKeyStore({ db }),
     subjectKeys: createSubjectKeys({ db }),
     tasks: createTaskStore({ db, journal }),
+    liveTasks: createLiveTasks({ db }),
     revocations: createRevocationLog({ db, now, forgetBefore }),
     signOuts: createSignOuts({ db }),
     idempotency: createIdempotencyStore({ db }),

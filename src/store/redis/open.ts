@@ -5,6 +5,7 @@ import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
+import { createLiveTasks } from './live-tasks.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
@@ -35,6 +36,7 @@ export async function openRedis(deps: {
       keyStore: createKeyStore({ redis }),
       subjectKeys: createSubjectKeys({ redis }),
       tasks: createTaskStore({ redis }),
+      liveTasks: createLiveTasks({ redis }),
       revocations: await createRevocationLog({ redis, now, forgetBefore }),
       signOuts: createSignOuts({ redis }),
       idempotency: createIdempotencyStore({ redis }),

@@ -193,6 +193,7 @@ async function openService(world: World, me: Process) {
     sealer: createSealer(rootKey),
   })
   inForce.loaded(current)
+    noteIssued: () => undefined,
   await inForce.settle()
   await revoke.finish()
   return {

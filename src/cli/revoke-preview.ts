@@ -1,0 +1,61 @@
+/** The preview of a revocation, as a table: what it would touch, how many, and which. */
+import type { Cli } from './cli.ts'
+import type { Json } from './client.ts'
+import { facts, table, time } from './print.ts'
+import { matchText, number, object, objects, text, texts } from './rows.ts'
+
+/** So many are named in a line. */
+const NAMED = 3
+
+const TASKS: Readonly<Record<string, string>> = {
+  end: 'tasks that would end',
+  suspend: 'tasks that would pause',
+  go_on: 'tasks that lose tokens and go on',
+}
+
+export function previewLines(cli: Pick<Cli, 'colors'>, answer: Json): readonly string[] {
+  const [tasks, live] = [object(answer['tasks']), object(answer['live_tokens'])]
+  const row = (what: string, members: Json, names: readonly string[], most = false) => {
+    const total = number(members['total']) ?? 0
+    const shown = names.slice(0, NAMED).join(' ')
+    return { what, count: `${total}${most ? ' or more' : ''}`, which: total > NAMED ? `${shown} …` : shown }
+  }
+  const named = (what: string, member: string) => {
+    const members = object(answer[member])
+    return row(what, members, texts(members['names']))
+  }
+  const count = number(live['count']) ?? 0
+  const alone = live['not_counted'] === undefined
+  const expiry = time(live['latest_expiry'])
+  const rows = [
+    row(TASKS[text(tasks['effect']) ?? ''] ?? 'tasks', tasks, texts(tasks['ids']), tasks['complete'] === false),
+    named('subjects', 'subjects'),
+    named('agents', 'agents'),
+    named('tools', 'tools'),
+    {
+      what: 'live tokens',
+      count: alone ? (live['exact'] === true ? `${count}` : `${count} at most`) : `${count} here`,
+      which: [
+        ...(expiry === '' ? [] : [`the last expires ${expiry}`]),
+        ...(alone ? [] : ['other replicas count their own']),
+      ].join('; '),
+    },
+    ...objects(answer['verifiers']).map(({ tool, by, bound_seconds: bound }) => ({
+      what: `refused at ${text(tool) ?? ''}`,
+      count: '',
+      which: `${by === 'feed' ? 'follows the feed;' : 'does not follow:'} within ${number(bound) ?? '?'} s in any case`,
+    })),
+  ]
+  return [
+    ...facts(cli, [
+      ['match', matchText(answer['match'])],
+      ['mode', answer['mode']],
+    ]),
+    '',
+    ...table(cli, rows, [
+      { title: 'WOULD TOUCH', cell: ({ what }) => what },
+      { title: 'COUNT', cell: ({ count: many }) => many },
+      { title: 'WHICH', cell: ({ which }) => which },
+    ]),
+  ]
+}

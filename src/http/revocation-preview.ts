@@ -1,0 +1,75 @@
+/** What `dry_run` answers: the members of a revocation that is not made. */
+import type { HopFacts } from '@errand/verifier/shapes.ts'
+import { z } from 'zod'
+import { audienceOf } from '../revoke/containment.ts'
+import type { Preview } from '../revoke/preview.ts'
+import type { RevocationMode } from '../revoke/revocation-log.ts'
+import type { HttpDeps } from './deps.ts'
+
+/** So many are named; the total says how many there are. */
+const NAMED = 100
+
+const members = (what: string) =>
+  z.object({ total: z.number().int(), names: z.array(z.string()).describe(`${what}, ${NAMED} at most`) })
+
+export const previewSchema = z
+  .object({
+    dry_run: z.literal(true),
+    match: z.record(z.string(), z.string()),
+    mode: z.string(),
+    tasks: z.object({
+      total: z.number().int(),
+      ids: z.array(z.string()).describe(`${NAMED} at most`),
+      effect: z
+        .enum(['end', 'suspend', 'go_on'])
+        .describe('What becomes of them; go_on: they lose tokens and may ask again'),
+      complete: z.literal(false).describe('There are more than were counted').optional(),
+    }),
+    subjects: members('As tokens name them'),
+    agents: members('Their client ids'),
+    tools: members('Where matching tokens are good'),
+    live_tokens: z.object({
+      count: z.number().int(),
+      exact: z.boolean().describe('Otherwise there are no more than that, of those that are counted'),
+      not_counted: z.literal('other_replicas').describe('Each replica counts what it issued itself').optional(),
+      latest_expiry: z.number().int().optional(),
+    }),
+    verifiers: z
+      .array(
+        z.object({
+          tool: z.string(),
+          by: z.enum(['feed', 'token_life']).describe('How it comes to refuse by itself'),
+          bound_seconds: z.number().int().describe('After so long it does, whatever was lost'),
+        }),
+      )
+      .describe('Of those tools'),
+  })
+  .meta({ id: 'RevocationPreview' })
+
+const named = (all: ReadonlySet<string>) => ({ total: all.size, names: [...all].sort().slice(0, NAMED) })
+
+export function previewView(deps: Pick<HttpDeps, 'snapshot'>, match: HopFacts, mode: RevocationMode, preview: Preview) {
+  const { effect, tasks, complete, subjects, agents, audiences, live } = preview
+  const { tools, settings } = deps.snapshot()
+  const reached = tools.all.filter(({ audience }) => audiences.has(audience))
+  return {
+    dry_run: true,
+    match,
+    mode,
+    tasks: { total: tasks.length, ids: tasks.slice(0, NAMED), effect, ...(complete ? {} : { complete }) },
+    subjects: named(subjects),
+    agents: named(agents),
+    tools: named(new Set(reached.map(({ name }) => name))),
+    live_tokens: {
+      count: live.count,
+      ...(settings.store.kind === 'embedded'
+        ? { exact: live.exact }
+        : { exact: false, not_counted: 'other_replicas' as const }),
+      ...(live.latestExpiry === undefined ? {} : { latest_expiry: live.latestExpiry }),
+    },
+    verifiers: reached.map((each) => {
+      const { tool, by, boundSeconds } = audienceOf(each, settings.tokens.maxLifetimeSeconds, undefined)
+      return { tool, by, bound_seconds: boundSeconds }
+    }),
+  }
+}

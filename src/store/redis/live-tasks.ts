@@ -1,0 +1,68 @@
+/** Live tasks by whom they are for, in Redis: along the set of those that have not ended. */
+import { type LiveTask, type LiveTasks, liveTaskOf } from '../../tasks/live-tasks.ts'
+import { stateAt, type Task, type TaskState } from '../../tasks/task.ts'
+import { type RedisClient, script, unexpected } from './client.ts'
+
+/** In one piece: what ends while it is read would move the pages. */
+const IDS = script(
+  "return {'ids', table.concat(redis.call('ZRANGE', K .. 'tasks:deadline', '(' .. arg(1), '+inf', 'BYSCORE'), ' ')}",
+  { critical: true },
+)
+
+const READ = script(
+  `
+local answer = {'tasks'}
+for n = 1, args do
+  local task = redis.call('HMGET', K .. 'task:' .. arg(n), 'fixed', 'state', 'heartbeat_by')
+  for part = 1, 3 do answer[#answer + 1] = task[part] or '' end
+end
+return answer
+`,
+  { critical: true },
+)
+const FIELDS = 3
+const PAGE = 200
+
+type Fixed = Omit<Task, 'state' | 'spent'>
+
+export function createLiveTasks({ redis }: { redis: RedisClient }): LiveTasks {
+  async function* live(now: number): AsyncGenerator<Fixed> {
+    const [tag, text] = await redis.run(IDS, [now])
+    if (tag !== 'ids' || text === undefined) throw unexpected([tag ?? ''])
+    const ids = text === '' ? [] : text.split(' ')
+    for (let from = 0; from < ids.length; from += PAGE) {
+      const reply = await redis.run(READ, ids.slice(from, from + PAGE))
+      if (reply[0] !== 'tasks') throw unexpected(reply)
+      for (let at = 1; at < reply.length; at += FIELDS) {
+        const [fixed, state, heartbeatBy] = reply.slice(at, at + FIELDS)
+        if (!fixed || (state !== 'active' && state !== 'suspended')) continue
+        const task = JSON.parse(fixed) as Fixed
+        const moving = { state: state as TaskState, deadline: task.deadline }
+        if (stateAt({ ...moving, ...(heartbeatBy ? { heartbeatBy: Number(heartbeatBy) } : {}) }, now) !== 'expired')
+          yield task
+      }
+    }
+  }
+
+  return {
+    matching: async ({ agent, agentSpiffeId, subject }, now, limit) => {
+      const named: Fixed[] = []
+      const below = new Map<string, Fixed[]>()
+      for await (const task of live(now)) {
+        const fits =
+          (agent === undefined || task.agent === agent) &&
+          (agentSpiffeId === undefined || task.agentSpiffeId === agentSpiffeId) &&
+          (subject === undefined || task.subject.id === subject)
+        if (fits) named.push(task)
+        if (task.parent !== undefined) below.set(task.parent, [...(below.get(task.parent) ?? []), task])
+      }
+      const found = new Map<string, LiveTask>()
+      for (let level = named; level.length > 0; ) {
+        const fresh = level.filter(({ id }) => !found.has(id))
+        for (const task of fresh) found.set(task.id, liveTaskOf(task))
+        level = fresh.flatMap(({ id }) => below.get(id) ?? [])
+      }
+      return [...found.values()].slice(0, limit)
+    },
+  }
+}
