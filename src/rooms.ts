@@ -45,6 +45,7 @@ import { createSignOut } from './revoke/sign-out.ts'
 import { createSignalPolls } from './revoke/signals/poll.ts'
 import { createReceive } from './revoke/signals/receive.ts'
 import { hasSignals } from './revoke/signals/security-event.ts'
+import { createHeldKeys } from './rotate/held-keys.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { plain } from './service-log.ts'
 import type { OpenedLog } from './store/files/audit-log.ts'
@@ -133,10 +134,17 @@ export async function openRooms({
     },
     ...(settings.store.kind === 'embedded' ? { staleAfterSeconds: Number.POSITIVE_INFINITY } : {}),
   })
+  const heldKeys = createHeldKeys({ isPrepared: (kid) => ring.verifyKey(kid)?.state === 'prepared' })
   const rotation = createRotation({
     ring,
-    schedule: scheduleOf({ ...settings.keys, maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds }),
+    schedule: scheduleOf({
+      ...settings.keys,
+      maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds,
+      replicas: settings.store.kind !== 'embedded',
+    }),
     purposes: PURPOSES,
+    // What keys of other purposes sign is read by others too, who say nothing: relays, witnesses, other services.
+    held: ({ kid, purpose }) => purpose === 'token' && heldKeys.byAll(followersOf(holder.current()), kid, now()),
     now,
     onError: (error) => onFault(error, 'key rotation'),
   })
@@ -254,6 +262,7 @@ export async function openRooms({
     log: stores.revocations,
     sign: async (typ, payload) => ({ jws: ring.sign('feed', { typ }, payload) }),
     checkpoint: () => checkpoints.newest()?.note,
+    keySet: () => ring.jwks().digest,
     feedKey,
     issuer,
     now,
@@ -412,6 +421,7 @@ export async function openRooms({
       containments,
       keys: ring,
       rotation,
+      heldKeys,
       preview: createPreview({
         now,
         tasks: stores.tasks,
@@ -496,6 +506,12 @@ export async function openRooms({
       feed.close()
     },
   }
+}
+
+/** Every tool, where each has a key by which it says what it holds; none where one cannot be heard. */
+const followersOf = ({ tools, machines }: Snapshot): readonly string[] => {
+  const heard = machines.all.flatMap(({ kind, clientId }) => (kind === 'tool' ? [clientId] : []))
+  return heard.length === tools.all.length ? heard : []
 }
 
 /** The steps of an exchange that wait for something. */

@@ -25,6 +25,7 @@ import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
 import type { Receive } from '../revoke/signals/receive.ts'
+import type { HeldKeys } from '../rotate/held-keys.ts'
 import type { Rotation } from '../rotate/rotate.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { Introspected } from '../tokens/introspect.ts'
@@ -76,6 +77,7 @@ export interface HttpDeps {
   readonly containments: Containments
   readonly keys: KeyRing
   readonly rotation: Rotation
+  readonly heldKeys: HeldKeys
   readonly audit: AuditLog
   readonly reader: AuditReader
   readonly tree: LogTree

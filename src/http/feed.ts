@@ -173,6 +173,11 @@ const ackSchema = z.strictObject({
     .regex(/^[A-Za-z0-9_-]{1,64}$/)
     .describe('Which process of the tool this is')
     .optional(),
+  kids: z
+    .array(z.string().max(128))
+    .max(1024)
+    .describe('Keys of the service that it holds: a new one signs once every registered verifier holds it')
+    .optional(),
   leaving: z.literal(true).describe('This process ends').optional(),
   regression: z
     .strictObject({ before: note, after: note })
@@ -200,8 +205,12 @@ const ackRoute: Route = {
     if (compareEpochs(epoch, await deps.revocations.epoch()) > 0) {
       return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch lies ahead' }).refusal)
     }
-    const { instance, leaving, regression } = body.value
+    const { instance, kids, leaving, regression } = body.value
     const said = { epoch, ...(instance === undefined ? {} : { instance }), ...(regression ? { regression } : {}) }
+    const { clientId } = caller.client
+    if (leaving) deps.heldKeys.leave(clientId, instance ?? '')
+    else deps.heldKeys.note(clientId, instance ?? '', kids ?? [], deps.now())
+    deps.rotation.heard()
     if (leaving) deps.acks.leave(caller.client.clientId, instance)
     else deps.acks.note(caller.client.clientId, said, deps.now())
     return new Response(null, { status: 204 })

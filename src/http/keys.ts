@@ -1,5 +1,6 @@
 /** The signing keys, for administrators: their states, their public halves, rotating them, giving one up. */
 import { z } from 'zod'
+import { MAX_ASKED_FOR_KEYS } from '../keys/jwks-document.ts'
 import { refuse } from '../oauth/refusal.ts'
 import { jsonOf } from './body.ts'
 import { refused } from './refused.ts'
@@ -83,6 +84,12 @@ const rotateRoute: Route = {
       return refused(
         call,
         refuse('bad_param', 'request', { proven: true, detail: 'there are no keys for that purpose' }).refusal,
+      )
+    if (deps.keys.jwks().keys.length >= MAX_ASKED_FOR_KEYS)
+      return refused(
+        call,
+        refuse('overloaded', 'request', { proven: true, detail: 'too many keys are published: let some retire first' })
+          .refusal,
       )
     await deps.audit.append({
       type: 'admin.acted',

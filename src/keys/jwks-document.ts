@@ -1,5 +1,5 @@
 /** The public key set as it is served (RFC 7517 §5): what verifiers may meet now or soon. */
-import { createHash } from 'node:crypto'
+import { keySetDigest } from '@errand/verifier/jwks.ts'
 import type { JWK } from 'jose'
 import type { KeyAlgorithm, KeyPurpose, KeyState, StoredKey } from './key-store.ts'
 
@@ -18,6 +18,8 @@ export interface JwksDocument {
   readonly keys: readonly PublicSigningKey[]
   /** The body, the same bytes for the same keys. */
   readonly text: string
+  /** Names this set to verifiers, who compute it of the body. */
+  readonly digest: string
   /** An entity tag with its quotes (RFC 9110 §8.8.3). */
   readonly etag: string
 }
@@ -52,9 +54,12 @@ export function jwksDocument(all: readonly PublishedKey[]): JwksDocument {
     .sort((a, b) => (a.kid < b.kid ? -1 : 1))
     .map(signingKey)
   const text = JSON.stringify({ keys })
-  const etag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`
-  return { keys, text, etag }
+  const digest = keySetDigest(text)
+  return { keys, text, digest, etag: `"${digest}"` }
 }
+
+/** Of as many as verifiers take in one set, room is left for those that nobody asks for. */
+export const MAX_ASKED_FOR_KEYS = 768
 
 /** A key for reading old evidence: when it signed, and what became of it. Never one to accept a token by. */
 export type EvidenceKey = PublicSigningKey & {

@@ -40,6 +40,8 @@ export interface FeedDeps {
   readonly newRunId: () => string
   /** The newest checkpoint of the audit log, a signed note: each verifier is a witness of it. */
   readonly checkpoint?: () => string | undefined
+  /** Digest of the key set that is published: verifiers fetch it when it changes. */
+  readonly keySet?: () => string
 }
 
 /** A place in the log, with what was the newest checkpoint when it was stamped: of later stamps neither is earlier. */
@@ -212,6 +214,7 @@ export function createFeed(deps: FeedDeps): Feed {
       after: formatEpoch(after),
       epoch: formatEpoch(epoch),
       ...(entries.length > 0 ? { entries } : {}),
+      ...(deps.keySet ? { ks: deps.keySet() } : {}),
       ...(cp === undefined ? {} : { cp }),
     }
     const { jws } = await deps.sign(TYP.feedFrame, payload)

@@ -2,7 +2,9 @@
 import { CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
 import { type KeyRing, REPLICA_LAG_SECONDS } from '../keys/key-ring.ts'
 import type { KeyPurpose } from '../keys/key-store.ts'
-import { isAskedFor, nextStep, type Schedule, successorOf } from './step.ts'
+import { isAskedFor, isPublishedLongEnough, nextStep, type Schedule, successorOf } from './step.ts'
+
+const HEARD_MS = 100
 
 export interface Rotation {
   /** Those that it turns. */
@@ -10,11 +12,13 @@ export interface Rotation {
   /** One turn: reads the store, and takes every step that is due. The timer does nothing else. */
   tick(): Promise<void>
   /**
-   * Prepares a successor and activates it as soon as it has been published for the overlap (`activatesAt`); with
-   * `immediately`, at once: a verifier that does not fetch the key set for an unknown kid refuses until it does.
+   * Prepares a successor and activates it as soon as every verifier holds it, or it has been published for the overlap
+   * (`activatesAt`); with `immediately`, at once: a verifier that does not fetch the key set for an unknown kid refuses until it does.
    */
   rotateNow(purpose: KeyPurpose, options?: { readonly immediately?: boolean }): Promise<RotationAnswer>
   compromise(kid: string): Promise<CompromiseAnswer | undefined>
+  /** A verifier has said which keys it holds: a turn soon, where a key waits for that. */
+  heard(): void
   start(): void
   /** Ends the timer and waits for a turn under way. */
   close(): Promise<void>
@@ -24,7 +28,7 @@ export interface RotationAnswer {
   readonly purpose: KeyPurpose
   readonly kid: string
   readonly state: 'prepared' | 'active'
-  /** Unix seconds. */
+  /** Unix seconds: then at the latest, and earlier where every registered verifier has said that it holds the key. */
   readonly activatesAt: number
 }
 
@@ -46,6 +50,8 @@ export interface RotationDeps {
   readonly ring: KeyRing
   readonly schedule: Schedule
   readonly purposes: readonly KeyPurpose[]
+  /** Whether every verifier that may meet what this prepared key signs has said that it holds it; else time alone tells. */
+  readonly held?: (key: { readonly kid: string; readonly purpose: KeyPurpose }) => boolean
   readonly now: () => number
   /** A turn that failed; the next one tries again. */
   readonly onError: (error: unknown) => void
@@ -58,21 +64,44 @@ export function scheduleOf(settings: {
   readonly overlapSeconds: number
   readonly jwksMaxAgeSeconds: number
   readonly maxTokenLifetimeSeconds: number
+  /** Whether other processes serve and verify by keys of the same store. */
+  readonly replicas: boolean
 }): Schedule {
   const overlapSeconds = Math.max(settings.overlapSeconds, settings.jwksMaxAgeSeconds + REPLICA_LAG_SECONDS)
   const lastTokenDead = settings.maxTokenLifetimeSeconds + CLOCK_LEEWAY_SECONDS + REPLICA_LAG_SECONDS
   return {
     lifetimeSeconds: Math.max(settings.lifetimeSeconds, overlapSeconds),
     overlapSeconds,
+    lagSeconds: settings.replicas ? REPLICA_LAG_SECONDS : 0,
     retireAfterSeconds: Math.max(settings.overlapSeconds, lastTokenDead + settings.jwksMaxAgeSeconds),
   }
 }
 
-export function createRotation({ ring, schedule, purposes, now, onError, pollSeconds = 5 }: RotationDeps): Rotation {
+export function createRotation({
+  ring,
+  schedule,
+  purposes,
+  held = () => false,
+  now,
+  onError,
+  pollSeconds = 5,
+}: RotationDeps): Rotation {
   let timer: NodeJS.Timeout | undefined
   let turn: Promise<void> | undefined
+  let soon: NodeJS.Timeout | undefined
 
-  const keysOf = (purpose: KeyPurpose) => ring.keys().filter((key) => key.purpose === purpose)
+  const keysOf = (purpose: KeyPurpose) =>
+    ring
+      .keys()
+      .filter((key) => key.purpose === purpose)
+      .map((key) => ({ ...key, held: key.state === 'prepared' && held(key) }))
+  const take = (): void => {
+    turn ??= tick()
+      .catch(onError)
+      .finally(() => {
+        turn = undefined
+      })
+  }
 
   // Each step is judged anew on what the store says, so stopping between any two, or another replica, changes nothing.
   async function settle(purpose: KeyPurpose, cause: 'schedule' | 'compromised'): Promise<void> {
@@ -105,7 +134,7 @@ export function createRotation({ ring, schedule, purposes, now, onError, pollSec
     async rotateNow(purpose, { immediately = false } = {}) {
       await ring.refresh()
       const spare = successorOf(keysOf(purpose))
-      const ready = immediately || (spare !== undefined && now() - spare.preparedAt >= schedule.overlapSeconds)
+      const ready = immediately || (spare !== undefined && isPublishedLongEnough(spare, schedule, now()))
       // The newest key is the wish that `step.ts` reads; what is activated is the one published longest.
       if (!spare || (!ready && !isAskedFor(keysOf(purpose)))) await ring.prepare(purpose, 'asked')
       const next = successorOf(keysOf(purpose))
@@ -141,17 +170,20 @@ export function createRotation({ ring, schedule, purposes, now, onError, pollSec
           : {}),
       }
     },
+    heard() {
+      // Thousands may say it in one second: one turn for all of them.
+      if (!timer || soon || !ring.keys().some((key) => key.state === 'prepared')) return
+      soon = setTimeout(() => {
+        soon = undefined
+        take()
+      }, HEARD_MS).unref()
+    },
     start() {
-      timer ??= setInterval(() => {
-        turn ??= tick()
-          .catch(onError)
-          .finally(() => {
-            turn = undefined
-          })
-      }, pollSeconds * 1000).unref()
+      timer ??= setInterval(take, pollSeconds * 1000).unref()
     },
     async close() {
       clearInterval(timer)
+      clearTimeout(soon)
       timer = undefined
       await turn
     },

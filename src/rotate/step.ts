@@ -1,7 +1,10 @@
 /** What to do next with the signing keys of one purpose: the whole judgement of rotation, without clock or store. */
 import type { StoredKey } from '../keys/key-store.ts'
 
-export type RotatingKey = Pick<StoredKey, 'kid' | 'state' | 'preparedAt' | 'activatedAt' | 'retiringAt'>
+export type RotatingKey = Pick<StoredKey, 'kid' | 'state' | 'preparedAt' | 'activatedAt' | 'retiringAt'> & {
+  /** Every verifier that may meet it has said that it holds it. */
+  readonly held?: boolean
+}
 
 /** Seconds. */
 export interface Schedule {
@@ -9,6 +12,8 @@ export interface Schedule {
   readonly lifetimeSeconds: number
   /** How long a key is published before it signs: by then every verifier's cache has it. */
   readonly overlapSeconds: number
+  /** How long one is published that every verifier holds already: until our own replicas have it. */
+  readonly lagSeconds: number
   /** How long a key that signs no more is still published: by then nothing it signed is alive. */
   readonly retireAfterSeconds: number
 }
@@ -27,8 +32,7 @@ export function nextStep(keys: readonly RotatingKey[], schedule: Schedule, now: 
   const since = active.activatedAt ?? active.preparedAt
   const age = now - since
   if (successor) {
-    const published = now - successor.preparedAt >= schedule.overlapSeconds
-    if (published && (age >= schedule.lifetimeSeconds || isAskedFor(keys)))
+    if (isPublishedLongEnough(successor, schedule, now) && (age >= schedule.lifetimeSeconds || isAskedFor(keys)))
       return { do: 'activate', kid: successor.kid }
   } else if (age >= schedule.lifetimeSeconds - schedule.overlapSeconds) {
     return { do: 'prepare' }
@@ -38,6 +42,9 @@ export function nextStep(keys: readonly RotatingKey[], schedule: Schedule, now: 
   )
   return over ? { do: 'retire', kid: over.kid } : { do: 'wait' }
 }
+
+export const isPublishedLongEnough = (key: RotatingKey, schedule: Schedule, now: number): boolean =>
+  now - key.preparedAt >= (key.held ? Math.min(schedule.lagSeconds, schedule.overlapSeconds) : schedule.overlapSeconds)
 
 /** The prepared key that was published first: every replica picks the same one. */
 export function successorOf(keys: readonly RotatingKey[]): RotatingKey | undefined {

@@ -15,6 +15,7 @@ const MAX_AGE = 60
 const schedule = scheduleOf({
   lifetimeSeconds: 200,
   overlapSeconds: 90,
+  replicas: true,
   jwksMaxAgeSeconds: MAX_AGE,
   maxTokenLifetimeSeconds: TOKEN_LIFE,
 })

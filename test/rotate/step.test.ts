@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { scheduleOf } from '../../src/rotate/rotate.ts'
 import { nextStep, type RotatingKey, type Step } from '../../src/rotate/step.ts'
 
-const schedule = { lifetimeSeconds: 1000, overlapSeconds: 100, retireAfterSeconds: 400 }
+const schedule = { lifetimeSeconds: 1000, overlapSeconds: 100, lagSeconds: 0, retireAfterSeconds: 400 }
 const active = (since: number, kid = 'a'): RotatingKey => ({
   kid,
   state: 'active',
@@ -10,6 +10,7 @@ const active = (since: number, kid = 'a'): RotatingKey => ({
   activatedAt: since,
 })
 const prepared = (at: number, kid = 'p'): RotatingKey => ({ kid, state: 'prepared', preparedAt: at })
+const held = (at: number): RotatingKey => ({ ...prepared(at), held: true })
 const retiring = (at: number, kid = 'r'): RotatingKey => ({
   kid,
   state: 'retiring',
@@ -26,6 +27,8 @@ const table: readonly (readonly [string, readonly RotatingKey[], number, Step])[
   ['does not activate before the overlap has passed', [active(0), prepared(950)], 1049, { do: 'wait' }],
   ['activates when it has', [active(0), prepared(950)], 1050, { do: 'activate', kid: 'p' }],
   ['activates early where somebody asked', [active(0), prepared(10)], 110, { do: 'activate', kid: 'p' }],
+  ['O3 and at once where every verifier holds it', [active(0), held(10)], 10, { do: 'activate', kid: 'p' }],
+  ['though nobody asked, not before its time', [active(50), held(50)], 60, { do: 'wait' }],
   ['leaves a spare from before the active key alone', [active(50), prepared(50)], 900, { do: 'wait' }],
   ['uses the spare when the time has come', [active(50), prepared(50)], 1050, { do: 'activate', kid: 'p' }],
   [
@@ -58,10 +61,17 @@ describe('the next step of rotation', () => {
 describe('a schedule', () => {
   it('is never shorter than caches and tokens need, whatever the configuration says', () => {
     expect(
-      scheduleOf({ lifetimeSeconds: 1, overlapSeconds: 1, jwksMaxAgeSeconds: 300, maxTokenLifetimeSeconds: 300 }),
+      scheduleOf({
+        lifetimeSeconds: 1,
+        overlapSeconds: 1,
+        jwksMaxAgeSeconds: 300,
+        maxTokenLifetimeSeconds: 300,
+        replicas: false,
+      }),
     ).toEqual({
       lifetimeSeconds: 330,
       overlapSeconds: 330,
+      lagSeconds: 0,
       retireAfterSeconds: 660,
     })
     expect(
@@ -70,7 +80,8 @@ describe('a schedule', () => {
         overlapSeconds: 86_400,
         jwksMaxAgeSeconds: 300,
         maxTokenLifetimeSeconds: 300,
+        replicas: true,
       }),
-    ).toEqual({ lifetimeSeconds: 90 * 86_400, overlapSeconds: 86_400, retireAfterSeconds: 86_400 })
+    ).toEqual({ lifetimeSeconds: 90 * 86_400, overlapSeconds: 86_400, lagSeconds: 30, retireAfterSeconds: 86_400 })
   })
 })

@@ -1,6 +1,6 @@
-import { beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ServiceUnavailable } from '@errand/verifier/http.ts'
-import { createJwks, type Jwks, readKeySet } from '@errand/verifier/jwks.ts'
+import { createJwks, type Jwks, keySetDigest, readKeySet } from '@errand/verifier/jwks.ts'
 import { createReplayGuard } from '@errand/verifier/replay.ts'
 import { keyPair } from './fake-service.ts'
 
@@ -22,18 +22,21 @@ let status: number
 let fetches: number
 let jwks: Jwks
 let problems: string[]
+let asked: (string | null)[]
 
 beforeEach(() => {
   local = 0
   fetches = 0
   problems = []
+  asked = []
   status = 200
   headers = { 'cache-control': 'public, max-age=100' }
   set = { keys: [member(one, 'a')] }
   jwks = createJwks({
     url: 'https://errand.example/.well-known/jwks.json',
-    fetch: async () => {
+    fetch: async (_, init) => {
       fetches += 1
+      asked.push(new Headers(init?.headers).get('cache-control'))
       if (status === 0) throw new TypeError('fetch failed')
       return new Response(typeof set === 'string' ? set : JSON.stringify(set), { status, headers })
     },
@@ -41,6 +44,43 @@ beforeEach(() => {
     random: () => 0.5,
     timeoutMs: 1000,
     onProblem: (problem) => problems.push(String(problem)),
+  })
+})
+
+describe('a key set that was announced', () => {
+  const digestOf = () => keySetDigest(JSON.stringify(set))
+  const soon = async (fetched: Promise<void> | undefined) => {
+    expect(fetched).toBeInstanceOf(Promise)
+    await vi.advanceTimersByTimeAsync(500)
+    await fetched
+  }
+  beforeEach(() => void vi.useFakeTimers())
+  afterEach(() => void vi.useRealTimers())
+
+  test('is fetched past caches, and then is known with its kids; the one that is held is not', async () => {
+    await jwks.find('a', 'token')
+    expect(jwks.kids()).toEqual(['a'])
+    expect(jwks.announced(digestOf())).toBeUndefined()
+    set = { keys: [member(one, 'a'), member(two, 'b')] }
+    await soon(jwks.announced(digestOf()))
+    expect([fetches, asked.at(-1)]).toEqual([2, 'no-cache'])
+    expect(jwks.kids()).toEqual(['a', 'b'])
+    expect(jwks.known('b', 'token')?.ok).toBe(true)
+    expect(jwks.announced(digestOf())).toBeUndefined()
+  })
+
+  test('that a cache does not give yet is asked for again now and then, and another one at once', async () => {
+    await jwks.find('a', 'token')
+    await soon(jwks.announced('x'.repeat(22)))
+    expect(jwks.announced('x'.repeat(22))).toBeUndefined()
+    await soon(jwks.announced('y'.repeat(22)))
+    local += 10_000
+    await soon(jwks.announced('y'.repeat(22)))
+    expect([fetches, jwks.kids()]).toEqual([4, ['a']])
+  })
+
+  test('costs nothing before there is any', () => {
+    expect([jwks.announced('x'.repeat(22)), jwks.kids(), fetches]).toEqual([undefined, [], 0])
   })
 })
 

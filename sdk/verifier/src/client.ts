@@ -23,6 +23,8 @@ export interface Acknowledgement {
   readonly epoch: string
   /** Which process of the tool this is. */
   readonly instance: string
+  /** The keys that it holds: a new one signs once every verifier holds it. */
+  readonly kids?: readonly string[]
   /** It ends: nobody waits for what it would have applied. */
   readonly leaving?: true
   /** Two signed checkpoints of the audit log that contradict one another. */

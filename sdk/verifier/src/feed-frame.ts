@@ -39,6 +39,8 @@ export interface FeedFrame {
   readonly digest: string
   /** The newest checkpoint of the service's audit log, a signed note. */
   readonly checkpoint?: string
+  /** Digest of the key set that the service publishes. */
+  readonly keySet?: string
 }
 
 export interface Statement {
@@ -98,7 +100,7 @@ export async function readFrame(
     entries.push(entry)
   }
   const digest = sha256Base64url(text as string)
-  const { cp } = payload
+  const { cp, ks } = payload
   return {
     kind,
     run: apart(run),
@@ -111,6 +113,7 @@ export async function readFrame(
     entries,
     digest,
     ...(typeof cp === 'string' ? { checkpoint: apart(cp) } : {}),
+    ...(typeof ks === 'string' ? { keySet: apart(ks) } : {}),
   }
 }
 

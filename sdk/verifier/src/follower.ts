@@ -142,6 +142,7 @@ export function createFollower(deps: FollowerDeps): Follower {
     const outcome = to.frame(frame)
     if (outcome === 'other_key') keyDoubted = true
     if (frame.checkpoint !== undefined) carry(to, frame, frame.checkpoint)
+    if (frame.keySet !== undefined) fetchKeys(frame.keySet)
     arrived()
     // A restarted service, or another replica: its frames prove no freshness before it was asked.
     if (outcome === 'applied' && !syncing && !to.knowsRun(frame.run) && monotonic() - askedForRunAt > 1000) {
@@ -150,6 +151,12 @@ export function createFollower(deps: FollowerDeps): Follower {
       ask(to).catch(problem)
     }
     return outcome
+  }
+  function fetchKeys(digest: string): void {
+    deps.jwks.announced(digest)?.then(() => {
+      acknowledger.again()
+      acknowledger.look()
+    })
   }
   function carry(to: FeedState, { run, s }: FeedFrame, checkpoint: string): void {
     const found = witness.see(checkpoint, { run, s, at: monotonic(), notBefore: to.notBefore(run, s) })
@@ -205,7 +212,7 @@ export function createFollower(deps: FollowerDeps): Follower {
   const instance = randomBase64url(12)
   const acknowledger = createAcknowledger({
     epoch: () => state?.epoch() && formatEpoch(state.epoch()!),
-    say: () => ({ instance, ...(regression ? { regression } : {}) }),
+    say: () => ({ instance, kids: deps.jwks.kids(), ...(regression ? { regression } : {}) }),
     send: client.acknowledge,
     monotonic,
     onProblem: (error) => problem(error),

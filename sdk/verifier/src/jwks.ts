@@ -1,7 +1,9 @@
 /** The service's keys as the verifier knows them: fetched by their max-age, one purpose each, a bad set refused whole. */
+import { sha256Base64url } from './crypto.ts'
 import { type Fetch, fetchText, ServiceUnavailable } from './http.ts'
 import { holdsSecret, importVerifyKey, type VerifyKey } from './signature.ts'
 import { isJsonObject, parseStrictJson } from './strict-json.ts'
+import { quietTimer } from './timer.ts'
 
 /** The JWKS member `errand_use`: a key counts only for its one purpose. */
 type KeyUse = 'token' | 'feed'
@@ -9,7 +11,8 @@ type KeyFault = 'unknown_kid' | 'key_scope' | 'bad_key' | 'alg_not_allowed'
 type FoundKey = { readonly ok: true; readonly value: VerifyKey } | { readonly ok: false; readonly fault: KeyFault }
 
 const MAX_BYTES = 262_144
-const MAX_KEYS = 64
+/** A service rotates some of its purposes each second at most, and publishes a key until nothing it signed is alive. */
+const MAX_KEYS = 1024
 const DEFAULT_MAX_AGE_SECONDS = 300
 const MAX_MAX_AGE_SECONDS = 86_400
 /** However many unknown kids are presented, one fetch in so long. */
@@ -17,7 +20,11 @@ const COOLDOWN_MS = 10_000
 /** With no set at all nothing can be accepted: then asking again is worth more. */
 const EMPTY_COOLDOWN_MS = 1_000
 
+/** A set that was announced is fetched within so long: not by thousands of verifiers at once. */
+const ANNOUNCED_WITHIN_MS = 500
+
 interface KeySet {
+  readonly digest: string
   readonly keys: ReadonlyMap<string, { readonly use: string; readonly found: FoundKey }>
   readonly refreshAt: number
   readonly expiresAt: number
@@ -28,6 +35,10 @@ export interface Jwks {
   known(kid: string, use: KeyUse): FoundKey | undefined
   /** Throws `ServiceUnavailable` where there is no set that is still good. */
   find(kid: string, use: KeyUse): Promise<FoundKey>
+  /** The service publishes the set with this digest: where ours is another, it is fetched; resolves when it is there. */
+  announced(digest: string): Promise<void> | undefined
+  /** Those of the set that is held. */
+  kids(): readonly string[]
 }
 
 export interface JwksDeps {
@@ -72,8 +83,10 @@ export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem
   let running: Promise<void> | undefined
   let problem: unknown
 
-  async function load(): Promise<void> {
-    const answer = await fetchText(fetch, url, { timeoutMs, maxBytes: MAX_BYTES })
+  async function load(anew: boolean): Promise<void> {
+    // RFC 9111 §5.2.1.4: who looks for what is newer than our set does not want an old one from a cache.
+    const headers: { 'cache-control'?: string } = anew ? { 'cache-control': 'no-cache' } : {}
+    const answer = await fetchText(fetch, url, { timeoutMs, maxBytes: MAX_BYTES, headers: { ...headers } })
     if (answer.status !== 200)
       throw new ServiceUnavailable(`the JWKS answered ${answer.status}`, { status: answer.status })
     const keys = readKeySet(answer.text)
@@ -81,14 +94,19 @@ export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem
     const lifeMs = freshMs(answer.headers)
     const at = monotonic()
     // Verifiers that started together do not come back together.
-    current = { keys, refreshAt: at + lifeMs * (0.5 + 0.3 * random()), expiresAt: at + lifeMs }
+    current = {
+      keys,
+      digest: keySetDigest(answer.text),
+      refreshAt: at + lifeMs * (0.5 + 0.3 * random()),
+      expiresAt: at + lifeMs,
+    }
   }
 
   /** Shared by everybody who waits for it; never rejects. */
-  function refresh(): Promise<void> {
+  function refresh(anew = false): Promise<void> {
     if (!running) {
       attemptedAt = monotonic()
-      running = load()
+      running = load(anew)
         .then(
           () => {
             problem = undefined
@@ -123,17 +141,34 @@ export function createJwks({ url, fetch, monotonic, random, timeoutMs, onProblem
     return entry.use === use ? entry.found : KEY_SCOPE
   }
 
+  let lastAnnounced: { readonly digest: string; readonly at: number } | undefined
+
   return {
     known,
+    kids: () => [...(good()?.keys.keys() ?? [])],
+    announced(digest) {
+      if (current === undefined || current.digest === digest) return undefined
+      const at = monotonic()
+      // One that a cache or another replica does not give us yet is asked for again now and then.
+      if (lastAnnounced?.digest === digest && at - lastAnnounced.at < COOLDOWN_MS) return undefined
+      lastAnnounced = { digest, at }
+      return new Promise((resolve) => {
+        quietTimer(() => refresh(true).then(resolve), random() * ANNOUNCED_WITHIN_MS)
+      })
+    },
     async find(kid, use) {
       const found = known(kid, use)
       if (found) return found
-      if (running || (good() ? mayAskForUnknown() : monotonic() - attemptedAt >= EMPTY_COOLDOWN_MS)) await refresh()
+      if (running || (good() ? mayAskForUnknown() : monotonic() - attemptedAt >= EMPTY_COOLDOWN_MS))
+        await refresh(good() !== undefined)
       if (!good()) throw new ServiceUnavailable('the keys of the service are not to be had', { cause: problem })
       return known(kid, use) ?? UNKNOWN
     },
   }
 }
+
+/** Of the body as it came: the service names it so in its feed. */
+export const keySetDigest = (text: string): string => sha256Base64url(text).slice(0, 22)
 
 const KEY_SCOPE: FoundKey = { ok: false, fault: 'key_scope' }
 const UNKNOWN: FoundKey = { ok: false, fault: 'unknown_kid' }

@@ -120,7 +120,11 @@ async function openService(world: World, me: Process) {
   const { settings } = current
   const rotation = createRotation({
     ring,
-    schedule: scheduleOf({ ...settings.keys, maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds }),
+    schedule: scheduleOf({
+      ...settings.keys,
+      maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds,
+      replicas: true,
+    }),
     purposes: PURPOSES,
     now,
     onError: (error) => {
