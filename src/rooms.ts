@@ -362,6 +362,13 @@ export async function openRooms({
     audit,
     readSubject,
   }
+  const live = await openLiveTokens({
+    now,
+    log: stores.revocations,
+    reader: log,
+    onError: (error) => onFault(error, 'live tokens'),
+  })
+  closing.push(() => live.close())
   const tokenIssuer = createIssuer({ issuer, keys: ring })
   const exchange = createExchange({
     ...common,
@@ -372,13 +379,6 @@ export async function openRooms({
     issuer: tracing?.steps('errand.issuer', tokenIssuer, ['sign', 'signHandOver']) ?? tokenIssuer,
     keys: ring,
     idempotency: stores.idempotency,
-  const live = await openLiveTokens({
-    now,
-    log: stores.revocations,
-    reader: log,
-    onError: (error) => onFault(error, 'live tokens'),
-  })
-  closing.push(() => live.close())
     sealer,
   })
 
