@@ -42,10 +42,10 @@ import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-for
 import { createPreview } from './revoke/preview.ts'
 import { createRevoke, type TokenLine, widened } from './revoke/revoke.ts'
 import { createSignOut } from './revoke/sign-out.ts'
+import { createHeldKeys } from './rotate/held-keys.ts'
 import { createSignalPolls } from './revoke/signals/poll.ts'
 import { createReceive } from './revoke/signals/receive.ts'
 import { hasSignals } from './revoke/signals/security-event.ts'
-import { createHeldKeys } from './rotate/held-keys.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { plain } from './service-log.ts'
 import type { OpenedLog } from './store/files/audit-log.ts'
@@ -224,6 +224,7 @@ export async function openRooms({
     process: tenants !== undefined,
   })
   const patient = createPatientClock({ now, monotonic })
+  const issued = async (jti: string) => lineIn(await findDecision(log, jti))
   const revoke = createRevoke({
     now,
     patient,
@@ -233,7 +234,6 @@ export async function openRooms({
     issued,
     onUnrecorded: (type) => metrics.unrecorded(type),
   })
-  const issued = async (jti: string) => lineIn(await findDecision(log, jti))
   const onUnrecorded = (type: string) => metrics.unrecorded(type)
   const signOut = createSignOut({ now, signOuts: stores.signOuts, revoke, audit, onUnrecorded })
   const receive = createReceive({
@@ -378,6 +378,7 @@ export async function openRooms({
     grants: keyPins,
     issuer: tracing?.steps('errand.issuer', tokenIssuer, ['sign', 'signHandOver']) ?? tokenIssuer,
     keys: ring,
+    noteIssued: live.note,
     idempotency: stores.idempotency,
     sealer,
   })
@@ -388,7 +389,6 @@ export async function openRooms({
       configFailure: () => holder.failure(),
       bundles: () => bundles.states(),
       now,
-    noteIssued: live.note,
       nowMs,
       attest,
       authenticateMachine,
@@ -411,6 +411,13 @@ export async function openRooms({
       platformAgents: stores.platformAgents,
       tasks: stores.tasks,
       revoke,
+      preview: createPreview({
+        now,
+        tasks: stores.tasks,
+        liveTasks: stores.liveTasks,
+        live,
+        widened: (match) => widened({ issued }, match),
+      }),
       signOut,
       receive,
       revocations: stores.revocations,
@@ -422,13 +429,6 @@ export async function openRooms({
       keys: ring,
       rotation,
       heldKeys,
-      preview: createPreview({
-        now,
-        tasks: stores.tasks,
-        liveTasks: stores.liveTasks,
-        live,
-        widened: (match) => widened({ issued }, match),
-      }),
       audit,
       reader: log,
       tree: log.tree,

@@ -193,11 +193,11 @@ async function openService(world: World, me: Process) {
     grants: keyPins,
     issuer: createIssuer({ issuer: ISSUER, keys }),
     keys,
+    noteIssued: () => undefined,
     idempotency,
     sealer: createSealer(rootKey),
   })
   inForce.loaded(current)
-    noteIssued: () => undefined,
   await inForce.settle()
   await revoke.finish()
   return {
