@@ -41,6 +41,7 @@ import { openLiveTokens } from './revoke/live-open.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { createPreview } from './revoke/preview.ts'
 import { createRevoke, type TokenLine, widened } from './revoke/revoke.ts'
+import { createReceipts } from './revoke/receipts.ts'
 import { createSignOut } from './revoke/sign-out.ts'
 import { createHeldKeys } from './rotate/held-keys.ts'
 import { createSignalPolls } from './revoke/signals/poll.ts'
@@ -213,6 +214,16 @@ export async function openRooms({
     reader: log,
   })
   closing.push(() => containments.close())
+  const receipts = createReceipts({
+    issuer,
+    now,
+    containments,
+    audit,
+    reader: log,
+    tree: log.tree,
+    checkpoints,
+    sign: (header, payload) => ring.sign('checkpoint', header, payload),
+  })
   const storeHealthy = createSharedCheck({ check: () => stores.healthy(), monotonic })
   const metrics = createMetrics({
     auditRecords: () => log.size,
@@ -426,6 +437,7 @@ export async function openRooms({
       feedKey,
       acks,
       containments,
+      receipts,
       keys: ring,
       rotation,
       heldKeys,

@@ -128,6 +128,8 @@ function aboutOf(type: unknown, details: Json, cause: unknown): string[] {
       ]
     case 'revocation.added':
       return [...told(mode), matchText(match), ...told(cause), ...told(reason)]
+    case 'receipt.issued':
+      return [...told(cause)]
     case 'revocation.readmitted':
     case 'revocation.resumed':
       return [...told(cause), ...told(reason)]

@@ -62,6 +62,13 @@ export const VERBS: { readonly [name: string]: Entry } = {
     verbs: { list: ['bans and suspensions in force', async () => (await import('./revoke.ts')).bans] },
   },
   bans: ['the same as ban list', async () => (await import('./revoke.ts')).bans],
+  receipt: {
+    description: 'Receipts: proof of what a revocation ended.',
+    verbs: {
+      get: ['the signed receipt of a revocation', async () => (await import('./receipt.ts')).get],
+      verify: ['verify one without the service', async () => (await import('./receipt.ts')).verify],
+    },
+  },
   release: {
     description: 'Releases: what an agent is made of, signed.',
     verbs: {

@@ -21,6 +21,7 @@ import type { Acks } from '../revoke/acks.ts'
 import type { Containments } from '../revoke/containments.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { createPreview } from '../revoke/preview.ts'
+import type { Receipts } from '../revoke/receipts.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
@@ -75,6 +76,7 @@ export interface HttpDeps {
   readonly feedKey: Uint8Array
   readonly acks: Acks
   readonly containments: Containments
+  readonly receipts: Receipts
   readonly keys: KeyRing
   readonly rotation: Rotation
   readonly heldKeys: HeldKeys

@@ -10,7 +10,7 @@ import { feedRoutes } from './feed.ts'
 import { refused } from './refused.ts'
 import { previewSchema, previewView } from './revocation-preview.ts'
 import type { Call, Route } from './route.ts'
-import { containmentMembers } from './receipts.ts'
+import { containmentMembers, receiptRoute } from './receipts.ts'
 import { errorAnswers, revocationSchema } from './schemas.ts'
 
 const plainText = z
@@ -211,4 +211,5 @@ export const revocationRoutes: readonly Route[] = [
   showRoute,
   readmitRoute,
   resumeRoute,
+  receiptRoute,
 ]

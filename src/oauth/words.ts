@@ -42,6 +42,7 @@ export const TYP = {
   statement: 'errand-now+jwt',
   introspection: 'token-introspection+jwt', // RFC 9701 §5
   release: 'errand-release+jwt',
+  receipt: 'errand-receipt+jwt',
   securityEvent: 'secevent+jwt', // RFC 8417 §2.3
   /** With it an identity provider authenticates at the endpoint of draft-parecki-oauth-global-token-revocation. */
   globalTokenRevocation: 'global-token-revocation+jwt',

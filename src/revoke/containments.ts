@@ -1,4 +1,5 @@
 /** What is known of a revocation that was made, for judging where it is in force, and for its receipt. */
+import { parseEpoch } from '@errand/verifier/epoch.ts'
 import type { AuditReader, AuditRecord } from '../audit/log.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { Acks } from './acks.ts'
@@ -13,6 +14,8 @@ const MAX_RECORDS = 10_000
 
 export interface Containments {
   of(entry: Revocation): Promise<Containment>
+  /** Also one that is over and forgotten, out of the log. */
+  find(id: string): Promise<Revocation | undefined>
   /** The record of the entry; undefined where none could be written. */
   recordOf(entry: Revocation): Promise<AuditRecord | undefined>
   /** Tasks that were ended or suspended by it, as the log has them. */
@@ -26,11 +29,11 @@ export interface ContainmentsDeps {
   readonly startedAt: number
   /** See `ContainmentFacts`. */
   readonly listeningSince: number | undefined
-  readonly log: Pick<RevocationLog, 'onAdded'>
+  readonly log: Pick<RevocationLog, 'get' | 'onAdded'>
   readonly acks: Pick<Acks, 'applied'>
   readonly tools: () => readonly Tool[]
   readonly maxLifetimeSeconds: () => number
-  readonly reader: Pick<AuditReader, 'search'>
+  readonly reader: Pick<AuditReader, 'search' | 'unseal'>
 }
 
 export function createContainments(deps: ContainmentsDeps): Containments {
@@ -65,6 +68,12 @@ export function createContainments(deps: ContainmentsDeps): Containments {
 
   return {
     recordOf,
+    async find(id) {
+      const entry = await deps.log.get(id)
+      if (entry) return entry
+      const record = (await reader.search({ type: 'revocation.added', cause: id, limit: MAX_RECORDS })).at(-1)
+      return record && readBack(id, record, (await reader.unseal(record))?.subject)
+    },
     async of(entry) {
       const maxLifetime = deps.maxLifetimeSeconds()
       return judgeContainment({
@@ -87,5 +96,22 @@ export function createContainments(deps: ContainmentsDeps): Containments {
       return { ended: await listed('ended'), suspended: await listed('suspended') }
     },
     close: forget,
+  }
+}
+
+/** As it was made: what became of it since stands in later records. */
+function readBack(id: string, { t, epoch, by, details }: AuditRecord, subject: string | undefined): Revocation {
+  const { match, mode, reason } = details as unknown as Pick<Revocation, 'match' | 'mode' | 'reason'>
+  const at = Math.floor(t / 1000)
+  return {
+    id,
+    // Where the person was erased it stays as the log has it.
+    match: match.sub === undefined || subject === undefined ? match : { ...match, sub: subject },
+    mode,
+    reason,
+    by: String(by),
+    at,
+    expiresAt: at,
+    epoch: parseEpoch(epoch) ?? { generation: 0, sequence: 0 },
   }
 }

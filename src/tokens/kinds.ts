@@ -11,6 +11,7 @@ export interface Kind {
   readonly signer:
     | 'token_key'
     | 'feed_key'
+    | 'checkpoint_key'
     | 'client'
     | 'user_issuer'
     | 'workload_issuer'
@@ -68,6 +69,7 @@ export const KINDS = {
   revocation_order: { typ: [TYP.globalTokenRevocation], signer: 'user_issuer', slots: ['revocation_order'] },
   security_event: { typ: [TYP.securityEvent], signer: 'user_issuer', slots: ['security_event'] },
   feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
+  receipt: { typ: [TYP.receipt], signer: 'checkpoint_key', slots: [] },
   statement: { typ: [TYP.statement], signer: 'feed_key', slots: [] },
 } as const satisfies Record<string, Kind>
 

@@ -44,6 +44,7 @@ const DECLARED: Record<string, string> = {
   'GET /revocations/bans': 'admin',
   'POST /revocations/acks': 'tool',
   'GET /revocations/:id': 'admin',
+  'GET /revocations/:id/receipt': 'admin',
   'POST /revocations/:id/readmit': 'admin',
   'POST /revocations/:id/resume': 'admin',
   'GET /agents': 'admin',

@@ -109,7 +109,9 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
     const fresh = () => ({ ...claims, jti: randomBytes(9).toString('hex'), iat: house.now(), exp: house.now() + 60 })
     const feed = await house.fetch('GET', '/revocations')
     const now = await house.fetch('GET', '/revocations/now?nonce=abcdefghijklmnopqrstuv')
-    expect([feed.status, now.status]).toEqual([200, 200])
+    const revoked = await house.admin('POST', '/revocations', { match: { jti: 'none' }, reason: 'for its receipt' })
+    const receipt = await house.admin('GET', `/revocations/${revoked.body['id']}/receipt`)
+    expect([feed.status, now.status, receipt.status]).toEqual([200, 200, 200])
     made = new Map<string, () => Promise<string> | string>([
       ['access_token', () => taken({})],
       ['hand_over', () => taken({}, 'hand_over')],
@@ -177,6 +179,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
           ),
       ],
       ['feed_frame', () => feed.body['frame'] as unknown as string],
+      ['receipt', () => receipt.body['receipt'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],
       ['release_manifest', () => signRelease(manifestOf(), newSigner())],
       ...Object.entries(FOREIGN).map(

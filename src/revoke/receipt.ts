@@ -1,0 +1,88 @@
+/**
+ * The receipt of a revocation, and its check. What it says is one statement, signed; what anchors it are two records of
+ * the audit log, whole, with their proofs to one signed checkpoint: that of the revocation, and that of the receipt,
+ * which holds the statement's digest. So it verifies with the issuer's public keys alone.
+ */
+import { createHash } from 'node:crypto'
+import { canonicalize } from '../audit/canonical.ts'
+import type { AuditRecord, Json } from '../audit/log.ts'
+import type { Containment } from './containment.ts'
+import type { Revocation } from './revocation-log.ts'
+
+export interface AnchoredRecord {
+  readonly index: number
+  /** Canonical JSON, as it stands in the log: its hash is the leaf. */
+  readonly record: string
+  /** Base64, from the leaf to the root. */
+  readonly path: readonly string[]
+}
+
+export interface Anchor {
+  readonly id: string
+  readonly size: number
+  /** A signed note. */
+  readonly checkpoint: string
+  /** That of the revocation, where one could be written; then that of the receipt. */
+  readonly records: readonly AnchoredRecord[]
+}
+
+/** What ended downstream. No secret is leased by this service, so there is none; each engine says what *ended* means. */
+export interface DownstreamResult {
+  readonly lease: string
+  readonly connection: string
+  readonly engine: string
+  readonly ended: 'revoked' | 'expires' | 'rotation_needed' | 'pending'
+  readonly until?: number
+}
+
+export interface Statement extends Omit<Containment, 'pending_downstream'> {
+  readonly iss: string
+  readonly iat: number
+  readonly revocation: Json
+  readonly tasks: { readonly ended: readonly string[]; readonly suspended: readonly string[] }
+  readonly downstream: readonly DownstreamResult[]
+}
+
+/** How the log writes a match: a subject stands beside it, as a keyed hash. */
+export const matchInLog = (match: Revocation['match']): { readonly [dimension: string]: string } =>
+  match.sub === undefined ? { ...match } : { ...match, sub: '(subject)' }
+
+export function statementOf(facts: {
+  readonly issuer: string
+  readonly now: number
+  readonly entry: Revocation
+  readonly record: AuditRecord | undefined
+  readonly containment: Containment
+  readonly tasks: Statement['tasks']
+  /** Whether the subject is named: then the receipt is for nobody else. */
+  readonly named: boolean
+}): Statement {
+  const { issuer, now, entry, record, tasks } = facts
+  const { pending_downstream: _, ...containment } = facts.containment
+  const { id, epoch, match, mode, reason, by, at } = entry
+  const subject = record?.['subject']
+  return {
+    iss: issuer,
+    iat: now,
+    revocation: {
+      id,
+      epoch: `${epoch.generation}.${epoch.sequence}`,
+      match: matchInLog(match),
+      ...(subject === undefined ? {} : { subject }),
+      ...(facts.named && match.sub !== undefined ? { subject_name: match.sub } : {}),
+      mode,
+      reason,
+      by,
+      at,
+    },
+    ...containment,
+    tasks,
+    downstream: [],
+  }
+}
+
+/** Of a statement as it was signed: what the log holds of a receipt. */
+export const statementDigest = (statement: object): string =>
+  createHash('sha256')
+    .update(canonicalize(statement as unknown as Json))
+    .digest('base64url')
