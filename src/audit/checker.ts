@@ -5,18 +5,11 @@
 import { type FileHandle, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { canonicalize } from './canonical.ts'
-import type { DamageKind } from './damage.ts'
+import { checkTree, type TreeCheck, type TreeReport } from './check-tree.ts'
+import type { Damage } from './damage.ts'
 import { type Bytes, classifyTail, nextFrame, readSegmentHeader, SEGMENT_HEADER_BYTES, scanFrames } from './frame.ts'
 import { firstOfSegment, LOG_ID_FILE, REGRESSION_MS, segmentName } from './layout.ts'
 import type { AuditRecord, Json } from './log.ts'
-
-interface Damage {
-  /** The index at which the log first is not what it was. */
-  readonly index: number
-  readonly kind: DamageKind
-  readonly file: string
-  readonly detail: string
-}
 
 export interface CheckReport {
   readonly ok: boolean
@@ -26,19 +19,32 @@ export interface CheckReport {
   readonly bytes: number
   /** How often the clock was set back, as the log itself says. */
   readonly regressions: number
+  readonly tree: TreeReport
   /** In the order of the log; the first so many. */
   readonly damage: readonly Damage[]
 }
 
 const MAX_DAMAGE = 100
+/** What stands before such an end is whole. */
+const TAILS: readonly string[] = ['torn_tail', 'zero_tail', 'clock_unrecorded', 'duplicate_jti', 'stray_file']
 
 /** `folder` holds the segments themselves, or `log-id` and one folder per log. */
-export async function checkAuditLog({ folder }: { readonly folder: string }): Promise<CheckReport> {
+export async function checkAuditLog({
+  folder,
+  ...against
+}: {
+  readonly folder: string
+  /** The issuer's public keys, as a JWKS; without them those beside the log are taken at their word. */
+  readonly jwks?: string
+  /** Checkpoints that somebody else kept. */
+  readonly others?: readonly { readonly file: string; readonly note: string }[]
+}): Promise<CheckReport> {
   const named = await readFile(join(folder, LOG_ID_FILE), 'latin1').catch(() => undefined)
   const home = named === undefined ? folder : join(folder, named.trim())
   const names = (await readdir(home)).sort()
   const files = names.filter((name) => firstOfSegment(name) !== undefined)
-  const state = newState(named?.trim())
+  const tree = await checkTree({ home, logId: named?.trim(), ...against })
+  const state = newState(named?.trim(), tree)
   for (const [at, file] of files.entries()) {
     const handle = await open(join(home, file), 'r')
     try {
@@ -53,8 +59,16 @@ export async function checkAuditLog({ folder }: { readonly folder: string }): Pr
   }
   if (files.length === 0)
     found(state, { index: 0, kind: 'missing_segment', file: segmentName(0), detail: 'no segments' })
-  const { damage, logId = '', records, bytes, regressions } = state
-  return { ok: damage.length === 0, logId, records, segments: files.length, bytes, regressions, damage }
+  const { logId = '', records, bytes, regressions } = state
+  const ofTree = tree.finish(state.damage.find(({ kind }) => !TAILS.includes(kind))?.index)
+  // Records are told of in the order they were met; after the first that is out of place, indexes may go back.
+  const first = state.damage[0]?.index ?? Number.POSITIVE_INFINITY
+  const [before, after] = [(at: number) => at < first, (at: number) => at >= first].map((on) =>
+    ofTree.damage.filter(({ index }) => on(index)).sort((one, other) => one.index - other.index),
+  )
+  const damage = [...before!, ...state.damage, ...after!].slice(0, MAX_DAMAGE)
+  const counted = { records, segments: files.length, bytes, regressions }
+  return { ok: damage.length === 0, logId, ...counted, tree: ofTree.report, damage }
 }
 
 interface State {
@@ -68,10 +82,12 @@ interface State {
   /** About 70 bytes for each token issued. */
   readonly issued: Set<string>
   readonly damage: Damage[]
+  readonly tree: TreeCheck
 }
 
-const newState = (logId: string | undefined): State => ({
+const newState = (logId: string | undefined, tree: TreeCheck): State => ({
   logId,
+  tree,
   next: 0,
   records: 0,
   bytes: 0,
@@ -117,6 +133,7 @@ async function checkSegment(state: State, handle: FileHandle, file: string, last
 
   for (let from = SEGMENT_HEADER_BYTES; ; ) {
     const stopped = await scanFrames(bytes, from, (payload) => checkRecord(state, payload, file))
+    await state.tree.compare()
     if (stopped >= size) return
     const resumed = await nextFrame(bytes, stopped + 1)
     const detail = `at byte ${stopped} of ${size}`
@@ -147,6 +164,7 @@ function checkRecord(state: State, payload: Buffer, file: string): void {
     found(state, { index: state.next, kind, file, detail: `record ${i} stands there` })
   }
   state.next = i + 1
+  state.tree.record(i, payload)
   if (log !== state.logId) found(state, { index: i, kind: 'wrong_log', file, detail: 'the record names another log' })
   if (type === 'token.issuing' && typeof jti === 'string') {
     if (state.issued.has(jti))

@@ -14,6 +14,8 @@ export interface LogTree {
   /** Whether it holds every durable record; after a start there may be some to catch up with. */
   caughtUp(): boolean
   root(): Buffer
+  /** The leaf hashes after the last full tile. */
+  edge(): Buffer
   /** Throws `AuditDamage` where a tile that must be there is not. */
   readonly read: ReadHashes
   /** As wide as asked for; undefined where the tree has no such tile. */
@@ -26,7 +28,7 @@ export interface LogTree {
 export interface KeptCheckpoints {
   newest(): Promise<string | undefined>
   /** In the place of the one before, and whole. A crash may bring that one back: all it says still holds. */
-  put(note: string): Promise<void>
+  put(note: string, edge: Buffer): Promise<void>
   /** Beside the newest: what a later check of the folder compares with. The oldest of many are thinned out. */
   keep(size: number, note: string): Promise<void>
   /** The public keys that ever signed, as a JWKS. */
@@ -106,12 +108,13 @@ export function createCheckpoints(deps: CheckpointsDeps): Checkpoints {
     const before = newest?.checkpoint
     if (size === 0 || (before?.size === size && before.origin === origin)) return
     const checkpoint = { origin, size, root: tree.root() }
+    const edge = tree.edge()
     const text = checkpointText(checkpoint)
     const note = formatNote({ text, signatures: [sign(text)] })
     const known = jwks()
     if (known !== keysKept) await kept.putKeys(known)
     keysKept = known
-    await kept.put(note)
+    await kept.put(note, edge)
     newest = { note, checkpoint }
     if (signed % KEEP_EVERY === 0) await kept.keep(size, note)
     signed += 1

@@ -14,11 +14,20 @@ export type DamageKind =
   | 'torn_tail' // the last write was cut off; the service repairs it at its next start
   | 'zero_tail'
   | 'stray_file'
+  | 'altered' // a good record in its place, but not the one that was put into the tree
   | 'bad_tile' // a stored tile is missing, or its hashes are not those of the records
   | 'bad_checkpoint' // no checkpoint of this log, or not signed by its keys
   | 'checkpoint_ahead' // it speaks of more records than there are
   | 'checkpoint_mismatch' // its root is not that of the records: they, or it, are another history
   | 'format_newer' // written by a newer version of Errand
+
+export interface Damage {
+  /** The index at which the log first is not what it was. */
+  readonly index: number
+  readonly kind: DamageKind
+  readonly file: string
+  readonly detail: string
+}
 
 /** The log cannot be opened as it is. Thrown at start: nothing is changed on disk before it. */
 export class AuditDamage extends Error {

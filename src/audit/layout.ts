@@ -8,6 +8,8 @@ export const CHECKPOINT_FILE = 'checkpoint'
 export const CHECKPOINT_FOLDER = 'checkpoints'
 /** The public keys that signed them, for people; who checks brings the keys from elsewhere. */
 export const CHECKPOINT_KEYS_FILE = 'checkpoint-keys.json'
+/** Leaf hashes of the newest checkpoint's records that fill no tile: they tell which of them was changed. */
+export const EDGE_FILE = 'edge'
 const SEGMENT = /^(\d{16})\.seg$/
 
 export const segmentName = (first: number): string => `${String(first).padStart(16, '0')}.seg`

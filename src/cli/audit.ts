@@ -1,11 +1,8 @@
-/** `errand audit`: the log, read through the service, or checked on disk without it. */
-import { access } from 'node:fs/promises'
-import { join } from 'node:path'
-import { checkAuditLog } from '../audit/checker.ts'
+/** `errand audit tail|search`: the log, read through the service. */
 import { EVENT_TYPES } from '../audit/log.ts'
-import { type Cli, CliError, EXIT, usage } from './cli.ts'
+import { type Cli, EXIT, usage } from './cli.ts'
 import type { Json } from './client.ts'
-import { adminClient, placesOf } from './places.ts'
+import { adminClient } from './places.ts'
 import { json, safe, time } from './print.ts'
 import { matchText, number, object, objects, texts } from './rows.ts'
 import { count, JSON_FLAG, verb } from './verb.ts'
@@ -140,43 +137,4 @@ function aboutOf(type: unknown, details: Json, cause: unknown): string[] {
     default:
       return match === undefined ? [] : [safe(match)]
   }
-}
-
-export const verify = verb({
-  description: 'Checks a log on disk, or a copy of it, without the service: each damage is named by index and kind.',
-  args: {
-    folder: {
-      type: 'positional',
-      description: 'the log’s folder, or the data folder around it (default ERRAND_DATA or data/)',
-      required: false,
-    },
-    ...JSON_FLAG,
-  },
-  examples: ['errand audit verify', 'errand audit verify /backup/audit --json'],
-  async run(args, cli) {
-    const folder = args.folder === undefined ? join(placesOf(cli).dataDir, 'audit') : await logIn(args.folder)
-    const report = await checkAuditLog({ folder }).catch((error: NodeJS.ErrnoException): never => {
-      throw new CliError(EXIT.usage, `${safe(folder)} cannot be read (${error.code ?? 'unknown error'})`, [
-        'Name the folder: errand audit verify <folder>, or set ERRAND_DATA.',
-      ])
-    })
-    if (args.json) cli.out(json(report))
-    else {
-      for (const { index, kind, file, detail } of report.damage)
-        cli.out(`${cli.colors.red(kind)} at index ${index} in ${safe(file)}: ${safe(detail)}`)
-      const size = `${report.records} records, segments: ${report.segments}, log ${safe(report.logId)}`
-      cli.out(report.ok ? `${cli.colors.green('whole')}: ${size}` : `${cli.colors.red('damaged')}: ${size}`)
-    }
-    // The exit code that monitoring looks for: 2, not the 1 of a refusal.
-    return report.ok ? EXIT.ok : EXIT.usage
-  },
-})
-
-/** A data folder holds the log in `audit/`. */
-async function logIn(folder: string): Promise<string> {
-  const audit = join(folder, 'audit')
-  return access(audit).then(
-    () => audit,
-    () => folder,
-  )
 }

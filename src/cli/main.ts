@@ -95,7 +95,9 @@ export const VERBS: { readonly [name: string]: Entry } = {
     verbs: {
       tail: ['the newest records', async () => (await import('./audit.ts')).tail],
       search: ['records by agent, subject, task, reason, …', async () => (await import('./audit.ts')).search],
-      verify: ['check a log on disk', async () => (await import('./audit.ts')).verify],
+      verify: ['check a log on disk', async () => (await import('./audit-verify.ts')).verify],
+      prove: ['a record and the proof that it is in the log', async () => (await import('./audit-verify.ts')).prove],
+      'verify-proof': ['check such a proof, offline', async () => (await import('./audit-verify.ts')).verifyProof],
     },
   },
   tenant: {

@@ -109,6 +109,7 @@ export async function openLogTree(deps: LogTreeDeps): Promise<WrittenTree> {
     },
     caughtUp: () => live,
     root: () => tree.root(),
+    edge: () => Buffer.from(tree.edge(0)),
     read: async (subtrees) => {
       const tiles = new Map<string, Promise<Buffer | undefined>>()
       return Promise.all(
