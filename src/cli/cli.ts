@@ -32,7 +32,7 @@ export interface Terminal {
   readonly output: Writable
 }
 
-export const EXIT = { ok: 0, refused: 1, usage: 2, unreachable: 3, interrupted: 130 } as const
+export const EXIT = { ok: 0, refused: 1, usage: 2, unreachable: 3, late: 4, interrupted: 130 } as const
 export type Exit = (typeof EXIT)[keyof typeof EXIT]
 
 /** How a verb fails: what went wrong in one line, and what to do. Holds no secret. */

@@ -136,7 +136,7 @@ const ENVIRONMENT = [
   '  ERRAND_DATA    data folder (default data)',
   '',
   'errand --version says which one this is.',
-  'Exit codes: 0 done, 1 refused, 2 wrong usage or local files, 3 service not reached.',
+  'Exit codes: 0 done, 1 refused, 2 wrong usage or local files, 3 service not reached, 4 not contained in time.',
 ]
 
 const isGroup = (entry: Entry): entry is Group => 'verbs' in entry

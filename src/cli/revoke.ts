@@ -2,8 +2,9 @@
 import type { ParsedArgs } from 'citty'
 import { nearest } from '../policy/suggest.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
-import { type Cli, CliError, EXIT, usage } from './cli.ts'
+import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
 import type { Client, Json } from './client.ts'
+import { afterwards, timeoutOf, WAIT_FLAGS } from './containment-wait.ts'
 import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
@@ -31,12 +32,37 @@ const REST = {
   reason: REASON,
   anyway: { type: 'boolean', description: 'also where the service knows no such agent, subject, task or key' },
   'dry-run': { type: 'boolean', description: 'say what it would be, change nothing' },
+  ...WAIT_FLAGS,
   ...JSON_FLAG,
 } as const
 type Args = ParsedArgs<typeof MATCH & typeof REST>
 
-/** Asks for it, and answers what came of it; names that nobody has are refused first. */
-async function ask(cli: Cli, args: Args, body: Json): Promise<Json> {
+/** Asks for it, shows what came of it, and waits where that was asked for. */
+async function perform(cli: Cli, args: Args, body: Json): Promise<Exit> {
+  const followed = args.wait || args.receipt !== undefined
+  if (args['dry-run'] && followed) throw usage('--dry-run changes nothing: there is nothing to wait for')
+  if (args.timeout !== undefined && !args.wait) throw usage('--timeout is of --wait')
+  timeoutOf(args)
+  const { client, answer } = await ask(cli, args, body)
+  const id = text(answer['id'])
+  if (!followed || id === undefined) {
+    show(cli, args, answer)
+    return EXIT.ok
+  }
+  if (!args.json) show(cli, args, answer)
+  const { exit, state } = await afterwards(cli, client, id, args)
+  if (args.json) cli.out(json({ ...answer, ...state }))
+  else
+    for (const line of facts(cli, [
+      ['contained', time(state['contained_at'])],
+      ['receipt', args.receipt],
+    ]))
+      cli.out(line)
+  return exit
+}
+
+/** Names that nobody has are refused first. */
+async function ask(cli: Cli, args: Args, body: Json): Promise<{ readonly client: Client; readonly answer: Json }> {
   const given = {
     task: args.task,
     root: args.root,
@@ -59,7 +85,7 @@ async function ask(cli: Cli, args: Args, body: Json): Promise<Json> {
   const client = await adminClient(cli)
   if (!args.anyway) await checkKnown(cli, client, args)
   if (args.tool !== undefined) match.aud = await audienceOf(client, args.tool)
-  return client.post('/revocations', {
+  const answer = await client.post('/revocations', {
     match,
     reason: args.reason,
     ...body,
@@ -67,6 +93,7 @@ async function ask(cli: Cli, args: Args, body: Json): Promise<Json> {
     ...(args.all ? { everything: true } : {}),
     ...(args['dry-run'] ? { dry_run: true } : {}),
   })
+  return { client, answer }
 }
 
 function show(cli: Cli, args: Args, answer: Json): void {
@@ -111,10 +138,10 @@ export const revoke = verb({
     'errand revoke --agent research --reason "key leaked"',
     'errand revoke --sub "dev|alice" --tool payments --mode cut --reason "role changed"',
     'errand revoke --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "wrong customer" --dry-run',
+    'errand revoke --release 3fK0uVb1mXq7sWc2dYe5Za --reason "bad component" --wait --receipt out.json',
   ],
   async run(args, cli) {
-    show(cli, args, await ask(cli, args, args.mode === undefined ? {} : { mode: args.mode }))
-    return EXIT.ok
+    return perform(cli, args, args.mode === undefined ? {} : { mode: args.mode })
   },
 })
 
@@ -127,8 +154,7 @@ export const suspend = verb({
     'errand suspend --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "asking the customer"',
   ],
   async run(args, cli) {
-    show(cli, args, await ask(cli, args, { mode: 'suspend' }))
-    return EXIT.ok
+    return perform(cli, args, { mode: 'suspend' })
   },
 })
 

@@ -42,6 +42,8 @@ export interface Double {
   readonly cli: (
     ...argv: readonly string[]
   ) => Promise<{ readonly exit: number; readonly out: string; readonly err: string }>
+  /** What Ctrl-C does. */
+  interrupt(): void
   /** Changes what the next command sees. */
   readonly world: {
     env: { [name: string]: string }
@@ -144,6 +146,7 @@ export async function serviceDouble(): Promise<Double> {
     received,
     answers,
     nonceRetries: () => asked,
+    interrupt: () => stop.abort(),
     world,
     async cli(...argv) {
       const out: string[] = []
