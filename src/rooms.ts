@@ -145,6 +145,7 @@ export async function openRooms({
     }),
     purposes: PURPOSES,
     // What keys of other purposes sign is read by others too, who say nothing: relays, witnesses, other services.
+    onPublished: () => feed.tell(),
     held: ({ kid, purpose }) => purpose === 'token' && heldKeys.byAll(followersOf(holder.current()), kid, now()),
     now,
     onError: (error) => onFault(error, 'key rotation'),

@@ -63,6 +63,8 @@ export interface Feed extends Statements {
    * or throws is unsubscribed, and `dropped` is called.
    */
   subscribe(listener: (frame: FeedFrame) => void | Promise<void>, dropped?: () => void): () => void
+  /** A frame now and not at the next heartbeat: what it says beside entries has changed. */
+  tell(): void
   close(): void
 }
 
@@ -272,6 +274,7 @@ export function createFeed(deps: FeedDeps): Feed {
       subscribers.add(subscriber)
       return () => subscribers.delete(subscriber)
     },
+    tell: () => void emit(),
     close() {
       closed = true
       unlisten()

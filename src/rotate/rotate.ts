@@ -52,6 +52,8 @@ export interface RotationDeps {
   readonly purposes: readonly KeyPurpose[]
   /** Whether every verifier that may meet what this prepared key signs has said that it holds it; else time alone tells. */
   readonly held?: (key: { readonly kid: string; readonly purpose: KeyPurpose }) => boolean
+  /** A key that somebody asked for is published, and waits to be held. */
+  readonly onPublished?: () => void
   readonly now: () => number
   /** A turn that failed; the next one tries again. */
   readonly onError: (error: unknown) => void
@@ -82,6 +84,7 @@ export function createRotation({
   schedule,
   purposes,
   held = () => false,
+  onPublished = () => undefined,
   now,
   onError,
   pollSeconds = 5,
@@ -139,8 +142,10 @@ export function createRotation({
       if (!spare || (!ready && !isAskedFor(keysOf(purpose)))) await ring.prepare(purpose, 'asked')
       const next = successorOf(keysOf(purpose))
       if (next && (immediately || ready)) await ring.activate(next.kid, 'asked')
-      else if (next)
+      else if (next) {
+        onPublished()
         return { purpose, kid: next.kid, state: 'prepared', activatesAt: next.preparedAt + schedule.overlapSeconds }
+      }
       return { purpose, kid: ring.activeKid(purpose), state: 'active', activatesAt: now() }
     },
     async compromise(kid) {
