@@ -7,6 +7,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Bench, pin } from './bench.ts'
 import { exchangeSection } from './exchange.ts'
+import { feedSection } from './feed.ts'
 import { growthSection } from './growth.ts'
 import { overloadSection } from './overload.ts'
 import { replicasSection } from './replicas.ts'
@@ -21,6 +22,7 @@ const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   start: startingSection,
   growth: growthSection,
   overload: overloadSection,
+  feed: feedSection,
   tenants: tenantsSection,
   replicas: replicasSection,
 }

@@ -35,7 +35,7 @@ export async function makeFolder(files: Readonly<Record<string, string>> = {}): 
     // One client is measured here: without its ration it would be the ration that is measured.
     const bounds =
       name === 'errand.yaml'
-        ? '\nbounds:\n  requests_per_second_per_client: 100000\n  strangers_per_second_per_source: 100000\n'
+        ? '\nbounds:\n  requests_per_second_per_client: 100000\n  strangers_per_second_per_source: 100000\n  max_streams: 40000\n'
         : ''
     await writeFile(
       file,

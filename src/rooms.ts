@@ -193,6 +193,7 @@ export async function openRooms({
 
   const limits = createLimits({
     maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
+    maxOpen: () => holder.current().settings.bounds.maxStreams,
     ...(quota === undefined ? {} : { quota: () => quota().maxConcurrentRequests }),
     pace: createPace({
       maxQueueMs: () => holder.current().settings.bounds.maxQueueMilliseconds,

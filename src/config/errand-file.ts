@@ -74,6 +74,11 @@ export const errandSchema = section({
     max_header_bytes: limit(4096, 65_536).default(32_768).describe('All request headers together; beyond it 431.'),
     request_timeout_seconds: limit(1, 120).default(10).describe('For a request to arrive whole; beyond it 408.'),
     max_concurrent_requests: limit(1, 100_000).default(1024).describe('Requests worked on at once; beyond it 503.'),
+    max_streams: limit(1, 1_000_000)
+      .optional()
+      .describe(
+        'Streams and long-polls of the revocation feed that are open at once (default: max_concurrent_requests): half of them for strangers, a quarter for one client, a sixteenth for one address. Each needs a file descriptor.',
+      ),
     max_queue_milliseconds: limit(10, 10_000)
       .default(100)
       .describe(

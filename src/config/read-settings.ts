@@ -111,6 +111,7 @@ export function readSettings(
       maxHeaderBytes: source.bounds.max_header_bytes,
       requestTimeoutSeconds: source.bounds.request_timeout_seconds,
       maxConcurrentRequests: source.bounds.max_concurrent_requests,
+      maxStreams: source.bounds.max_streams ?? source.bounds.max_concurrent_requests,
       maxQueueMilliseconds: source.bounds.max_queue_milliseconds,
       requestsPerSecondPerClient: source.bounds.requests_per_second_per_client,
       strangersPerSecondPerSource: source.bounds.strangers_per_second_per_source,

@@ -32,6 +32,7 @@ export interface ServiceSettings {
     readonly maxHeaderBytes: number
     readonly requestTimeoutSeconds: number
     readonly maxConcurrentRequests: number
+    readonly maxStreams: number
     readonly maxQueueMilliseconds: number
     readonly requestsPerSecondPerClient: number
     readonly strangersPerSecondPerSource: number

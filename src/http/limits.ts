@@ -19,6 +19,8 @@ export type Holder = { readonly source: string } | { readonly client: string }
 
 export interface LimitBounds {
   readonly maxConcurrent: () => number
+  /** What may stay open without working; the same by default. */
+  readonly maxOpen?: () => number
   /** Of a tenant: what of that its quota lets it run. */
   readonly quota?: () => number
   readonly pace?: Pace
@@ -34,7 +36,14 @@ const SHARE_OF_STRANGERS = 1 / 2
 const SHARE_OF_ONE_SOURCE = 1 / 16
 const SHARE_OF_ONE_CLIENT = 1 / 4
 
-export function createLimits({ maxConcurrent, quota, pace, waiting = () => 0, monotonic }: LimitBounds): Limits {
+export function createLimits({
+  maxConcurrent,
+  maxOpen = maxConcurrent,
+  quota,
+  pace,
+  waiting = () => 0,
+  monotonic,
+}: LimitBounds): Limits {
   let running = 0
   let open = 0
   let openToStrangers = 0
@@ -60,7 +69,7 @@ export function createLimits({ maxConcurrent, quota, pace, waiting = () => 0, mo
     hold(who) {
       const stranger = 'source' in who
       const key = stranger ? `source:${who.source}` : `client:${who.client}`
-      const most = maxConcurrent()
+      const most = maxOpen()
       const share = (of: number): number => Math.max(1, Math.floor(most * of))
       const own = openBy.get(key) ?? 0
       if (open >= most || own >= share(stranger ? SHARE_OF_ONE_SOURCE : SHARE_OF_ONE_CLIENT)) return undefined
