@@ -11,6 +11,7 @@ export const EVENT_TYPES = [
   'agent.admitted', // of a platform, seen for the first time
   'task.ended',
   'task.suspended',
+  'task.contained',
   'task.heartbeat',
   'task.reserved',
   'task.refused',

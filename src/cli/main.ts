@@ -55,6 +55,7 @@ export const VERBS: { readonly [name: string]: Entry } = {
   },
   revoke: ['end tokens and tasks, at once', async () => (await import('./revoke.ts')).revoke],
   suspend: ['stop tokens and pause tasks, until resumed', async () => (await import('./revoke.ts')).suspend],
+  contain: ['take something from tasks for good', async () => (await import('./revoke.ts')).contain],
   resume: ['lift a suspension', async () => (await import('./revoke.ts')).resume],
   readmit: ['end a ban', async () => (await import('./revoke.ts')).readmit],
   ban: {

@@ -10,6 +10,7 @@ const NAMED = 3
 const TASKS: Readonly<Record<string, string>> = {
   end: 'tasks that would end',
   suspend: 'tasks that would pause',
+  contain: 'tasks that something would be taken from',
   go_on: 'tasks that lose tokens and go on',
 }
 

@@ -1,6 +1,7 @@
 /** `errand revoke`, `suspend`, `resume`, `readmit`, `ban list`: the one switch. */
 import type { ParsedArgs } from 'citty'
 import { nearest } from '../policy/suggest.ts'
+import { EFFECTS } from '@errand/verifier/claims.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
 import type { Client, Json } from './client.ts'
@@ -14,12 +15,16 @@ import { JSON_FLAG, verb } from './verb.ts'
 
 const dimension = (valueHint: string, description: string) => ({ type: 'string', valueHint, description }) as const
 
-/** What is meant: several flags must hold together. */
-const MATCH = {
+/** What names tasks as a whole. */
+const TASKS = {
   task: dimension('task_…', 'this task and its tokens'),
   root: dimension('task_…', 'the whole tree under this root task'),
   agent: dimension('client_id', 'this agent, anywhere in a chain; also a spiffe:// id'),
   sub: dimension('issuer|user', 'this subject'),
+} as const
+/** What is meant: several flags must hold together. */
+const MATCH = {
+  ...TASKS,
   tool: dimension('name', 'tokens for this tool'),
   jti: dimension('jti', 'this token and what was made from it'),
   kid: dimension('kid', 'tokens signed by this key'),
@@ -35,7 +40,7 @@ const REST = {
   ...WAIT_FLAGS,
   ...JSON_FLAG,
 } as const
-type Args = ParsedArgs<typeof MATCH & typeof REST>
+type Args = ParsedArgs<typeof TASKS & typeof REST> & Partial<ParsedArgs<typeof MATCH>>
 
 /** Asks for it, shows what came of it, and waits where that was asked for. */
 async function perform(cli: Cli, args: Args, body: Json): Promise<Exit> {
@@ -108,12 +113,14 @@ function show(cli: Cli, args: Args, answer: Json): void {
   }
   const ended = texts(answer['tasks_ended'])
   const suspended = texts(answer['tasks_suspended'])
+  const contained = texts(answer['tasks_contained'])
   for (const line of facts(cli, [
     ['revocation', answer['id']],
     ['epoch', answer['epoch']],
     ['match', matchText(answer['match'])],
     ['mode', answer['mode']],
     ['tasks ended', ended.length === 0 ? undefined : ended.length],
+    ['tasks contained', contained.length === 0 ? undefined : contained.length],
     ['tasks suspended', suspended.length === 0 ? undefined : suspended.length],
   ]))
     cli.out(line)
@@ -184,6 +191,36 @@ export const readmit = verb({
     const answer = await client.post(`/revocations/${encodeURIComponent(args.id)}/readmit`, { reason: args.reason })
     if (args.json) cli.out(json(answer))
     else cli.out(`${safe(args.id)} readmitted`)
+    return EXIT.ok
+  },
+})
+
+export const contain = verb({
+  description:
+    'Takes something from tasks for good, and ends their tokens: they go on with what is left, and so does all below them.',
+  args: {
+    ...TASKS,
+    take: dimension('tool[:operation],…', 'what is taken: tools, or single operations of them'),
+    'max-effect': {
+      type: 'enum',
+      options: [...EFFECTS],
+      description: 'take every operation of a stronger effect, as they are labelled now',
+    },
+    ...REST,
+  },
+  examples: [
+    'errand contain --agent research --take payments --reason "refunds nobody asked for"',
+    'errand contain --task task_7Jx0vT3mQk2hYzR1bN5dWg --max-effect read --reason "to be looked at first"',
+  ],
+  async run(args, cli) {
+    const names = args.take?.split(',') ?? []
+    if (names.length === 0 && args['max-effect'] === undefined) throw usage('say what to take: --take or --max-effect')
+    const take = {
+      tools: names.filter((name) => !name.includes(':')),
+      operations: names.filter((name) => name.includes(':')),
+      ...(args['max-effect'] === undefined ? {} : { max_effect: args['max-effect'] }),
+    }
+    show(cli, args, await ask(cli, args, { mode: 'contain', take }))
     return EXIT.ok
   },
 })

@@ -25,12 +25,15 @@ import { checkArguments, checkForeign, readForeign } from './foreign.ts'
 import { createGranted } from './granted.ts'
 import { issue, reissue } from './issue-token.ts'
 import { checkBinding, decide, judge } from './judge.ts'
-import type { ExchangeDeps, ExchangeParts, Prepared, TokenResponse } from './prepared.ts'
+import type { ExchangeDeps, ExchangeParts, JudgeAgain, Prepared, TokenResponse } from './prepared.ts'
 import { refusalEvent } from './record.ts'
 import { boundKey, CLAIM_SECONDS, claimRetry, requestDigest, taskIdFor } from './retry.ts'
 import { chainLength, type Standing, standOn } from './standing.ts'
 import { createReadTarget } from './targets.ts'
 import type { TokenRequest } from './token-request.ts'
+
+/** Judged again so often at most: each time because something changed meanwhile. */
+const MOST_ROUNDS = 4
 
 export type Exchange = (request: TokenRequest, wire: Wire) => Promise<Result<TokenResponse | DryRunResponse>>
 
@@ -44,19 +47,23 @@ export function createExchange(parts: ExchangeParts): Exchange {
     if (!workload.ok) return stranger(deps, wire, workload.refusal)
     const proven = await (workload.value ? deps.proveWorkload : deps.proveAgent)(directory, request, wire)
     if (!proven.ok) return stranger(deps, wire, proven.refusal)
-    let answer = await exchangeFor(deps, directory, proven.value, request, wire)
-    // The policies changed between reading them and the check: judge once more by those in force.
-    if (answer === 'policy_changed') {
-      const newer = deps.directory()
+    const reread = new Set<string>()
+    let [now, agent] = [directory, proven.value]
+    for (let round = 0; round < MOST_ROUNDS; round++) {
+      const answer = await exchangeFor(deps, now, agent, request, wire, reread)
+      if (typeof answer === 'object' && 'after' in answer) {
+        for (const id of answer.after) reread.add(id)
+        continue
+      }
+      if (answer !== 'policy_changed') return answer
+      // The policies changed between reading them and the check: judge once more by those in force.
+      now = deps.directory()
       // And the agent by its registration of now: a reload that narrows both must not leave a half of each.
-      const agent = registeredNow(newer, proven.value)
-      if (!agent || agent.disabled) return stranger(deps, wire, refuse('agent_disabled', 'client').refusal)
-      const again = { ...proven.value, attested: { ...proven.value.attested, agent } }
-      answer = await exchangeFor(deps, newer, again, request, wire)
+      const registered = registeredNow(now, proven.value)
+      if (!registered || registered.disabled) return stranger(deps, wire, refuse('agent_disabled', 'client').refusal)
+      agent = { ...proven.value, attested: { ...proven.value.attested, agent: registered } }
     }
-    if (answer === 'policy_changed')
-      throw new Unavailable('overloaded', 'policies change faster than requests are judged')
-    return answer
+    throw new Unavailable('overloaded', 'policies and authority change faster than requests are judged')
   }
 }
 
@@ -100,7 +107,8 @@ async function exchangeFor(
   proven: ProvenAgent,
   request: TokenRequest,
   wire: Wire,
-): Promise<Result<TokenResponse | DryRunResponse> | 'policy_changed'> {
+  reread: ReadonlySet<string>,
+): Promise<Result<TokenResponse | DryRunResponse> | JudgeAgain> {
   const decisionId = newDecisionId(deps.audit.logId, deps.nowMs())
   const context: { standing?: Standing; tool?: Tool; decision?: Decision } = {}
 
@@ -169,6 +177,7 @@ async function exchangeFor(
     context: foreign.value.context,
     taskId: 'existing' in task ? task.existing.id : (standing.opensTask ?? newId('task')),
     deadline: 'existing' in task ? task.existing.deadline : task.deadline,
+    reread,
   }
   if (request.dryRun) return dryRun(deps, prepared, wire, no)
   if (key === undefined) return issue(deps, prepared, wire, undefined, no)
@@ -191,7 +200,7 @@ async function exchangeFor(
   let done = false
   try {
     const answer = await issue(deps, prepared, wire, { key, since }, no)
-    done = answer !== 'policy_changed' && answer.ok
+    done = typeof answer === 'object' && 'ok' in answer && answer.ok
     return answer
   } finally {
     // A refusal or a fault gives the key back, while it is surely still ours.

@@ -25,6 +25,8 @@ import {
   tokenType,
   tooLate,
   type TokenResponse,
+  type JudgeAgain,
+  unread,
 } from './prepared.ts'
 import { permitEvent } from './record.ts'
 import { CLAIM_SECONDS, type HeldKey } from './retry.ts'
@@ -36,7 +38,7 @@ export async function issue(
   wire: Wire,
   held: HeldKey | undefined,
   no: No,
-): Promise<Result<TokenResponse> | 'policy_changed'> {
+): Promise<Result<TokenResponse> | JudgeAgain> {
   const { standing, decision, target, proven, directory, taskId, handOverTo } = prepared
   const key = held?.key
   // Time is read before revocation is asked: a paused issuer can only make a token that is already old.
@@ -51,6 +53,8 @@ export async function issue(
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
+  const after = unread(answer, prepared)
+  if (after.length > 0) return { after }
   const left = await signedOut(deps, prepared.standing)
   if (left) return no(left)
 

@@ -4,6 +4,7 @@ import type { AttestationResult } from '../attest/attestation-result.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import type { Decision, DecisionQuestion } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
+import { takes } from '../tasks/containment.ts'
 import type { ProvenAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
 import { explainDecision } from './explain.ts'
@@ -101,6 +102,14 @@ export function judge(
   if (decision.allowed || dryRun) return ok(undefined)
   const lost = decision.verdicts.filter((verdict) => !verdict.permitted)
   const explanation = explainDecision(decision, target)
+  const taken = takenBy(lost, standing)
+  if (taken !== undefined) {
+    const nextAction = explanation.narrower ? 'ask_narrower' : 'ask_person'
+    const next = explanation.narrower ? 'ask for what narrower holds' : 'ask security staff what may still be done'
+    return refuse('authority_contained', target.askedIn, {
+      explanation: { ...explanation, rule: taken, nextAction, next },
+    })
+  }
   const byPolicy = lost.filter((verdict) => verdict.lostAt === 'policy')
   if (!target.requested) {
     // Nothing of this tool is left: by policy, or because it was never the caller's to reach.
@@ -116,6 +125,13 @@ export function judge(
   return byPolicy.length === lost.length
     ? refuse('policy_denied', 'request', { explanation })
     : refuse('scope_not_granted', target.askedIn, { explanation })
+}
+
+/** The containment that took what is missing from the task (or from the one above it). */
+function takenBy(lost: Decision['verdicts'], { task }: Standing): string | undefined {
+  const { contained = [] } = ('existing' in task ? task.existing : task.parent) ?? {}
+  const there = lost.filter(({ lostAt }) => lostAt === 'task' || lostAt === 'parent')
+  return contained.find((each) => there.some((verdict) => takes(each, verdict)))?.by
 }
 
 /** D3: the parent has nothing at all at this audience. */

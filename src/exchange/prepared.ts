@@ -72,7 +72,12 @@ export interface Prepared {
   readonly context: TxnContext
   readonly taskId: string
   readonly deadline: number
+  /** Containments after which the task was read once more: what they took from it, it lacks. */
+  readonly reread: ReadonlySet<string>
 }
+
+/** The policies, or what a task may do, have changed since they were read: what was judged is judged again. */
+export type JudgeAgain = 'policy_changed' | { readonly after: readonly string[] }
 
 /** Writes the refusal down, then tells it. */
 export type No = (refusal: Refusal) => Promise<{ readonly ok: false; readonly refusal: Refusal }>
@@ -127,6 +132,13 @@ export async function signedOut(
   if (signedInAt === undefined) return undefined
   const before = await signOuts.before(subject.id)
   return before === undefined || signedInAt > before ? undefined : { reason: 'signed_out', slot: 'subject_token' }
+}
+
+/** Those after which the task behind this exchange must be read again: it may have been read before they took anything. */
+export function unread({ contained = [] }: RevocationAnswer, { standing, reread }: Prepared): readonly string[] {
+  const task = 'existing' in standing.task ? standing.task.existing : standing.task.parent
+  if (!task) return []
+  return contained.filter((id) => !reread.has(id) && !task.contained?.some(({ by }) => by === id))
 }
 
 /** The hop that this exchange would add. */

@@ -21,7 +21,7 @@ export const previewSchema = z
       total: z.number().int(),
       ids: z.array(z.string()).describe(`${NAMED} at most`),
       effect: z
-        .enum(['end', 'suspend', 'go_on'])
+        .enum(['end', 'suspend', 'contain', 'go_on'])
         .describe('What becomes of them; go_on: they lose tokens and may ask again'),
       complete: z.literal(false).describe('There are more than were counted').optional(),
     }),

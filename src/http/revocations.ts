@@ -1,8 +1,11 @@
 /** `/revocations`: add, look up, re-admit; the signed feed that verifiers follow stands in feed.ts. */
+import { EFFECTS, type Effect } from '@errand/verifier/claims.ts'
 import { readSubjectText } from '@errand/verifier/claims-check.ts'
 import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
-import { refuse } from '../oauth/refusal.ts'
+import type { Snapshot } from '../config/snapshot.ts'
+import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import { namesTasks } from '../revoke/matching-tasks.ts'
 import type { Revocation } from '../revoke/revocation-log.ts'
 import { isId } from '../tasks/ids.ts'
 import { jsonOf } from './body.ts'
@@ -27,11 +30,20 @@ const matchSchema = z.strictObject(
   ),
 )
 
+const takeSchema = z.strictObject({
+  tools: z.array(plainText).max(100).optional(),
+  operations: z.array(plainText).max(1000).describe('<tool>:<operation>').optional(),
+  max_effect: z.enum(EFFECTS).describe('Everything of a stronger effect, as operations are labelled now').optional(),
+})
+
 const addSchema = z.strictObject({
   match: matchSchema.describe('A conjunction: every dimension must match within one hop of a token. {} is everything'),
   mode: z
-    .enum(['cut', 'ban', 'suspend'])
+    .enum(['cut', 'ban', 'suspend', 'contain'])
     .describe('Default: ban for agent, client_id, sub, aud, release, kid, task and root; cut otherwise')
+    .optional(),
+  take: takeSchema
+    .describe('What contain takes from the tasks that match, and from all below them, for good')
     .optional(),
   reason: z.string().min(3).max(500),
   everything: z.literal(true).describe('Needed with an empty match').optional(),
@@ -40,6 +52,32 @@ const addSchema = z.strictObject({
 
 /** A live agent would simply ask again: naming who or what it is bans, naming single tokens or a policy cuts. */
 const BANS: readonly string[] = ['agent', 'client_id', 'sub', 'aud', 'release', 'kid', 'task', 'root', 'domain']
+
+const takenView = ({ tools, operations, maxEffect }: NonNullable<Revocation['taken']>) => ({
+  tools,
+  operations,
+  ...(maxEffect === undefined ? {} : { max_effect: maxEffect }),
+})
+
+/** A misspelt name must not take nothing. */
+function readTake(
+  { tools = [], operations = [], max_effect: maxEffect }: z.infer<typeof takeSchema>,
+  { tools: known }: Snapshot,
+): Result<NonNullable<Revocation['taken']>> {
+  const bad = (detail: string) => refuse('bad_body', 'request', { proven: true, detail })
+  const all = known.all.flatMap((tool) =>
+    [...tool.operations.values()].map(({ name, effect }) => ({ name: `${tool.name}:${name}`, effect })),
+  )
+  const tool = tools.find((name) => !known.byName(name))
+  if (tool !== undefined) return bad(`there is no tool ${tool}`)
+  const operation = operations.find((name) => !all.some((each) => each.name === name))
+  if (operation !== undefined) return bad(`there is no operation ${operation}`)
+  const above = maxEffect === undefined ? [] : all.filter(({ effect }) => rank(effect) > rank(maxEffect))
+  const taken = [...new Set([...operations, ...above.map(({ name }) => name)])]
+  if (tools.length === 0 && taken.length === 0) return bad('take names nothing: tools, operations or max_effect')
+  return ok({ tools, operations: taken, ...(maxEffect === undefined ? {} : { maxEffect }) })
+}
+const rank = (effect: Effect): number => EFFECTS.indexOf(effect)
 
 const revocationView = (entry: Revocation) => ({
   id: entry.id,
@@ -51,8 +89,17 @@ const revocationView = (entry: Revocation) => ({
   at: entry.at,
   expires_at: entry.expiresAt,
   ...(entry.banUntil === undefined ? {} : { ban_until: entry.banUntil }),
+  ...(entry.taken ? { taken: takenView(entry.taken) } : {}),
   ...(entry.readmitted ? { [entry.mode === 'suspend' ? 'resumed' : 'readmitted']: entry.readmitted } : {}),
 })
+
+/** What a mode does to tasks, as the answer names it. */
+const TOUCHED = {
+  cut: 'tasks_ended',
+  ban: 'tasks_ended',
+  suspend: 'tasks_suspended',
+  contain: 'tasks_contained',
+} as const
 
 const adminOf = ({ caller }: Call): string => (caller?.kind === 'admin' ? caller.client.clientId : 'unknown')
 
@@ -84,19 +131,25 @@ const addRoute: Route = {
       )
     }
     const mode = body.value.mode ?? (named.some((each) => BANS.includes(each)) || named.length === 0 ? 'ban' : 'cut')
+    if ((mode === 'contain') !== (body.value.take !== undefined) || (mode === 'contain' && !namesTasks(match))) {
+      const detail = 'contain goes with take, and a match of tasks, agents or subjects alone'
+      return refused(call, refuse('bad_body', 'request', { proven: true, detail }).refusal)
+    }
+    const taken = body.value.take && readTake(body.value.take, deps.snapshot())
+    if (taken && !taken.ok) return refused(call, taken.refusal)
     if (body.value.dry_run) {
       return Response.json(previewView(deps, match, mode, await deps.preview(match, mode)))
     }
     const { entry, tasks } = await deps.revoke.byMatch({
       match,
       mode,
+      ...(taken ? { taken: taken.value } : {}),
       reason: body.value.reason,
       by: adminOf(call),
       correlation: wire.correlation,
     })
     deps.metrics.revoked(mode)
-    const touched = mode === 'suspend' ? { tasks_suspended: tasks } : { tasks_ended: tasks }
-    return Response.json({ ...revocationView(entry), ...touched }, { status: 201 })
+    return Response.json({ ...revocationView(entry), [TOUCHED[mode]]: tasks }, { status: 201 })
   },
 }
 
@@ -148,7 +201,7 @@ function whyNot(entry: Revocation | undefined): string {
   if (entry.absolute) return 'it is of a compromised key: what that key signed stays dead, and cannot be readmitted'
   if (entry.mode === 'suspend') return 'it is a suspension: it is resumed'
   if (entry.readmitted) return 'it was readmitted already'
-  return entry.mode === 'cut' ? 'it is a cut and no ban: nothing is kept out by it' : 'the ban is over'
+  return entry.mode !== 'ban' ? `it is a ${entry.mode} and no ban: nothing is kept out by it` : 'the ban is over'
 }
 
 const readmitRoute: Route = {

@@ -85,6 +85,12 @@ export const spentSchema = z
   .object({ calls: z.number().int(), exchanges: z.number().int(), cost: z.number().int() })
   .meta({ id: 'Spent' })
 
+const takenSchema = z.object({
+  tools: z.array(z.string()),
+  operations: z.array(z.string()),
+  max_effect: z.string().optional(),
+})
+
 export const taskSchema = z
   .object({
     id: z.string(),
@@ -106,6 +112,10 @@ export const taskSchema = z
     budget: budgetSchema,
     spent: spentSchema,
     authority: z.array(detailSchema),
+    contained: z
+      .array(z.object({ by: z.string(), tools: z.array(z.string()), operations: z.array(z.string()) }))
+      .describe('What was taken from it for good')
+      .optional(),
     get children() {
       return z.array(taskSchema).optional()
     },
@@ -140,7 +150,8 @@ export const revocationSchema = z
     id: z.string(),
     epoch: z.string(),
     match: z.record(z.string(), z.string()),
-    mode: z.enum(['cut', 'ban', 'suspend']),
+    mode: z.enum(['cut', 'ban', 'suspend', 'contain']),
+    taken: takenSchema.optional(),
     reason: z.string(),
     by: z.string(),
     at: z.number().int(),
@@ -150,6 +161,7 @@ export const revocationSchema = z
     resumed: z.object({ at: z.number().int(), by: z.string(), reason: z.string() }).optional(),
     tasks_ended: z.array(z.string()).optional(),
     tasks_suspended: z.array(z.string()).optional(),
+    tasks_contained: z.array(z.string()).optional(),
     tasks_resumed: z.array(z.string()).optional(),
     acknowledged: z.array(z.object({ verifier: z.string(), epoch: z.string(), at: z.number().int() })).optional(),
   })

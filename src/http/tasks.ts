@@ -47,6 +47,7 @@ function taskView(task: Task, snapshot: Snapshot, now: number) {
     },
     spent: task.spent,
     authority: toAuthorizationDetails(task.authority, effectIn(snapshot)),
+    ...(task.contained ? { contained: task.contained } : {}),
   }
 }
 

@@ -88,6 +88,7 @@ const table = {
   client_auth_required: 'ic',
   // D. exchange
   scope_not_granted: 'asked',
+  authority_contained: 'asked',
   bad_scope: 'is',
   bad_authorization_details: 'ad',
   audience_denied: 'it',

@@ -1,5 +1,6 @@
-/** The tasks that a match names as a whole: ended, suspended. Where it speaks of some tokens only, there are none. */
+/** The tasks that a match names as a whole: ended, suspended, contained. Where it speaks of some tokens only, there are none. */
 import type { HopFacts } from '@errand/verifier/shapes.ts'
+import type { Containment } from '../tasks/containment.ts'
 import type { Task } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 
@@ -53,6 +54,26 @@ export async function suspendMatching(
     return held
   })
 }
+
+/** Takes it from them and from all below them. Answers the ids that it is taken from. */
+export async function containMatching(
+  tasks: TaskStore,
+  match: HopFacts,
+  containment: Containment,
+  now: number,
+): Promise<readonly string[]> {
+  const named = filterOf(match)
+  if (!named) return []
+  if ('below' in named) return tasks.contain(named.below, containment, now)
+  return each(tasks, { ...named, notContainedBy: containment.by }, async (task) => {
+    const taken = await tasks.contain(task.id, containment, now)
+    if (taken.length === 0) await tasks.end(task.id, 'expired', endedItself(task, now), now)
+    return taken
+  })
+}
+
+/** Whether it names tasks as a whole: by task, root, agent or subject. */
+export const namesTasks = (match: HopFacts): boolean => Object.keys(match).length > 0 && filterOf(match) !== undefined
 
 const endedItself = ({ deadline }: Task, now: number): string =>
   now >= deadline ? 'deadline passed' : 'heartbeat missed'

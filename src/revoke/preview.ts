@@ -12,7 +12,7 @@ export const MAX_PREVIEWED_TASKS = 100_000
 
 export interface Preview {
   /** `go_on`: only tokens of theirs die. */
-  readonly effect: 'end' | 'suspend' | 'go_on'
+  readonly effect: 'end' | 'suspend' | 'contain' | 'go_on'
   readonly tasks: readonly string[]
   /** Whether these are all. */
   readonly complete: boolean
@@ -32,7 +32,12 @@ export interface PreviewDeps {
   readonly widened: (match: HopFacts) => Promise<HopFacts>
 }
 
-const EFFECTS: Readonly<Record<RevocationMode, Preview['effect']>> = { ban: 'end', suspend: 'suspend', cut: 'go_on' }
+const EFFECTS: Readonly<Record<RevocationMode, Preview['effect']>> = {
+  ban: 'end',
+  suspend: 'suspend',
+  contain: 'contain',
+  cut: 'go_on',
+}
 
 export function createPreview(deps: PreviewDeps): (match: HopFacts, mode: RevocationMode) => Promise<Preview> {
   return async (match, mode) => {

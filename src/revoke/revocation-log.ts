@@ -2,15 +2,18 @@
  * The one ordered log of revocations. Entry n says: a token that matches this and was checked before n is dead.
  * Its port: adapters live in store/.
  */
+import type { Effect } from '@errand/verifier/claims.ts'
 import type { Epoch } from '@errand/verifier/epoch.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
+import type { Taken } from '../tasks/containment.ts'
 import type { Revocations } from '../tokens/revocations.ts'
 
 /**
  * `cut`: tokens die, tasks go on and may ask again. `ban`: nothing new is issued either, until a re-admission
  * (or `banUntil`, for a task that is over at its deadline). `suspend`: the same until it is lifted, and tasks only pause.
+ * `contain`: a cut, and `taken` is taken from tasks for good.
  */
-export type RevocationMode = 'cut' | 'ban' | 'suspend'
+export type RevocationMode = 'cut' | 'ban' | 'suspend' | 'contain'
 
 export interface NewRevocation {
   /** `rev_…`; the same id again is the same entry: answered, not added. */
@@ -27,6 +30,8 @@ export interface NewRevocation {
   readonly expiresAt: number
   /** For `ban`: Unix seconds until when; absent is until re-admission. */
   readonly banUntil?: number
+  /** For `contain`. */
+  readonly taken?: Taken & { readonly maxEffect?: Effect }
   /**
    * For entries by `kid` of a compromised key: whatever that key signed is dead whatever `rev` it claims. Such
    * entries stay until the key has left every cache.

@@ -6,13 +6,14 @@
 import { type AccessTokenClaims, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
+import { createHash } from 'node:crypto'
 import type { AuditEvent, AuditLog } from '../audit/log.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import type { TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
-import { endMatching, suspendMatching } from './matching-tasks.ts'
+import { containMatching, endMatching, suspendMatching } from './matching-tasks.ts'
 import type { NewRevocation, Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
 
 /** How long past the longest token an entry is kept: clocks of verifiers may lag. */
@@ -53,6 +54,8 @@ export interface RevokeDeps {
 export interface RevokeRequest {
   readonly match: HopFacts
   readonly mode: RevocationMode
+  /** For `contain`. */
+  readonly taken?: NonNullable<NewRevocation['taken']>
   readonly reason: string
   readonly by: string
   readonly correlation?: string
@@ -67,7 +70,7 @@ export interface RevokeRequest {
 export type EndState = 'completed' | 'cancelled' | 'revoked' | 'expired'
 
 export interface Revoke {
-  /** Answers the tasks that it ended, or holds suspended. */
+  /** Answers the tasks that it ended, holds suspended, or took something from. */
   byMatch(
     request: RevokeRequest,
   ): Promise<{ readonly entry: Revocation; readonly added: boolean; readonly tasks: readonly string[] }>
@@ -110,6 +113,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       details: {
         match: { ...entry.match, ...(entry.match.sub === undefined ? {} : { sub: '(subject)' }) },
         mode: entry.mode,
+        ...(entry.taken ? { taken: [...entry.taken.tools, ...entry.taken.operations].slice(0, MOST_RECORDED) } : {}),
         reason: entry.reason,
         added: added.added,
       },
@@ -123,6 +127,32 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     if ((await deps.log.get(id))?.readmitted === undefined) return held
     await deps.tasks.wake(id, deps.now())
     return []
+  }
+
+  /**
+   * An exchange that is under way may have read a task before something was taken from it, and be checked after the
+   * entry: what was made in between dies of a second one.
+   */
+  const contain = async (entry: Revocation, correlation: string | undefined): Promise<readonly string[]> => {
+    const { id, match, taken, by } = entry
+    if (!taken) return []
+    const { tools, operations } = taken
+    const tasks = await containMatching(deps.tasks, match, { by: id, tools, operations }, deps.now())
+    const now = deps.now()
+    await add(
+      {
+        id: closingOf(id),
+        match,
+        mode: 'cut',
+        reason: `closes ${id}`,
+        by,
+        at: now,
+        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, entry.expiresAt),
+      },
+      correlation,
+    )
+    await toldTasks(deps, entry, tasks, correlation)
+    return tasks
   }
 
   const endTask: Revoke['endTask'] = async (id, state, reason, by, correlation) => {
@@ -165,7 +195,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 
   return {
     endTask,
-    async byMatch({ match, mode, reason, by, correlation, absolute, banUntil, keepUntil = 0, id }) {
+    async byMatch({ match, mode, taken, reason, by, correlation, absolute, banUntil, keepUntil = 0, id }) {
       const now = deps.now()
       const entry: NewRevocation = {
         id: id ?? newId('rev'),
@@ -175,12 +205,14 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         by,
         at: now,
         expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, keepUntil),
+        ...(taken ? { taken } : {}),
         ...(absolute ? { absolute } : {}),
         ...(banUntil === undefined ? {} : { banUntil }),
       }
       const { entry: stored, added } = await add(entry, correlation)
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
       if (mode === 'cut') return { entry: stored, added, tasks: [] }
+      if (mode === 'contain') return { entry: stored, added, tasks: await contain(stored, correlation) }
       const tasks = mode === 'ban' ? await endMatching(deps.tasks, match, reason, now) : await suspend(stored)
       await toldTasks(deps, stored, tasks, correlation)
       return { entry: stored, added, tasks }
@@ -247,6 +279,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
             : await endMatching(deps.tasks, entry.match, entry.reason, now)
         await toldTasks(deps, entry, tasks)
       }
+      for (const entry of await deps.log.after())
+        if (entry.mode === 'contain' && !(await deps.log.get(closingOf(entry.id)))) await contain(entry, undefined)
       for (const id of holders) if (!open.some((entry) => entry.id === id)) await deps.tasks.wake(id, now)
     },
     async sweep() {
@@ -268,10 +302,25 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 /** The same task is ended by the same entry, however often it is asked for. */
 const revocationOf = (task: string): string => `rev_${task.slice('task_'.length)}`
 
+/** The id of the entry that closes a containment. */
+const closingOf = (id: string): string =>
+  `rev_${createHash('sha256').update(`closes ${id}`).digest('base64url').slice(0, 22)}`
+
+/** Names that a record holds; all of them stand in the entry. */
+const MOST_RECORDED = 64
+
 const ENDED: readonly TaskState[] = ['completed', 'cancelled', 'revoked', 'expired']
 
 /** A record has room for so many ids many times over. */
 const TASKS_A_RECORD = 1000
+
+const WHAT_CAME: Record<RevocationMode, (tasks: readonly string[], reason: string) => Pick<Told, 'type' | 'details'>> =
+  {
+    cut: (ended, reason) => ({ type: 'task.ended', details: { reason, ended } }),
+    ban: (ended, reason) => ({ type: 'task.ended', details: { state: 'revoked', reason, ended } }),
+    suspend: (suspended, reason) => ({ type: 'task.suspended', details: { reason, suspended } }),
+    contain: (contained, reason) => ({ type: 'task.contained', details: { reason, contained } }),
+  }
 
 /** Each of them is named: receipts are made from these records. */
 async function toldTasks(
@@ -283,12 +332,7 @@ async function toldTasks(
   for (let at = 0; at < tasks.length; at += TASKS_A_RECORD) {
     const some = tasks.slice(at, at + TASKS_A_RECORD)
     const from = { cause: id, by, correlation }
-    await told(
-      deps,
-      mode === 'suspend'
-        ? { type: 'task.suspended', ...from, details: { reason, suspended: some } }
-        : { type: 'task.ended', ...from, details: { state: 'revoked', reason, ended: some } },
-    )
+    await told(deps, { ...from, ...WHAT_CAME[mode](some, reason) })
   }
 }
 

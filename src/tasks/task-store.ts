@@ -1,4 +1,5 @@
 /** Where tasks rest. Every step is atomic, also across processes; nothing that was acknowledged is lost. */
+import type { Containment } from './containment.ts'
 import type { Spent, Task, TaskState } from './task.ts'
 
 export interface Reservation {
@@ -24,7 +25,7 @@ export type ReservationAnswer =
   | { readonly outcome: 'not_active'; readonly state: TaskState | 'unknown' }
 
 export interface TaskStore {
-  /** `parent_not_active` where the parent (at `now`) is not active: no child of a task that has ended. `exists` where the id is taken. */
+  /** What was taken from its parent is taken from it too. `parent_not_active` where the parent (at `now`) is not active: no child of a task that has ended. `exists` where the id is taken. */
   open(task: Task, now: number): Promise<'opened' | 'parent_not_active' | 'exists'>
   get(id: string): Promise<Task | undefined>
   /** Every task of the tree whose root is `root`, parents before children. */
@@ -37,6 +38,8 @@ export interface TaskStore {
     readonly state?: TaskState
     /** Only those that this revocation does not hold. */
     readonly notHeldBy?: string
+    /** Only those from which this revocation took nothing. */
+    readonly notContainedBy?: string
     readonly limit: number
   }): Promise<readonly Task[]>
   /**
@@ -49,6 +52,11 @@ export interface TaskStore {
     reason: string,
     at: number,
   ): Promise<readonly string[]>
+  /**
+   * Takes it from the task and from every descendant that has not ended at `now`, in one step and for good; once for
+   * each `by`. Answers the ids that it is taken from, parents before children.
+   */
+  contain(id: string, containment: Containment, now: number): Promise<readonly string[]>
   /**
    * Suspends the task and every descendant that has not ended at `now`, in one step, for the revocation `by`; what others
    * hold already is held by it too. Answers the ids that it holds there, parents before children.

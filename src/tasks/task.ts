@@ -1,5 +1,6 @@
 /** One piece of work by one agent for one subject (or for itself), and its place in the tree. */
 import type { Grant } from '@errand/verifier/claims.ts'
+import type { Containment } from './containment.ts'
 
 export const TASK_STATES = ['active', 'suspended', 'completed', 'cancelled', 'revoked', 'expired'] as const
 export type TaskState = (typeof TASK_STATES)[number]
@@ -50,8 +51,9 @@ export interface Task {
   readonly purpose: string
   readonly context: TaskContext
   readonly budget: Budget
-  /** What it may do at most. */
+  /** What it may do at most: without what was taken. */
   readonly authority: readonly Grant[]
+  readonly contained?: readonly Containment[]
   readonly state: TaskState
   /** Unix seconds. */
   readonly createdAt: number

@@ -16,6 +16,11 @@ export interface RevocationAnswer {
   readonly dead?: { readonly entry: string; readonly hop: number }
   /** Id of the ban or suspension that matches the hop about to be issued, and the dimensions it matches on. */
   readonly banned?: { readonly entry: string; readonly dimensions: readonly string[]; readonly suspended?: true }
+  /**
+   * Ids of the containments that match the hop about to be issued, or one behind it: it must be judged by an authority
+   * that was read after them. Not told any more when no exchange is under way that began before.
+   */
+  readonly contained?: readonly string[]
 }
 
 export interface Revocations {

@@ -355,6 +355,37 @@ tasks ended  2
     )
   })
 
+  it('contains, and says from how many tasks something was taken', async () => {
+    service.answers.set('POST /revocations', {
+      id: 'rev_1',
+      mode: 'contain',
+      match: { task: TASK },
+      tasks_contained: [TASK],
+    })
+    const done = await service.cli(
+      ...[
+        'contain',
+        '--task',
+        TASK,
+        '--take',
+        'crm,payments:refund',
+        '--max-effect',
+        'read',
+        '--reason',
+        'why',
+        '--anyway',
+      ],
+    )
+    expect(done.out).toMatch(/tasks contained +1/)
+    expect(service.received.at(-1)?.body).toEqual({
+      match: { task: TASK },
+      mode: 'contain',
+      take: { tools: ['crm'], operations: ['payments:refund'], max_effect: 'read' },
+      reason: 'why',
+    })
+    expect(await service.cli('contain', '--task', TASK, '--reason', 'why')).toMatchObject({ exit: 2 })
+  })
+
   it('prints the published keys, and with --all every one there ever was', async () => {
     const now = await service.cli('keys', 'export-jwks')
     expect(JSON.parse(now.out)).toEqual(JSON.parse(service.ring.jwks().text))

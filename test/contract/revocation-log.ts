@@ -161,6 +161,32 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
       expect((await stores.revocations.check({ hops: [], issuing: HOP })).banned).toBeUndefined()
     })
 
+    it('tells of a containment whatever is issued to what it matches, until no exchange can be from before it', async () => {
+      const before = await world()
+      const rev = await before.stores.revocations.epoch()
+      const taken = { tools: ['crm'], operations: ['tickets:close'], maxEffect: 'read' as const }
+      const asked = entry({ task: HOP.task! }, { mode: 'contain', taken, expiresAt: START + 20 })
+      const { entry: stored } = await before.stores.revocations.add(asked)
+      const child = { ...HOP, task: 'task-2', jti: 'jti-2' }
+      for (const time of ['before', 'after'] as const) {
+        const { stores, other } = time === 'before' ? before : await before.reopen()
+        for (const log of [stores.revocations, other.revocations]) {
+          const issuing = await log.check({ hops: [], issuing: HOP })
+          expect(issuing).toEqual({ epoch: stored.epoch, contained: [stored.id] })
+          const below = await log.check({ hops: [{ facts: HOP, rev: stored.epoch }], issuing: child })
+          expect(below).toEqual(issuing)
+          expect(await log.check({ hops: [], issuing: child })).toEqual({ epoch: stored.epoch })
+          expect(await log.check({ hops: [{ facts: HOP, rev }] })).toMatchObject({ dead: { entry: stored.id } })
+          expect(await log.get(stored.id)).toEqual({ ...asked, epoch: stored.epoch })
+          expect(await log.bans(START)).toEqual([])
+          if (time === 'before' || log === other.revocations) continue
+          await log.prune(START + 20)
+          expect((await other.revocations.check({ hops: [], issuing: HOP })).contained).toBeUndefined()
+          return
+        }
+      }
+    })
+
     it('cuts without banning', async () => {
       const { stores } = await world()
       await stores.revocations.add(entry({ agent: HOP.agent! }))

@@ -312,6 +312,36 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
       expect(await stores.tasks.get(child.id)).toEqual(child)
     })
 
+    it('Inv10 takes authority from a task and from all below it for good, and from what is opened below it later', async () => {
+      const before = await world()
+      const grants = ['list', 'read', 'close'].map((operation) => ({ tool: 'tickets', operation }))
+      const authority = [...grants, { tool: 'crm', operation: 'read' }]
+      const root = await opened(before.stores, { authority })
+      const child = await opened(before.stores, { authority, createdAt: START + 1 }, root)
+      const over = await opened(before.stores, { authority, createdAt: START + 2 }, root)
+      const silent = await opened(before.stores, { heartbeatSeconds: 30, heartbeatBy: START + 30, authority }, root)
+      await before.stores.tasks.end(over.id, 'completed', 'done', START + 3)
+      const one = { by: 'rev_one', tools: ['crm'], operations: ['tickets:close'] }
+      const two = { by: 'rev_two', tools: [], operations: ['tickets:read'] }
+      expect(await before.stores.tasks.contain(root.id, one, START + 40)).toEqual([root.id, child.id])
+      expect(await before.other.tasks.contain(root.id, one, START + 40)).toEqual([root.id, child.id])
+      expect(await before.other.tasks.contain(child.id, two, START + 40)).toEqual([child.id])
+      // An exchange under way opens it with what it had read of its parent before.
+      const late = someTask({ authority, createdAt: START + 4 }, child)
+      expect(await before.stores.tasks.open(late, START + 20)).toBe('opened')
+      const { stores, other } = await before.reopen()
+      for (const { tasks } of [stores, other]) {
+        expect(await tasks.get(root.id)).toEqual({ ...root, authority: grants.slice(0, 2), contained: [one] })
+        expect(await tasks.get(child.id)).toEqual({ ...child, authority: [grants[0]], contained: [one, two] })
+        expect(await tasks.get(late.id)).toEqual({ ...late, authority: [grants[0]], contained: [one, two] })
+        expect((await tasks.tree(root.id)).map((each) => each.authority.length).sort()).toEqual([1, 1, 2, 4, 4])
+        const free = await tasks.list({ state: 'active', notContainedBy: 'rev_two', limit: 9 })
+        expect(free.map(({ id }) => id).sort()).toEqual([root.id, silent.id].sort())
+      }
+      expect((await stores.tasks.get(over.id))?.contained).toBeUndefined()
+      expect(await stores.tasks.contain(over.id, two, START + 40)).toEqual([])
+    })
+
     it('wakes nothing that ended meanwhile, and suspends nothing that has ended unswept', async () => {
       const { stores } = await world()
       const task = await opened(stores)

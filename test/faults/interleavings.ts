@@ -178,7 +178,7 @@ async function runSchedule(
       if (!answer) return
       const at = tick()
       acknowledged.push({ entry: answer.entry, at })
-      if (answer.entry.mode !== 'cut') bans.push({ entry: answer.entry, at })
+      if (answer.entry.mode === 'ban' || answer.entry.mode === 'suspend') bans.push({ entry: answer.entry, at })
     }
 
     async function take(one: Step): Promise<unknown> {
@@ -197,7 +197,13 @@ async function runSchedule(
           return post('replay', 'research', { ...asUser(), taskId: first.task_id }, { shown: replayed })
         case 'revoke':
           return revoked('revoke', one, ({ revoke }) =>
-            revoke.byMatch({ match: matchOf(one.by), mode: one.mode, reason: 'interleaved', by: 'admin' }),
+            revoke.byMatch({
+              match: matchOf(one.by),
+              mode: one.mode,
+              ...(one.mode === 'contain' ? { taken: { tools: [], operations: ['tickets:read_ticket'] } } : {}),
+              reason: 'interleaved',
+              by: 'admin',
+            }),
           )
         case 'readmit':
           return history.call(

@@ -204,6 +204,17 @@ export const EXCHANGE = {
     operator: '`errand ban list` shows bans in force, `errand readmit <rev_…>` lifts one, and both are recorded.',
     example: 'any exchange of an agent after `errand revoke --agent research`',
   },
+  authority_contained: {
+    action: 'ask_person',
+    next: 'ask for less, or ask security staff what may still be done',
+    says: 'what was asked for has been taken from this task',
+    means:
+      'A revocation with mode `contain` took this tool or operation from the task, or from one above it. `rule` is its id.',
+    why: 'A task that went wrong somewhere may be worth finishing without what it did wrong. It never gets it back.',
+    agent: 'Go on with what is left: `narrower` names it. For the rest a person opens a new task.',
+    operator: '`errand task show <id>` shows what was taken, `GET /revocations/{id}` by whom and why.',
+    example: '`payments:refund` in a task after `errand contain --task <id> --take payments:refund`',
+  },
   suspended: {
     action: 'ask_person',
     next: 'ask security staff when it is resumed, and then ask for a new token',

@@ -35,6 +35,7 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
   const cuts: ByShape<Kill> = new Map()
   const absolutes: ByShape<Kill> = new Map()
   const bans: ByShape<Ban> = new Map()
+  const containments: ByShape<Kill> = new Map()
 
   function killer(hop: CheckedHop): string | undefined {
     for (const [shape, values] of absolutes) {
@@ -61,6 +62,17 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
     return undefined
   }
 
+  function containing(issuing: HopFacts, hops: readonly CheckedHop[]): readonly string[] {
+    const found = new Set<string>()
+    for (const facts of [issuing, ...hops.map((hop) => hop.facts)]) {
+      for (const [shape, values] of containments) {
+        const text = shapeText(shape, facts)
+        for (const { id } of (text === undefined ? undefined : values.get(text)) ?? []) found.add(id)
+      }
+    }
+    return [...found]
+  }
+
   return {
     epoch: () => epoch,
     add: (entry) => {
@@ -68,6 +80,7 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
       const text = shapeText(shape, entry.match) ?? ''
       const kill: Kill = { id: entry.id, epoch: entry.epoch, expiresAt: entry.expiresAt }
       put(entry.absolute ? absolutes : cuts, shape, text, kill)
+      if (entry.mode === 'contain') put(containments, shape, text, kill)
       if (keepsOut(entry) && entry.readmitted === undefined) {
         const until = entry.banUntil ?? Number.POSITIVE_INFINITY
         put(bans, shape, text, { id: entry.id, until, suspended: entry.mode === 'suspend' })
@@ -103,10 +116,12 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
           if (banned) break
         }
       }
-      return { epoch, ...(dead && { dead }), ...(banned && { banned }) }
+      const contained = question.issuing && containments.size > 0 ? containing(question.issuing, question.hops) : []
+      const also = contained.length > 0 ? { contained } : undefined
+      return { epoch, ...(dead && { dead }), ...(banned && { banned }), ...also }
     },
     prune: (now) => {
-      for (const index of [cuts, absolutes]) keepAll(index, ({ expiresAt }) => now < expiresAt)
+      for (const index of [cuts, absolutes, containments]) keepAll(index, ({ expiresAt }) => now < expiresAt)
       keepAll(bans, ({ until }) => now < until)
     },
   }

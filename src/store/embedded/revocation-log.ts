@@ -15,8 +15,8 @@ export function createRevocationLog(deps: {
   const { db, now, forgetBefore } = deps
   const find = db.prepare('SELECT * FROM revocations WHERE id = ?')
   const insert = db.prepare(
-    `INSERT INTO revocations (generation, id, match, mode, reason, by, at, expires_at, ban_until, absolute)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO revocations (generation, id, match, mode, reason, by, at, expires_at, ban_until, absolute, more)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   )
   const since = db.prepare('SELECT * FROM revocations WHERE sequence > ? AND expires_at > ? ORDER BY sequence')
   const openBans = db.prepare(
@@ -65,6 +65,7 @@ export function createRevocationLog(deps: {
             entry.expiresAt,
             entry.banUntil ?? null,
             entry.absolute ? 1 : 0,
+            entry.taken ? JSON.stringify({ taken: entry.taken }) : null,
           ])
           return { entry: toRevocation(find.one([entry.id])!), added: true }
         },
@@ -130,6 +131,7 @@ function toRevocation(row: Row): Revocation {
     expiresAt: Number(row['expires_at']),
     ...(row['ban_until'] == null ? {} : { banUntil: Number(row['ban_until']) }),
     ...(row['absolute'] === 1 ? { absolute: true } : {}),
+    ...(row['more'] == null ? {} : (JSON.parse(String(row['more'])) as Pick<NewRevocation, 'taken'>)),
   }
   return {
     ...base,

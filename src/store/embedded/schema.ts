@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 6
+export const FORMAT = 7
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -36,6 +36,12 @@ ALTER TABLE tasks ADD COLUMN suspended_by TEXT;
 CREATE INDEX tasks_suspended ON tasks (id) WHERE state = 'suspended';
 `
 
+/** What else an entry of the log says, as JSON. */
+const CONTAINED = `
+ALTER TABLE tasks ADD COLUMN contained TEXT;
+ALTER TABLE revocations ADD COLUMN more TEXT;
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
@@ -43,6 +49,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
   3: NO_EXPIRY_OF_PINS,
   4: SIGN_OUTS,
   5: SUSPENDED,
+  6: CONTAINED,
 }
 
 export const SCHEMA = `
@@ -105,4 +112,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}`

@@ -4,6 +4,7 @@
  * alone has the folder.
  */
 import { createRemembered } from '../../attest/remembered.ts'
+import { type Containment, leftOf } from '../../tasks/containment.ts'
 import { type Spent, type Task, type TaskState, stateAt } from '../../tasks/task.ts'
 import type { Reservation, ReservationAnswer, TaskStore } from '../../tasks/task-store.ts'
 import { checkAmount, exhaustedBudget } from '../reservation.ts'
@@ -20,7 +21,7 @@ const weightOf = ({ authority, subject }: Task): number =>
 export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }): TaskStore {
   const { db, journal } = deps
   const find = db.prepare('SELECT * FROM tasks WHERE id = ?')
-  const insert = db.prepare(`INSERT INTO tasks VALUES (${Array(18).fill('?').join(', ')})`)
+  const insert = db.prepare(`INSERT INTO tasks VALUES (${Array(19).fill('?').join(', ')})`)
   const children = db.prepare(
     'SELECT id, state, deadline, heartbeat_by FROM tasks WHERE parent = ? ORDER BY created_at, id',
   )
@@ -29,6 +30,8 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     'UPDATE tasks SET state = ?, ended_reason = ?, ended_at = ?, suspended_by = NULL WHERE id = ?',
   )
   const hold = db.prepare("UPDATE tasks SET state = 'suspended', suspended_by = ? WHERE id = ?")
+  const contain = db.prepare('UPDATE tasks SET contained = ? WHERE id = ?')
+  const containedIn = db.prepare('SELECT contained FROM tasks WHERE id = ?')
   const holding = db.prepare('SELECT suspended_by FROM tasks WHERE id = ?')
   const heldBy = db.prepare(
     "SELECT id, suspended_by FROM tasks WHERE state = 'suspended' AND instr(suspended_by, ?) > 0 LIMIT ?",
@@ -108,7 +111,8 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
       const above = line(task.parent)
       if (!above || above.some((ancestor) => stateAt(ancestor, now) !== 'active')) return 'parent_not_active'
     }
-    insert.run(toValues(task))
+    const parent = task.parent === undefined ? undefined : containedIn.one([task.parent])
+    insert.run(toValues(task, parent?.['contained'] == null ? null : String(parent['contained'])))
     return 'opened'
   }
 
@@ -136,9 +140,20 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     return ended
   }
 
+  const livesAt = (now: number) => (row: Row) => isLive(row) && stateAt(toMoving(row), now) !== 'expired'
+
+  function takeFrom(id: string, containment: Containment, now: number): readonly string[] {
+    const tasks = liveFrom(id, livesAt(now))
+    for (const task of tasks) {
+      const before = toContained(containedIn.one([task])?.['contained'])
+      if (!before.some(({ by }) => by === containment.by)) contain.run([JSON.stringify([...before, containment]), task])
+    }
+    return tasks
+  }
+
   function suspend(id: string, by: string, now: number): readonly string[] {
     // One that missed its heartbeat has ended, also where nobody has swept yet: it must not wake again.
-    const suspended = liveFrom(id, (row) => isLive(row) && stateAt(toMoving(row), now) !== 'expired')
+    const suspended = liveFrom(id, livesAt(now))
     for (const task of suspended) {
       const others = toHolders(holding.one([task])?.['suspended_by'])
       if (!others.includes(by)) hold.run([JSON.stringify([...others, by]), task])
@@ -230,6 +245,7 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
         ['subject = ?', filter.subject],
         ['state = ?', filter.state],
         ["instr(coalesce(suspended_by, ''), ?) = 0", filter.notHeldBy && JSON.stringify(filter.notHeldBy)],
+        ["instr(coalesce(contained, ''), ?) = 0", filter.notContainedBy && JSON.stringify(filter.notContainedBy)],
       ]
       const given = wanted.filter((pair): pair is [string, Value] => pair[1] !== undefined)
       const where = given.length === 0 ? '' : `WHERE ${given.map(([condition]) => condition).join(' AND ')}`
@@ -239,6 +255,8 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
         .map(read)
     },
     end: (id, state, reason, at) => db.write(() => end(id, state, reason, at), { committed: forgetHeld }),
+    contain: (id, containment, now) =>
+      db.write(() => takeFrom(id, containment, now), { urgent: true, committed: forgetHeld }),
     suspend: (id, by, now) => db.write(() => suspend(id, by, now), { urgent: true, committed: forgetHeld }),
     wake: async (by, now) => {
       const all: string[] = []
@@ -314,7 +332,7 @@ const toSpent = (row: Row) => ({
 /** What never changes after opening and is never searched for. */
 type Fixed = Pick<Task, 'subject' | 'agentSpiffeId' | 'purpose' | 'context' | 'budget' | 'authority'>
 
-function toValues(task: Task): readonly Value[] {
+function toValues(task: Task, contained: string | null): readonly Value[] {
   const { subject, agentSpiffeId, purpose, context, budget, authority } = task
   const fixed: Fixed = { subject, agentSpiffeId, purpose, context, budget, authority }
   return [
@@ -336,8 +354,12 @@ function toValues(task: Task): readonly Value[] {
     task.spent.cost,
     JSON.stringify(fixed),
     null, // a task is opened active
+    contained,
   ]
 }
+
+const toContained = (column: unknown): readonly Containment[] =>
+  column == null ? [] : (JSON.parse(String(column)) as readonly Containment[])
 
 const toMoving = (row: Row): Parameters<typeof stateAt>[0] => ({
   state: row['state'] as TaskState,
@@ -348,13 +370,16 @@ const toMoving = (row: Row): Parameters<typeof stateAt>[0] => ({
 function toTask(row: Row): Task {
   const optional = <K extends string>(name: K, column: string): { [N in K]?: number } =>
     row[column] == null ? {} : ({ [name]: Number(row[column]) } as { [N in K]: number })
+  const fixed = JSON.parse(String(row['fixed'])) as Fixed
+  const contained = toContained(row['contained'])
   return {
     id: String(row['id']),
     ...(row['parent'] == null ? {} : { parent: String(row['parent']) }),
     root: String(row['root']),
     depth: Number(row['depth']),
     agent: String(row['agent']),
-    ...(JSON.parse(String(row['fixed'])) as Fixed),
+    ...fixed,
+    ...(contained.length === 0 ? {} : { contained, authority: leftOf(fixed.authority, contained) }),
     state: row['state'] as TaskState,
     createdAt: Number(row['created_at']),
     deadline: Number(row['deadline']),

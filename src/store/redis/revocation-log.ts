@@ -116,8 +116,8 @@ export async function createRevocationLog(deps: {
     check: async (question) => {
       const floor = seen
       const { reply, list } = await ask(question)
-      const [word, , deadEntry, hop, bannedEntry, shape, suspended] = reply
-      if (word !== 'checked' || reply.length !== 7) throw unexpected(reply)
+      const [word, , deadEntry, hop, bannedEntry, shape, suspended, ...contained] = reply
+      if (word !== 'checked' || reply.length < 7) throw unexpected(reply)
       const sequence = noteSequence(reply)
       advance(sequence, floor)
       const matched = list[Number(shape) - 1]
@@ -133,6 +133,7 @@ export async function createRevocationLog(deps: {
               },
             }
           : {}),
+        ...(contained.length > 0 ? { contained } : {}),
       }
     },
     add: async (entry) => {
@@ -150,6 +151,7 @@ export async function createRevocationLog(deps: {
         MAX_CONJUNCTIONS,
         CHANNEL,
         entry.mode === 'suspend' ? '1' : '',
+        entry.mode === 'contain' ? '1' : '',
       ])
       if (reply[0] === 'full') {
         throw new Unavailable('overloaded', 'too many combinations of dimensions are being revoked by')

@@ -1,6 +1,6 @@
 /**
- * The steps of the revocation log in Redis. An entry is a hash by its sequence; beside it three indexes from
- * `shape|value` to the entries that matter there, newest first: cuts, absolutes, and bans.
+ * The steps of the revocation log in Redis. An entry is a hash by its sequence; beside it four indexes from
+ * `shape|value` to the entries that matter there, newest first: cuts, absolutes, bans and containments.
  */
 import { script } from './client.ts'
 
@@ -23,7 +23,7 @@ local function count_in(shape)
 end
 local function remaining(shape)
   local found, start = 0, shape .. '|'
-  for _, index in ipairs({'cuts', 'absolutes', 'bans'}) do
+  for _, index in ipairs({'cuts', 'absolutes', 'bans', 'containments'}) do
     for _, field in ipairs(redis.call('HKEYS', K .. 'rev:' .. index)) do
       if string.sub(field, 1, #start) == start then found = found + 1 end
     end
@@ -96,7 +96,7 @@ local function lift(sequence, one, readmitted)
 end
 `
 
-/** id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel, suspension?. */
+/** id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel, suspension?, containment?. */
 export const ADD = script(
   `${INDEX}
 local id, body, shape, field, kills, ban, til, expires, generation =
@@ -126,6 +126,7 @@ redis.call('SET', K .. 'rev:sequence', sequence)
 redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 'field', field,
   'kills', kills, 'ban', ban, 'until', til, 'expires', expires, 'readmitted', '', 'generation', generation)
 redis.call('ZADD', K .. 'rev:expiry', expires, sequence)
+if arg(13) == '1' then insert('containments', shape, field, {sequence, generation, id, expires}) end
 insert(kills, shape, field, {sequence, generation, id, expires})
 if ban == '1' then
   insert('bans', shape, field, {sequence, generation, id, til, arg(12)})
@@ -197,7 +198,18 @@ if issuing then
   for k = 1, m do if banned == '' then forbid(arg(at - 1 + k), k) end end
   for n, field in ipairs(fields) do if banned == '' then forbid(field, (n - 1) % m + 1) end end
 end
-return {'checked', sequence, dead, hop, banned, shape, suspended}
+local answer = {'checked', sequence, dead, hop, banned, shape, suspended}
+if issuing and redis.call('EXISTS', K .. 'rev:containments') == 1 then
+  local seen = {}
+  for k = 1, m do fields[#fields + 1] = arg(at - 1 + k) end
+  for _, field in ipairs(fields) do
+    for _, item in ipairs(items('containments', field)) do
+      if not seen[item[3]] and holds(item) then answer[#answer + 1] = item[3] end
+      seen[item[3]] = true
+    end
+  end
+end
+return answer
 `,
   { critical: true },
 )
@@ -252,6 +264,7 @@ local expired = redis.call('ZRANGE', K .. 'rev:expiry', '-inf', now, 'BYSCORE', 
 for _, sequence in ipairs(expired) do
   local one = entry(sequence)
   remove(one.kills, one.shape, one.field, sequence)
+  remove('containments', one.shape, one.field, sequence)
   redis.call('ZREM', K .. 'rev:order', sequence)
   local whole = is_whole(sequence, one)
   if one.ban ~= '1' or not whole then

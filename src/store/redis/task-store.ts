@@ -1,4 +1,5 @@
 /** The task tree in Redis: one hash per task, one field per remembered operation, nothing per token. */
+import { type Containment, leftOf } from '../../tasks/containment.ts'
 import type { Task, TaskState } from '../../tasks/task.ts'
 import type { ReservationAnswer, TaskStore } from '../../tasks/task-store.ts'
 import { checkAmount } from '../reservation.ts'
@@ -7,14 +8,14 @@ import { type RedisClient, type Reply, script, short, unexpected } from './clien
 /** A task as its reply says it: what never changes, and the fields that do. */
 const READ = `
 local moving = {'fixed', 'state', 'heartbeat_by', 'ended_at', 'ended_reason', 'calls', 'exchanges', 'cost',
-  'suspended_by'}
+  'suspended_by', 'contained'}
 local function append(answer, id)
   local task = redis.call('HMGET', K .. 'task:' .. id, unpack(moving))
   if not task[1] then return end
   for n = 1, #moving do answer[#answer + 1] = task[n] or '' end
 end
 `
-const FIELDS = 9
+const FIELDS = 10
 
 /** The state that holds at \`now\`, as \`stateAt\` of tasks/task.ts has it. */
 const STATE_AT = `
@@ -40,6 +41,8 @@ while above and above ~= '' do
   above = redis.call('HGET', K .. 'task:' .. above, 'parent')
 end
 local fields = {'parent', parent}
+local contained = parent ~= '' and redis.call('HGET', K .. 'task:' .. parent, 'contained')
+if contained then fields = {'parent', parent, 'contained', contained} end
 for n = 7, args do fields[#fields + 1] = arg(n) end
 redis.call('HSET', key, unpack(fields))
 local task = redis.call('HMGET', key, 'state', 'deadline', 'heartbeat_by')
@@ -135,6 +138,27 @@ for n = #answer, 2, -1 do
   redis.call('HDEL', key, 'suspended_by')
   redis.call('ZREM', K .. 'tasks:deadline', task)
   redis.call('ZREM', K .. 'tasks:heartbeat', task)
+end
+return answer
+`,
+  { critical: true },
+)
+
+const CONTAIN = script(
+  `${LIVE_FROM}${STATE_AT}
+local id, containment, now = arg(1), cjson.decode(arg(2)), tonumber(arg(3))
+local answer = live_from({'contained'}, id, function(one)
+  return stored_live(one) and state_at(one, now) ~= 'expired'
+end)
+-- From the lowest up: while one above has it still, who asks again finds all that is left.
+for n = #answer, 2, -1 do
+  local key = K .. 'task:' .. answer[n]
+  local before, known = redis.call('HGET', key, 'contained'), false
+  for _, one in ipairs(before and cjson.decode(before) or {}) do known = known or one.by == containment.by end
+  -- As text: an empty list would not come back as one.
+  if not known then
+    redis.call('HSET', key, 'contained', before and string.sub(before, 1, -2) .. ',' .. arg(2) .. ']' or '[' .. arg(2) .. ']')
+  end
 end
 return answer
 `,
@@ -311,7 +335,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
     },
     get: async (id) => toTasks(await redis.run(GET, [id]), fixedOf)[0],
     tree: async (root) => toTasks(await redis.run(TREE, [root])),
-    list: async ({ agent, agentSpiffeId, subject, state, notHeldBy, limit }) => {
+    list: async ({ agent, agentSpiffeId, subject, state, notHeldBy, notContainedBy, limit }) => {
       const found: Task[] = []
       for (let from = 0; found.length < limit; from += PAGE) {
         const page = toTasks(await redis.run(NEWEST, [from, from + PAGE - 1]))
@@ -323,7 +347,8 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
               (agentSpiffeId === undefined || task.agentSpiffeId === agentSpiffeId) &&
               (subject === undefined || task.subject.id === subject) &&
               (state === undefined || task.state === state) &&
-              (notHeldBy === undefined || !task.suspendedBy?.includes(notHeldBy)),
+              (notHeldBy === undefined || !task.suspendedBy?.includes(notHeldBy)) &&
+              (notContainedBy === undefined || !task.contained?.some(({ by }) => by === notContainedBy)),
           ),
         )
       }
@@ -332,6 +357,11 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
     end: async (id, state, reason, at) => {
       const reply = await redis.run(END, [id, state, reason, at])
       if (reply[0] !== 'ended') throw unexpected(reply)
+      return reply.slice(1)
+    },
+    contain: async (id, containment, now) => {
+      const reply = await redis.run(CONTAIN, [id, JSON.stringify(containment), now])
+      if (reply[0] !== 'contained') throw unexpected(reply)
       return reply.slice(1)
     },
     suspend: async (id, by, now) => {
@@ -364,7 +394,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
 }
 
 function fieldsOf(task: Task): readonly (string | number)[] {
-  const { state, heartbeatBy, endedAt, endedReason, suspendedBy: _, spent, ...fixed } = task
+  const { state, heartbeatBy, endedAt, endedReason, suspendedBy: _, contained: __, spent, ...fixed } = task
   const fields: [string, string | number | undefined][] = [
     ['fixed', JSON.stringify(fixed)],
     ['root', task.root],
@@ -388,13 +418,14 @@ function toTasks(reply: Reply, parse: (fixed: string) => Fixed = JSON.parse): re
   if (reply[0] !== 'tasks' || (reply.length - 1) % FIELDS !== 0) throw unexpected(reply)
   const tasks: Task[] = []
   for (let index = 1; index < reply.length; index += FIELDS) {
-    const [fixed, state, heartbeatBy, endedAt, endedReason, calls, exchanges, cost, suspendedBy] = reply.slice(
-      index,
-      index + FIELDS,
-    )
+    const [fixed, state, heartbeatBy, endedAt, endedReason, calls, exchanges, cost, suspendedBy, contained] =
+      reply.slice(index, index + FIELDS)
     if (!fixed || !state) throw unexpected(reply)
+    const base = parse(fixed)
+    const taken = contained ? (JSON.parse(contained) as readonly Containment[]) : undefined
     tasks.push({
-      ...parse(fixed),
+      ...base,
+      ...(taken ? { contained: taken, authority: leftOf(base.authority, taken) } : {}),
       state: state as TaskState,
       ...(heartbeatBy ? { heartbeatBy: Number(heartbeatBy) } : {}),
       ...(suspendedBy ? { suspendedBy: suspendedBy.split(' ') } : {}),

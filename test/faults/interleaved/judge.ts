@@ -2,6 +2,7 @@
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import { DIMENSIONS, type HopFacts, hopsOf } from '@errand/verifier/shapes.ts'
 import type { TokenResponse } from '../../../src/exchange/prepared.ts'
+import { takes } from '../../../src/tasks/containment.ts'
 import { stateAt, type Task } from '../../../src/tasks/task.ts'
 import {
   budgets,
@@ -92,8 +93,22 @@ export async function judgeHistory(world: World, service: Service, timeless: boo
       endedTasks,
       (id) => stateOf.get(id),
     ),
-    ...inv10(intents, all),
+    ...inv10(
+      intents,
+      // What was taken since then is looked at below.
+      all.map((task) => ({ ...task, authority: world.authorities.get(task.id) ?? task.authority })),
+    ),
   )
+  // What was taken from a task is in no token of it that lives.
+  const contained = new Map(all.map((task) => [task.id, task.contained ?? []]))
+  for (const [jti, verdict] of new Map(verdicts.map((each) => [each.jti, each.verdict]))) {
+    const { claims } = tokens.get(jti)!
+    const granted = claims.authorization_details.flatMap(({ tool, operations }) =>
+      operations.map((operation) => ({ tool, operation })),
+    )
+    const taken = contained.get(claims.task.id)?.find((each) => granted.some((grant) => takes(each, grant)))
+    if (verdict === 'accepted' && taken) found.push(`${jti} is accepted with what ${taken.by} took from its task`)
+  }
   // What a suspension in force names is suspended, and nothing else is, when the last start has done what was left to do.
   const open = (await service.bans()).filter(({ mode }) => mode === 'suspend')
   for (const task of all) {

@@ -70,9 +70,16 @@ async function openService(world: World, me: Process) {
     },
     'revocations',
     turn,
-    ['check', 'add', 'get', 'readmit', 'bans', 'prune'],
+    ['check', 'add', 'get', 'after', 'readmit', 'bans', 'prune'],
   )
-  const tasks = interleaved(opened.tasks, 'tasks', turn, [
+  const opening = {
+    ...opened.tasks,
+    open: (...[task, at]: Parameters<typeof opened.tasks.open>) => {
+      world.authorities.set(task.id, task.authority)
+      return opened.tasks.open(task, at)
+    },
+  }
+  const tasks = interleaved(opening, 'tasks', turn, [
     'open',
     'get',
     'list',
@@ -81,6 +88,7 @@ async function openService(world: World, me: Process) {
     'due',
     'prune',
     'tree',
+    'contain',
     'suspend',
     'wake',
     'holders',

@@ -20,7 +20,7 @@ export const step = fc.oneof(
     arbitrary: fc.record({
       op: fc.constant('revoke' as const),
       by: fc.constantFrom(...MATCHES),
-      mode: fc.constantFrom('cut' as const, 'ban' as const, 'suspend' as const),
+      mode: fc.constantFrom('cut' as const, 'ban' as const, 'suspend' as const, 'contain' as const),
     }),
   },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('readmit' as const) }) },

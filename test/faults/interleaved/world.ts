@@ -5,6 +5,7 @@ import type fc from 'fast-check'
 import type { AuditEvent } from '../../../src/audit/log.ts'
 import { Unavailable } from '../../../src/oauth/refusal.ts'
 import type { Revocation } from '../../../src/revoke/revocation-log.ts'
+import type { Task } from '../../../src/tasks/task.ts'
 import { type Acknowledged, createHistory, type SeenToken, type Verdict } from '../../invariants.ts'
 import { START, type Template } from './template.ts'
 
@@ -53,5 +54,7 @@ export function createWorld(template: Template, number: number, scheduler: fc.Sc
     texts: new Map<string, string>(),
     verdicts: [] as Verdict[],
     endedTasks: [] as string[],
+    /** What tasks might do when they were opened. */
+    authorities: new Map<string, Task['authority']>(),
   }
 }
