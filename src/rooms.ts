@@ -36,6 +36,7 @@ import type { Sealer } from './keys/seal.ts'
 import { ok, refuse } from './oauth/refusal.ts'
 import { createAcks, verifiersBehind } from './revoke/acks.ts'
 import { createContainments } from './revoke/containments.ts'
+import { createDrills } from './revoke/drills.ts'
 import { createFeed } from './revoke/feed.ts'
 import { openLiveTokens } from './revoke/live-open.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
@@ -440,6 +441,13 @@ export async function openRooms({
       acks,
       containments,
       receipts,
+      drills: createDrills({
+        revoke,
+        containments,
+        audit,
+        reader: log,
+        isForDrills: (clientId) => holder.current().agents.byClientId(clientId)?.drill === true,
+      }),
       keys: ring,
       rotation,
       heldKeys,

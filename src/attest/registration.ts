@@ -35,6 +35,8 @@ export interface AgentRegistration {
   readonly ceiling: readonly Grant[]
   /** Whether it may open a task for itself (`client_credentials`). */
   readonly autonomous: boolean
+  /** It is there for fire drills alone. */
+  readonly drill?: boolean
   /** client_ids to which it may hand over; none by default. */
   readonly delegatesTo: readonly string[]
   /** Evidence issued before this (Unix seconds) belonged to another principal: `instance_epoch`. */

@@ -19,6 +19,7 @@ export const EVENT_TYPES = [
   'revocation.readmitted',
   'revocation.resumed',
   'receipt.issued', // its statement's digest: the receipt carries the proof of this record
+  'drill.finished',
   'subject.signed_out', // everything of a user ended; they may sign in again
   'signal.received', // a security event that ends nothing
   'signal.refused', // an order or a signal of somebody who is known

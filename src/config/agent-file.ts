@@ -68,6 +68,10 @@ export const agentSchema = section({
   stage: z.enum(STAGES).describe('Its autonomy: a cap on effects.'),
   ceiling: rights.describe('What it may do at most, whoever asks.'),
   autonomous: z.boolean().default(false).describe('Whether it may open a task for itself.'),
+  drill: z
+    .boolean()
+    .default(false)
+    .describe('Whether it is there for fire drills alone: `errand drill` ends what it does, at any time.'),
   default_task: defaultTask,
   delegates_to: list(clientId).describe('client_ids to which it may hand over.'),
   instance_since: limit(0, 4_102_444_800)

@@ -55,6 +55,7 @@ export async function readAgent(
     stage: source.stage,
     ceiling: readRights(source.ceiling, ['ceiling'], { tools, declared, report }),
     autonomous: source.autonomous,
+    ...(source.drill ? { drill: true } : {}),
     delegatesTo: source.delegates_to,
     ...(source.default_task === undefined ? {} : { defaultTask: JSON.stringify(source.default_task) }),
     ...(source.instance_since === undefined ? {} : { instanceSince: source.instance_since }),

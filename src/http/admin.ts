@@ -34,6 +34,7 @@ function agentView({ deps }: Call, agent: AgentRegistration) {
     stage: agent.stage,
     evidence: agent.evidence,
     autonomous: agent.autonomous,
+    ...(agent.drill ? { drill: true } : {}),
     delegates_to: agent.delegatesTo,
     ceiling: toAuthorizationDetails(
       agent.ceiling,

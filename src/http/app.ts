@@ -13,6 +13,7 @@ import { challengeRoute } from './challenge.ts'
 import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
 import { discoveryRoutes } from './discovery.ts'
+import { drillRoutes } from './drills.ts'
 import { explanationRoute } from './explanations.ts'
 import { globalRevocationRoute } from './global-revocation.ts'
 import { isKeptFree } from './gate.ts'
@@ -48,6 +49,7 @@ export const ROUTES: readonly Route[] = [
   evaluationsRoute,
   ...refusalPageRoutes,
   ...revocationRoutes,
+  ...drillRoutes,
   ...adminRoutes,
   ...keyRoutes,
   ...logRoutes,

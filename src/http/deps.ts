@@ -19,6 +19,7 @@ import type { KeyRing } from '../keys/key-ring.ts'
 import type { Unavailable } from '../oauth/refusal.ts'
 import type { Acks } from '../revoke/acks.ts'
 import type { Containments } from '../revoke/containments.ts'
+import type { Drills } from '../revoke/drills.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { createPreview } from '../revoke/preview.ts'
 import type { Receipts } from '../revoke/receipts.ts'
@@ -77,6 +78,7 @@ export interface HttpDeps {
   readonly acks: Acks
   readonly containments: Containments
   readonly receipts: Receipts
+  readonly drills: Drills
   readonly keys: KeyRing
   readonly rotation: Rotation
   readonly heldKeys: HeldKeys
