@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
+import type { HopFacts } from '@errand/verifier/shapes.ts'
 import type { Logger } from 'pino'
 import { createAttest, createAuthenticateMachine } from './attest/attest.ts'
 import { createDpop } from './attest/dpop.ts'
@@ -35,6 +36,7 @@ import { openKeyRing } from './keys/key-ring.ts'
 import type { Sealer } from './keys/seal.ts'
 import { ok, refuse } from './oauth/refusal.ts'
 import { createAcks, verifiersBehind } from './revoke/acks.ts'
+import { createBulk } from './revoke/bulk.ts'
 import { createContainments } from './revoke/containments.ts'
 import { createDrills } from './revoke/drills.ts'
 import { createFeed } from './revoke/feed.ts'
@@ -383,6 +385,19 @@ export async function openRooms({
     onError: (error) => onFault(error, 'live tokens'),
   })
   closing.push(() => live.close())
+  const asRevoked = (match: HopFacts) => widened({ issued }, match)
+  const bulk = createBulk({
+    now,
+    pins: stores.bulkPins,
+    log: stores.revocations,
+    tasks: stores.tasks,
+    revoke,
+    preview: createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live, widened: asRevoked }),
+    widened: asRevoked,
+    audit,
+    onUnrecorded: (type) => metrics.unrecorded(type),
+    newSecret: () => randomBytes(24),
+  })
   const tokenIssuer = createIssuer({ issuer, keys: ring })
   const exchange = createExchange({
     ...common,
@@ -425,13 +440,7 @@ export async function openRooms({
       platformAgents: stores.platformAgents,
       tasks: stores.tasks,
       revoke,
-      preview: createPreview({
-        now,
-        tasks: stores.tasks,
-        liveTasks: stores.liveTasks,
-        live,
-        widened: (match) => widened({ issued }, match),
-      }),
+      bulk,
       signOut,
       receive,
       revocations: stores.revocations,
@@ -491,6 +500,7 @@ export async function openRooms({
   inForce.loaded(holder.current())
   await inForce.settle()
   await revoke.finish()
+  await bulk.finish()
   holder.onChange((next, previous) => {
     inForce.loaded(next, previous)
     inForce.settle().catch((error) => onFault(error, 'reload'))

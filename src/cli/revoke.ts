@@ -43,19 +43,19 @@ const REST = {
 type Args = ParsedArgs<typeof TASKS & typeof REST> & Partial<ParsedArgs<typeof MATCH>>
 
 /** Asks for it, shows what came of it, and waits where that was asked for. */
-async function perform(cli: Cli, args: Args, body: Json): Promise<Exit> {
+async function perform(cli: Cli, args: Args, asked: () => Promise<Json>): Promise<Exit> {
   const followed = args.wait || args.receipt !== undefined
   if (args['dry-run'] && followed) throw usage('--dry-run changes nothing: there is nothing to wait for')
   if (args.timeout !== undefined && !args.wait) throw usage('--timeout is of --wait')
   timeoutOf(args)
-  const { client, answer } = await ask(cli, args, body)
+  const answer = await asked()
   const id = text(answer['id'])
   if (!followed || id === undefined) {
     show(cli, args, answer)
     return EXIT.ok
   }
   if (!args.json) show(cli, args, answer)
-  const { exit, state } = await afterwards(cli, client, id, args)
+  const { exit, state } = await afterwards(cli, await adminClient(cli), id, args)
   if (args.json) cli.out(json({ ...answer, ...state }))
   else
     for (const line of facts(cli, [
@@ -66,8 +66,8 @@ async function perform(cli: Cli, args: Args, body: Json): Promise<Exit> {
   return exit
 }
 
-/** Names that nobody has are refused first. */
-async function ask(cli: Cli, args: Args, body: Json): Promise<{ readonly client: Client; readonly answer: Json }> {
+/** Asks for it, and answers what came of it; names that nobody has are refused first. */
+async function ask(cli: Cli, args: Args, body: Json): Promise<Json> {
   const given = {
     task: args.task,
     root: args.root,
@@ -90,7 +90,7 @@ async function ask(cli: Cli, args: Args, body: Json): Promise<{ readonly client:
   const client = await adminClient(cli)
   if (!args.anyway) await checkKnown(cli, client, args)
   if (args.tool !== undefined) match.aud = await audienceOf(client, args.tool)
-  const answer = await client.post('/revocations', {
+  return client.post('/revocations', {
     match,
     reason: args.reason,
     ...body,
@@ -98,7 +98,16 @@ async function ask(cli: Cli, args: Args, body: Json): Promise<{ readonly client:
     ...(args.all ? { everything: true } : {}),
     ...(args['dry-run'] ? { dry_run: true } : {}),
   })
-  return { client, answer }
+}
+
+/** What a preview showed, and nothing besides. */
+async function askInBulk(cli: Cli, args: Args & { readonly mode?: string | undefined }, token: string): Promise<Json> {
+  const names = [...Object.keys(MATCH), 'mode', 'dry-run', 'anyway'] as const
+  const beside = names.find((name) => args[name as keyof typeof args])
+  if (beside !== undefined) throw usage(`--bulk-token says what is meant: leave out --${beside}`)
+  if (!/^bulk_[\w-]{1,59}$/.test(token)) throw usage('--bulk-token is what a preview (--dry-run) ends with')
+  reasonOf(args.reason)
+  return (await adminClient(cli)).post('/revocations', { bulk_token: token, reason: args.reason })
 }
 
 function show(cli: Cli, args: Args, answer: Json): void {
@@ -109,6 +118,9 @@ function show(cli: Cli, args: Args, answer: Json): void {
   if (args['dry-run']) {
     cli.err('nothing was changed')
     for (const line of previewLines(cli, answer)) cli.out(line)
+    const bulk = text(answer['bulk_token'])
+    if (bulk !== undefined)
+      cli.err(`exactly this, once, within 15 minutes: errand revoke --bulk-token ${safe(bulk)} --reason …`)
     return
   }
   const ended = texts(answer['tasks_ended'])
@@ -139,6 +151,11 @@ export const revoke = verb({
       description:
         'cut: may ask again; ban: nothing new until readmitted (the default is the service’s, by what matches)',
     },
+    'bulk-token': {
+      type: 'string',
+      valueHint: 'bulk_…',
+      description: 'exactly what your preview showed, instead of a match; it is no secret, and of no use to others',
+    },
     ...REST,
   },
   examples: [
@@ -146,9 +163,12 @@ export const revoke = verb({
     'errand revoke --sub "dev|alice" --tool payments --mode cut --reason "role changed"',
     'errand revoke --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "wrong customer" --dry-run',
     'errand revoke --release 3fK0uVb1mXq7sWc2dYe5Za --reason "bad component" --wait --receipt out.json',
+    'errand revoke --bulk-token bulk_5Zq0vT3mQk2hYzR1bN5dWgq8Jx0vT3mQ --reason "wrong customer"',
   ],
   async run(args, cli) {
-    return perform(cli, args, args.mode === undefined ? {} : { mode: args.mode })
+    const bulk = args['bulk-token']
+    const mode = args.mode === undefined ? {} : { mode: args.mode }
+    return perform(cli, args, () => (bulk === undefined ? ask(cli, args, mode) : askInBulk(cli, args, bulk)))
   },
 })
 
@@ -161,7 +181,7 @@ export const suspend = verb({
     'errand suspend --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "asking the customer"',
   ],
   async run(args, cli) {
-    return perform(cli, args, { mode: 'suspend' })
+    return perform(cli, args, () => ask(cli, args, { mode: 'suspend' }))
   },
 })
 

@@ -18,10 +18,10 @@ import type { OpenTask } from '../exchange/open-task.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
 import type { Unavailable } from '../oauth/refusal.ts'
 import type { Acks } from '../revoke/acks.ts'
+import type { Bulk } from '../revoke/bulk.ts'
 import type { Containments } from '../revoke/containments.ts'
 import type { Drills } from '../revoke/drills.ts'
 import type { Feed } from '../revoke/feed.ts'
-import type { createPreview } from '../revoke/preview.ts'
 import type { Receipts } from '../revoke/receipts.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
@@ -68,8 +68,8 @@ export interface HttpDeps {
   readonly platformAgents: PlatformAgents
   readonly tasks: TaskStore
   readonly revoke: Revoke
+  readonly bulk: Bulk
   readonly signOut: SignOut
-  readonly preview: ReturnType<typeof createPreview>
   readonly receive: Receive
   readonly revocations: RevocationLog
   readonly introspect: (token: string) => Promise<Introspected>

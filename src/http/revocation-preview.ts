@@ -2,7 +2,7 @@
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
 import { audienceOf } from '../revoke/containment.ts'
-import type { Preview } from '../revoke/preview.ts'
+import type { Pinned } from '../revoke/bulk.ts'
 import type { RevocationMode } from '../revoke/revocation-log.ts'
 import type { HttpDeps } from './deps.ts'
 
@@ -43,12 +43,22 @@ export const previewSchema = z
         }),
       )
       .describe('Of those tools'),
+    bulk_token: z
+      .string()
+      .describe('Revokes exactly this, once; absent where there are more tasks than can be pinned')
+      .optional(),
+    bulk_token_expires_at: z.number().int().optional(),
   })
   .meta({ id: 'RevocationPreview' })
 
 const named = (all: ReadonlySet<string>) => ({ total: all.size, names: [...all].sort().slice(0, NAMED) })
 
-export function previewView(deps: Pick<HttpDeps, 'snapshot'>, match: HopFacts, mode: RevocationMode, preview: Preview) {
+export function previewView(
+  deps: Pick<HttpDeps, 'snapshot'>,
+  match: HopFacts,
+  mode: RevocationMode,
+  { preview, bulk }: Pinned,
+) {
   const { effect, tasks, complete, subjects, agents, audiences, live } = preview
   const { tools, settings } = deps.snapshot()
   const reached = tools.all.filter(({ audience }) => audiences.has(audience))
@@ -71,5 +81,6 @@ export function previewView(deps: Pick<HttpDeps, 'snapshot'>, match: HopFacts, m
       const { tool, by, boundSeconds } = audienceOf(each, settings.tokens.maxLifetimeSeconds, undefined)
       return { tool, by, bound_seconds: boundSeconds }
     }),
+    ...(bulk === undefined ? {} : { bulk_token: bulk.token, bulk_token_expires_at: bulk.expiresAt }),
   }
 }

@@ -1,12 +1,13 @@
 /** `/revocations`: add, look up, re-admit; the signed feed that verifiers follow stands in feed.ts. */
 import { EFFECTS, type Effect } from '@errand/verifier/claims.ts'
 import { readSubjectText } from '@errand/verifier/claims-check.ts'
+import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
 import type { Snapshot } from '../config/snapshot.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { namesTasks } from '../revoke/matching-tasks.ts'
-import type { Revocation } from '../revoke/revocation-log.ts'
+import type { Revocation, RevocationMode } from '../revoke/revocation-log.ts'
 import { isId } from '../tasks/ids.ts'
 import { jsonOf } from './body.ts'
 import { feedRoutes } from './feed.ts'
@@ -37,7 +38,9 @@ const takeSchema = z.strictObject({
 })
 
 const addSchema = z.strictObject({
-  match: matchSchema.describe('A conjunction: every dimension must match within one hop of a token. {} is everything'),
+  match: matchSchema
+    .describe('A conjunction: every dimension must match within one hop of a token. {} is everything')
+    .optional(),
   mode: z
     .enum(['cut', 'ban', 'suspend', 'contain'])
     .describe('Default: ban for agent, client_id, sub, aud, release, kid, task and root; cut otherwise')
@@ -47,8 +50,30 @@ const addSchema = z.strictObject({
     .optional(),
   reason: z.string().min(3).max(500),
   everything: z.literal(true).describe('Needed with an empty match').optional(),
-  dry_run: z.boolean().optional(),
+  dry_run: z.boolean().describe('Name the members, and change nothing').optional(),
+  bulk_token: z
+    .string()
+    .max(64)
+    .describe('Of a preview: exactly what it showed is revoked. Nothing else but the reason goes with it')
+    .optional(),
 })
+
+/** A match, or a preview's bulk token, and nothing that would be ignored. */
+function whatIsMeant(
+  body: z.infer<typeof addSchema>,
+): Result<{ readonly match: HopFacts } | { readonly bulk: string }> {
+  const { match, bulk_token: bulk, reason: _, ...rest } = body
+  const no = (detail: string) => refuse('bad_body', 'request', { proven: true, detail })
+  if (bulk !== undefined) {
+    return match === undefined && Object.keys(rest).length === 0
+      ? ok({ bulk })
+      : no('a bulk_token says what is revoked: send it with a reason and nothing else')
+  }
+  if (match === undefined) return no('match is missing')
+  if (Object.keys(match).length === 0 && !body.everything)
+    return no('an empty match is everything: say so with everything: true')
+  return ok({ match: match as HopFacts })
+}
 
 /** A live agent would simply ask again: naming who or what it is bans, naming single tokens or a policy cuts. */
 const BANS: readonly string[] = ['agent', 'client_id', 'sub', 'aud', 'release', 'kid', 'task', 'root', 'domain']
@@ -83,6 +108,7 @@ const revocationView = (entry: Revocation) => ({
   id: entry.id,
   epoch: `${entry.epoch.generation}.${entry.epoch.sequence}`,
   match: entry.match,
+  ...(entry.before === undefined ? {} : { checked_before: formatEpoch(entry.before) }),
   mode: entry.mode,
   reason: entry.reason,
   by: entry.by,
@@ -119,17 +145,11 @@ const addRoute: Route = {
     const { deps, c, wire } = call
     const body = jsonOf(c, addSchema)
     if (!body.ok) return refused(call, { ...body.refusal, proven: true })
-    const match = body.value.match as HopFacts
+    const meant = whatIsMeant(body.value)
+    if (!meant.ok) return refused(call, meant.refusal)
+    if ('bulk' in meant.value) return inBulk(call, meant.value.bulk, body.value.reason)
+    const { match } = meant.value
     const named = Object.keys(match)
-    if (named.length === 0 && !body.value.everything) {
-      return refused(
-        call,
-        refuse('bad_body', 'request', {
-          proven: true,
-          detail: 'an empty match is everything: say so with everything: true',
-        }).refusal,
-      )
-    }
     const mode = body.value.mode ?? (named.some((each) => BANS.includes(each)) || named.length === 0 ? 'ban' : 'cut')
     if ((mode === 'contain') !== (body.value.take !== undefined) || (mode === 'contain' && !namesTasks(match))) {
       const detail = 'contain goes with take, and a match of tasks, agents or subjects alone'
@@ -138,7 +158,8 @@ const addRoute: Route = {
     const taken = body.value.take && readTake(body.value.take, deps.snapshot())
     if (taken && !taken.ok) return refused(call, taken.refusal)
     if (body.value.dry_run) {
-      return Response.json(previewView(deps, match, mode, await deps.preview(match, mode)))
+      const pinned = await deps.bulk.preview(match, mode, adminOf(call), taken?.value)
+      return Response.json(previewView(deps, match, mode, pinned))
     }
     const { entry, tasks } = await deps.revoke.byMatch({
       match,
@@ -151,6 +172,18 @@ const addRoute: Route = {
     deps.metrics.revoked(mode)
     return Response.json({ ...revocationView(entry), [TOUCHED[mode]]: tasks }, { status: 201 })
   },
+}
+
+const touched = (mode: RevocationMode, tasks: readonly string[]) => ({ [TOUCHED[mode]]: tasks })
+
+/** What a preview has pinned. */
+async function inBulk(call: Call, token: string, reason: string): Promise<Response> {
+  const { deps, wire } = call
+  const done = await deps.bulk.execute(token, adminOf(call), reason, wire.correlation)
+  if (!done.ok) return refused(call, done.refusal)
+  const { entry, mode, tasks } = done.value
+  deps.metrics.revoked(entry.mode)
+  return Response.json({ ...revocationView(entry), ...touched(mode, tasks) }, { status: 201 })
 }
 
 const containedSchema = revocationSchema.extend(containmentMembers).meta({ id: 'RevocationState' })

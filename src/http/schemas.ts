@@ -150,6 +150,7 @@ export const revocationSchema = z
     id: z.string(),
     epoch: z.string(),
     match: z.record(z.string(), z.string()),
+    checked_before: z.string().describe('Of a preview: only what was checked before this place is meant').optional(),
     mode: z.enum(['cut', 'ban', 'suspend', 'contain']),
     taken: takenSchema.optional(),
     reason: z.string(),

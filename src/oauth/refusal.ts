@@ -188,6 +188,9 @@ const table = {
   not_found: 'absent',
   method_not_allowed: 'absent',
   // L, M, Q: away
+  bulk_token_unknown: 'bad',
+  bulk_token_used: 'bad',
+  bulk_token_expired: 'bad',
   time_in_future: 'bad',
   sealed: 'un',
   no_active_key: 'un',

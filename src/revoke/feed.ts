@@ -107,10 +107,11 @@ export function createFeed(deps: FeedDeps): Feed {
   const entriesUpTo = async (epoch: Epoch, after?: Epoch) =>
     (await log.after(after)).filter((entry) => compareEpochs(entry.epoch, epoch) <= 0).map(wireEntry)
 
-  function wireEntry({ match, epoch, expiresAt, absolute }: Revocation) {
+  // What is about what was there at a mark says the mark as its place: verifiers merge by maximum, in whatever order.
+  function wireEntry({ match, before, epoch, expiresAt, absolute }: Revocation) {
     const shape = shapeOf(match)
     return {
-      e: formatEpoch(epoch),
+      e: formatEpoch(before ?? epoch),
       d: shape,
       v: valueDigest(deps.feedKey, shape, shapeText(shape, match) ?? ''),
       x: expiresAt,
@@ -251,7 +252,8 @@ export function createFeed(deps: FeedDeps): Feed {
   }
 
   let gathering: NodeJS.Timeout | undefined
-  const unlisten = log.onAdded(() => {
+  // A mark too: what is checked from now on carries it, and is kept waiting by verifiers that have not heard of it.
+  const news = () => {
     for (const wake of [...waiting]) wake()
     if (closed || subscribers.size === 0 || gathering) return
     gathering = setTimeout(() => {
@@ -259,7 +261,8 @@ export function createFeed(deps: FeedDeps): Feed {
       void emit()
     }, GATHER_MS)
     gathering.unref()
-  })
+  }
+  const unlisten = log.onAdded(news, news)
   const heartbeat = setInterval(() => void emit(), HEARTBEAT_MS)
   heartbeat.unref()
   void emit()

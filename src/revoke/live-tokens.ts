@@ -123,9 +123,9 @@ export function createLiveTokens({
     uncounted(most, until) {
       left = { most, until }
     },
-    killed({ match, epoch, absolute = false, expiresAt }) {
+    killed({ match, epoch, before = epoch, absolute = false, expiresAt }) {
       if (expiresAt <= now()) return
-      const kill: Kill = { match, epoch, before: epoch, absolute, until: expiresAt }
+      const kill: Kill = { match, epoch, before, absolute, until: expiresAt }
       if (compareEpochs(epoch, last) > 0) last = epoch
       const { task, ...others } = match
       if (task === undefined || Object.keys(others).length > 0) {

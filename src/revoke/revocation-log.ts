@@ -37,6 +37,11 @@ export interface NewRevocation {
    * entries stay until the key has left every cache.
    */
   readonly absolute?: boolean
+  /**
+   * A mark: what was checked before it is dead, and what was checked since lives. Absent it is the entry's own place.
+   * Such an entry is about what was there: whatever its mode, it keeps nothing out.
+   */
+  readonly before?: Epoch
 }
 
 export interface Revocation extends NewRevocation {
@@ -51,6 +56,11 @@ export interface RevocationLog extends Revocations {
    * false where the id was there already.
    */
   add(entry: NewRevocation): Promise<{ readonly entry: Revocation; readonly added: boolean }>
+  /**
+   * Takes a place in the log that kills nothing: what is checked from now on is not before it. Durable, and seen by every
+   * later `check`, before it resolves.
+   */
+  mark(): Promise<Epoch>
   get(id: string): Promise<Revocation | undefined>
   /** Live entries after `epoch`, in order; all live ones where it is absent. Entries with `expiresAt <= now` may be missing. */
   after(epoch?: Epoch): Promise<readonly Revocation[]>
@@ -59,8 +69,11 @@ export interface RevocationLog extends Revocations {
   /** Ends a ban or a suspension; the entry itself stays. False where there is none in force. */
   readmit(id: string, by: string, reason: string, at: number): Promise<boolean>
   epoch(): Promise<Epoch>
-  /** Called after each added entry, in this process and (Redis) for entries of other replicas, in epoch order. Returns the unsubscriber. */
-  onAdded(listener: (entry: Revocation) => void): () => void
+  /**
+   * Called after each added entry, in this process and (Redis) for entries of other replicas, in epoch order; `moved`
+   * after the epoch moved without one. Returns the unsubscriber.
+   */
+  onAdded(listener: (entry: Revocation) => void, moved?: () => void): () => void
   /** Forgets entries that expired and bans that ran out. */
   prune(now: number): Promise<void>
 }

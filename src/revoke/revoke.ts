@@ -4,7 +4,7 @@
  * until its deadline, so that an exchange already under way either sees the ban or dies of the entry.
  */
 import { type AccessTokenClaims, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
-import { formatEpoch } from '@errand/verifier/epoch.ts'
+import { type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { createHash } from 'node:crypto'
 import type { AuditEvent, AuditLog } from '../audit/log.ts'
@@ -65,6 +65,8 @@ export interface RevokeRequest {
   readonly keepUntil?: number
   /** Given where the same revocation may be asked for again: the same id is the same entry. */
   readonly id?: string
+  /** About what was checked before this mark, and no more; tasks are for whoever pinned them. */
+  readonly before?: Epoch
 }
 
 export type EndState = 'completed' | 'cancelled' | 'revoked' | 'expired'
@@ -195,7 +197,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 
   return {
     endTask,
-    async byMatch({ match, mode, taken, reason, by, correlation, absolute, banUntil, keepUntil = 0, id }) {
+    async byMatch({ match, mode, taken, reason, by, correlation, absolute, banUntil, keepUntil = 0, id, before }) {
       const now = deps.now()
       const entry: NewRevocation = {
         id: id ?? newId('rev'),
@@ -208,10 +210,11 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         ...(taken ? { taken } : {}),
         ...(absolute ? { absolute } : {}),
         ...(banUntil === undefined ? {} : { banUntil }),
+        ...(before === undefined ? {} : { before }),
       }
       const { entry: stored, added } = await add(entry, correlation)
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
-      if (mode === 'cut') return { entry: stored, added, tasks: [] }
+      if (mode === 'cut' || before) return { entry: stored, added, tasks: [] }
       if (mode === 'contain') return { entry: stored, added, tasks: await contain(stored, correlation) }
       const tasks = mode === 'ban' ? await endMatching(deps.tasks, match, reason, now) : await suspend(stored)
       await toldTasks(deps, stored, tasks, correlation)
@@ -272,7 +275,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       const open = await deps.log.bans(now)
       for (const entry of open) {
         // The tasks of a single task's ban are read anew when somebody asks for it; the sweep ends it at its deadline.
-        if (entry.mode !== 'suspend' && entry.match.task !== undefined) continue
+        if ((entry.mode !== 'suspend' && entry.match.task !== undefined) || entry.before) continue
         const tasks =
           entry.mode === 'suspend'
             ? await suspend(entry)
@@ -323,8 +326,8 @@ const WHAT_CAME: Record<RevocationMode, (tasks: readonly string[], reason: strin
   }
 
 /** Each of them is named: receipts are made from these records. */
-async function toldTasks(
-  deps: RevokeDeps,
+export async function toldTasks(
+  deps: Pick<RevokeDeps, 'audit' | 'onUnrecorded'>,
   { id, mode, reason, by }: Revocation,
   tasks: readonly string[],
   correlation?: string,
@@ -339,7 +342,7 @@ async function toldTasks(
 type Told = Omit<AuditEvent, 'correlation' | 'reason'> & { readonly correlation: string | undefined }
 
 /** What is recorded after the effect helps the reader of the log; the effect stands also where the disk is full. */
-async function told(deps: RevokeDeps, { correlation, ...event }: Told): Promise<void> {
+async function told(deps: Pick<RevokeDeps, 'audit' | 'onUnrecorded'>, { correlation, ...event }: Told): Promise<void> {
   try {
     await deps.audit.append({ ...event, ...(correlation === undefined ? {} : { correlation }) })
   } catch (error) {

@@ -7,6 +7,7 @@ import type { SubjectKeys } from '../audit/subject-keys.ts'
 import type { ServiceSettings } from '../config/settings.ts'
 import type { IdempotencyStore } from '../exchange/idempotency.ts'
 import type { KeyStore } from '../keys/key-store.ts'
+import type { BulkPins } from '../revoke/bulk-pins.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
@@ -27,6 +28,7 @@ export interface Stores {
   readonly tasks: TaskStore
   readonly liveTasks: LiveTasks
   readonly revocations: RevocationLog
+  readonly bulkPins: BulkPins
   readonly signOuts: SignOuts
   readonly idempotency: IdempotencyStore
   /**

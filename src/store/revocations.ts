@@ -12,9 +12,9 @@ export const banInForce = (entry: Pick<Revocation, 'mode' | 'readmitted' | 'banU
   keepsOut(entry) && entry.readmitted === undefined && (entry.banUntil === undefined || now < entry.banUntil)
 
 /** What a listener throws is its own bug: the entry stands, and so does everybody else's. */
-export function tell(listener: (entry: Revocation) => void, entry: Revocation): void {
+export function tell<T>(listener: (about: T) => void, about: T): void {
   try {
-    listener(entry)
+    listener(about)
   } catch (error) {
     setImmediate(() => {
       throw error

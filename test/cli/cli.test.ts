@@ -309,6 +309,7 @@ tasks ended  2
       tools: { total: 1, names: ['tickets'] },
       live_tokens: { count: 7, exact: false, latest_expiry: NOW + 300 },
       verifiers: [{ tool: 'tickets', by: 'feed', bound_seconds: 30 }],
+      bulk_token: 'bulk_AbC',
     })
     service.answers.set('POST /revocations/rev_1/readmit', { id: 'rev_1' })
     service.answers.set('GET /revocations/bans', {
@@ -323,7 +324,16 @@ tasks ended  2
     expect(preview.out).toContain(`tasks that would end  4          ${TASK} ${TASK} ${TASK} …\n`)
     expect(preview.out).toContain('live tokens           7 at most  the last expires 2027-01-15 08:05:00Z\n')
     expect(preview.out).toContain('refused at tickets               follows the feed; within 30 s in any case')
-    expect(preview.err).toBe('nothing was changed\n')
+    expect(preview.err).toBe(
+      'nothing was changed\nexactly this, once, within 15 minutes: errand revoke --bulk-token bulk_AbC --reason …\n',
+    )
+    await service.cli('revoke', '--bulk-token', 'bulk_AbC', '--reason', 'as shown')
+    expect(service.received.at(-1)?.body).toEqual({ bulk_token: 'bulk_AbC', reason: 'as shown' })
+    const before = service.received.length
+    for (const beside of [['--agent', 'research'], ['--dry-run'], ['--mode', 'cut'], ['--all']])
+      expect((await service.cli('revoke', '--bulk-token', 'bulk_AbC', '--reason', 'why', ...beside)).exit).toBe(2)
+    expect((await service.cli('revoke', '--bulk-token', 'rev_1', '--reason', 'why')).exit).toBe(2)
+    expect(service.received.length).toBe(before)
     expect((await service.cli('readmit', 'rev_1', '--reason', 'new key')).out).toBe('rev_1 readmitted\n')
     for (const verb of [['bans'], ['ban', 'list']])
       expect((await service.cli(...verb)).out).toContain('rev_1  0.3    ban   sub=dev|bob')

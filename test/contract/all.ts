@@ -1,4 +1,5 @@
 /** Every promise of the stores, for one adapter. */
+import { describeBulkPins } from './bulk-pins.ts'
 import { describeIdempotency } from './idempotency.ts'
 import { describeJoining } from './joining.ts'
 import { describeKeyPins } from './key-pins.ts'
@@ -22,6 +23,7 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeTaskStore(name, open)
   describeLiveTasks(name, open)
   describeRevocationLog(name, open)
+  describeBulkPins(name, open)
   describeSignOuts(name, open)
   describeIdempotency(name, open)
 }

@@ -53,6 +53,50 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
       }
     })
 
+    it('kills before a mark what an entry says of it and nothing checked since, whatever came in between', async () => {
+      const first = await world()
+      const log = first.stores.revocations
+      const early = await log.epoch()
+      const between = await log.add(entry({ task: 'task-9' }))
+      const mark = await first.other.revocations.mark()
+      expect(compareEpochs(mark, between.entry.epoch)).toBeGreaterThan(0)
+      expect(await log.epoch()).toEqual(mark)
+      const other = { ...HOP, client_id: 'other' }
+      const late = await log.add(entry({ client_id: 'other' }))
+      const pinned = await log.add(entry({ client_id: HOP.client_id! }, { before: mark }))
+      const older = await log.add(entry({ client_id: 'other' }, { mode: 'suspend', before: mark }))
+      expect(pinned.entry.before).toEqual(mark)
+      const check = async ({ revocations }: typeof first.stores) => {
+        expect((await revocations.check({ hops: [{ facts: HOP, rev: early }] })).dead?.entry).toBe(pinned.entry.id)
+        const since = await revocations.check({ hops: [{ facts: HOP, rev: mark }], issuing: HOP })
+        expect(since).toEqual({ epoch: older.entry.epoch })
+        // An older mark takes nothing back of what a later entry killed, and keeps nothing out.
+        const dead = await revocations.check({ hops: [{ facts: other, rev: mark }] })
+        expect(dead.dead?.entry).toBe(late.entry.id)
+        expect((await revocations.check({ hops: [], issuing: other })).banned).toBeUndefined()
+        expect((await revocations.bans(START)).map(({ id }) => id)).toContain(older.entry.id)
+        expect((await revocations.get(pinned.entry.id))?.before).toEqual(mark)
+      }
+      await check(first.other)
+      const again = await first.reopen()
+      await check(again.stores)
+      expect(await again.stores.revocations.readmit(older.entry.id, 'admin', 'over', START)).toBe(true)
+    })
+
+    it('says that it moved by a mark, also to another replica', async () => {
+      const { stores, other } = await world()
+      let moves = 0
+      const unlisten = other.revocations.onAdded(
+        () => undefined,
+        () => {
+          moves += 1
+        },
+      )
+      await stores.revocations.mark()
+      await expect.poll(() => moves).toBeGreaterThan(0)
+      unlisten()
+    })
+
     it('counts on after a restart, also when the newest entries were dropped', async () => {
       const before = await world()
       await before.stores.revocations.add(entry({ jti: 'a' }))

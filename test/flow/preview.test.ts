@@ -70,7 +70,8 @@ describe('the preview of a revocation', () => {
         })
       ).body['live_tokens'],
     ).toMatchObject({ count: 4, exact: true })
-    expect(await house.service.stores.revocations.epoch()).toEqual(before)
+    // Each preview took a place in the log, which kills nothing.
+    expect(await house.service.stores.revocations.after(before)).toEqual([])
 
     const done = await house.admin('POST', '/revocations', { match: RESEARCH, reason: 'key leaked' })
     expect([...(done.body['tasks_ended'] as unknown as string[])].sort()).toEqual([...seen.tasks.ids].sort())
@@ -91,6 +92,114 @@ describe('the preview of a revocation', () => {
     await (await house.tool('payments')).form('/revoke', { token: one.text })
     expect(await counted({ task: one.task })).toEqual([0, true])
     expect(await counted({ task: String(child.body['task_id']) })).toEqual([0, true])
+  })
+
+  describe('pinned by its bulk token', () => {
+    const active = async (text: string, on = house) =>
+      (await (await on.tool('tickets')).form('/introspect', { token: text })).body['active']
+    const execute = (token: unknown, more: object = {}, on = house) =>
+      on.admin('POST', '/revocations', { bulk_token: token, reason: 'as it was shown', ...more })
+    const stateOf = async (task: string, on = house) => (await on.admin('GET', `/tasks/${task}`)).body['state']
+
+    it('ends what was there, and nothing that was opened or issued to others since; once', async () => {
+      const there = await token()
+      const seen = await preview(RESEARCH)
+      expect(seen['bulk_token']).toMatch(/^bulk_/)
+      expect(seen['bulk_token_expires_at']).toBe(house.now() + 900)
+      const renewed = await token(house, { task: there.task })
+      const later = await token(house, { user: 'bob' })
+      const { status, body, text } = await execute(seen['bulk_token'])
+      expect(status, text).toBe(201)
+      expect(body).toMatchObject({ match: RESEARCH, mode: 'cut', checked_before: expect.stringMatching(/^1\./) })
+      expect([...(body['tasks_ended'] as unknown as string[])].sort()).toEqual([...seen.tasks.ids].sort())
+      expect(await stateOf(there.task)).toBe('revoked')
+      expect(await active(there.text)).toBe(false)
+      // A task that ended ends with all that it was given, whenever.
+      expect(await active(renewed.text)).toBe(false)
+      expect([await stateOf(later.task), await active(later.text)]).toEqual(['active', true])
+      expect((await house.admin('GET', '/revocations/bans')).body['bans']).toEqual([])
+      await token()
+
+      const again = await execute(seen['bulk_token'])
+      expect([again.status, again.body['reason']]).toEqual([400, 'bulk_token_used'])
+      expect(String(again.body['error_description'])).toContain(String(body['id']))
+      const record = (await house.records({ type: 'admin.acted' })).find(({ cause }) => cause === body['id'])
+      expect(record).toMatchObject({ by: 'admin', details: { act: 'revocation.previewed', mode: 'ban' } })
+    })
+
+    it('cuts the tokens of before the mark alone, where it is about tokens', async () => {
+      const match = { aud: 'https://tickets.example.com/', client_id: 'research' }
+      const there = await token()
+      const { bulk_token: bulk } = await preview(match)
+      const since = await token(house, { task: there.task })
+      expect((await execute(bulk)).body['tasks_ended']).toEqual([])
+      expect([await active(there.text), await active(since.text)]).toEqual([false, true])
+      expect(await stateOf(there.task)).toBe('active')
+    })
+
+    it('suspends what was there until it is resumed, also across a restart', async () => {
+      const own = await openHouse({ config: { 'errand.yaml': MANY } })
+      const there = await token(own)
+      const { bulk_token: bulk } = await preview(RESEARCH, own, { mode: 'suspend' })
+      const later = await token(own, { user: 'bob' })
+      const done = await execute(bulk, {}, own)
+      expect(done.body).toMatchObject({ mode: 'suspend', tasks_suspended: [there.task] })
+      await own.stop()
+      const again = await openHouse({ folder: own.folder, startAt: own.now() + 5 })
+      expect([await stateOf(there.task, again), await active(there.text, again)]).toEqual(['suspended', false])
+      expect([await stateOf(later.task, again), await active(later.text, again)]).toEqual(['active', true])
+      const resumed = await again.admin('POST', `/revocations/${done.body['id']}/resume`, { reason: 'it was nothing' })
+      expect(resumed.body['tasks_resumed']).toEqual([there.task])
+      await token(again, { task: there.task })
+      await again.close()
+    })
+
+    it('takes what it was shown for from the tasks that were there', async () => {
+      const own = await openHouse({ config: { 'errand.yaml': MANY } })
+      const there = await token(own)
+      const seen = await preview(RESEARCH, own, { mode: 'contain', take: { tools: ['crm'] } })
+      expect(seen.tasks).toMatchObject({ total: 1, effect: 'contain' })
+      const later = await token(own, { user: 'bob' })
+      const done = await execute(seen['bulk_token'], {}, own)
+      expect(done.body).toMatchObject({ tasks_contained: [there.task] })
+      expect([await active(there.text, own), await active(later.text, own)]).toEqual([false, true])
+      const ask = (task: string, user: string) =>
+        later.agent.exchange({ form: { audience: 'crm', task_id: task, request_details: undefined }, user })
+      expect((await ask(there.task, 'alice')).body['reason']).toBe('authority_contained')
+      expect((await ask(later.task, 'bob')).body['reason']).not.toBe('authority_contained')
+      await token(own, { task: there.task })
+      await own.close()
+    })
+
+    it('does after a restart what a stop came in between of', async () => {
+      const own = await openHouse({ config: { 'errand.yaml': MANY } })
+      const there = await token(own)
+      const { bulk_token: bulk } = await preview(RESEARCH, own)
+      const { tasks } = own.service.stores
+      const end = tasks.end
+      Object.assign(tasks, { end: async () => Promise.reject(new Error('the process was killed here')) })
+      expect((await execute(bulk, {}, own)).status).toBe(500)
+      Object.assign(tasks, { end })
+      expect(await stateOf(there.task, own)).toBe('active')
+      await own.stop()
+      const again = await openHouse({ folder: own.folder, startAt: own.now() + 5 })
+      expect(await stateOf(there.task, again)).toBe('revoked')
+      await again.close()
+    })
+
+    it('is refused when it is old, unknown, or comes with anything else', async () => {
+      await token()
+      const { bulk_token: bulk } = await preview(RESEARCH)
+      for (const more of [{ match: RESEARCH }, { mode: 'cut' }, { dry_run: true }, { everything: true }]) {
+        const no = await execute(bulk, more)
+        expect([no.status, no.body['reason']]).toEqual([400, 'bad_body'])
+      }
+      const unknown = await execute('bulk_AAAA')
+      expect([unknown.status, unknown.body['reason']]).toEqual([400, 'bulk_token_unknown'])
+      house.advance(900)
+      const old = await execute(bulk)
+      expect([old.status, old.body['reason']]).toEqual([400, 'bulk_token_expired'])
+    })
   })
 
   it('counts after a restart what was issued before it, from the audit log', async () => {

@@ -26,6 +26,10 @@ export function createFakeLog(): FakeLog {
       for (const listener of listeners) listener(added)
       return { entry: added, added: true }
     },
+    mark: async () => {
+      sequence += 1
+      return epoch()
+    },
     get: async (id) => entries.find((entry) => entry.id === id),
     after: async (after) => entries.filter((entry) => !after || compareEpochs(entry.epoch, after) > 0),
     bans: async () => entries.filter(({ mode }) => mode === 'ban'),

@@ -1,6 +1,7 @@
 /** Opens every embedded adapter over one database file. */
 import type { Stores } from '../open.ts'
 import { checkAuditMarker, writeAuditMarker } from './audit-marker.ts'
+import { createBulkPins } from './bulk-pins.ts'
 import { type EmbeddedDatabase, openDatabase } from './database.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createJournal } from './journal.ts'
@@ -35,6 +36,7 @@ export async function openEmbedded(deps: {
     tasks: createTaskStore({ db, journal }),
     liveTasks: createLiveTasks({ db }),
     revocations: createRevocationLog({ db, now, forgetBefore }),
+    bulkPins: createBulkPins({ db, forgetBefore }),
     signOuts: createSignOuts({ db }),
     idempotency: createIdempotencyStore({ db }),
     rememberAuditLog: (logId) => writeAuditMarker(db, logId),

@@ -9,6 +9,7 @@ import type { RevocationAnswer, RevocationCheck } from '../../tokens/revocations
 /** What a check needs of an entry; the rest stays in the database. */
 interface Kill {
   readonly id: string
+  /** What was checked before it is dead. */
   readonly epoch: Epoch
   readonly expiresAt: number
 }
@@ -17,12 +18,14 @@ interface Ban {
   readonly until: number
   readonly suspended: boolean
 }
-/** Newest last. */
+/** Of kills the highest epoch last. */
 type ByShape<T> = Map<Shape, Map<string, T[]>>
 
 export interface RevocationIndex {
   epoch(): Epoch
   add(entry: Revocation): void
+  /** To a place that no entry has. */
+  moveTo(epoch: Epoch): void
   readmit(entry: Revocation): void
   /** Whether an entry of this shape may still be added, beside those that are being added in the same transaction. */
   hasRoomFor(shape: Shape, adding: () => readonly Shape[]): boolean
@@ -78,14 +81,17 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
     add: (entry) => {
       const shape = shapeOf(entry.match)
       const text = shapeText(shape, entry.match) ?? ''
-      const kill: Kill = { id: entry.id, epoch: entry.epoch, expiresAt: entry.expiresAt }
-      put(entry.absolute ? absolutes : cuts, shape, text, kill)
+      const kill: Kill = { id: entry.id, epoch: entry.before ?? entry.epoch, expiresAt: entry.expiresAt }
+      put(entry.absolute ? absolutes : cuts, shape, text, kill, (one, other) => compareEpochs(one.epoch, other.epoch))
       if (entry.mode === 'contain') put(containments, shape, text, kill)
-      if (keepsOut(entry) && entry.readmitted === undefined) {
+      if (keepsOut(entry) && entry.before === undefined && entry.readmitted === undefined) {
         const until = entry.banUntil ?? Number.POSITIVE_INFINITY
         put(bans, shape, text, { id: entry.id, until, suspended: entry.mode === 'suspend' })
       }
       if (compareEpochs(entry.epoch, epoch) > 0) epoch = entry.epoch
+    },
+    moveTo: (place) => {
+      if (compareEpochs(place, epoch) > 0) epoch = place
     },
     readmit: ({ id, match }) => {
       const shape = shapeOf(match)
@@ -127,12 +133,23 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
   }
 }
 
-function put<T>(index: ByShape<T>, shape: Shape, text: string, item: T): void {
+function put<T>(
+  index: ByShape<T>,
+  shape: Shape,
+  text: string,
+  item: T,
+  order: (one: T, other: T) => number = () => 0,
+): void {
   const values = index.get(shape) ?? new Map<string, T[]>()
   index.set(shape, values)
   const items = values.get(text)
-  if (items) items.push(item)
-  else values.set(text, [item])
+  if (!items) {
+    values.set(text, [item])
+    return
+  }
+  let place = items.length
+  while (place > 0 && order(items[place - 1]!, item) > 0) place -= 1
+  items.splice(place, 0, item)
 }
 
 function keep<T>(index: ByShape<T>, shape: Shape, text: string, wanted: (item: T) => boolean): void {

@@ -18,6 +18,8 @@ export function createRevocationLog(deps: {
     `INSERT INTO revocations (generation, id, match, mode, reason, by, at, expires_at, ban_until, absolute, more)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   )
+  // The number is used up, whatever becomes of the row.
+  const drop = db.prepare('DELETE FROM revocations WHERE id = ?')
   const since = db.prepare('SELECT * FROM revocations WHERE sequence > ? AND expires_at > ? ORDER BY sequence')
   const openBans = db.prepare(
     "SELECT * FROM revocations WHERE mode IN ('ban', 'suspend') AND readmitted_at IS NULL ORDER BY sequence",
@@ -38,6 +40,7 @@ export function createRevocationLog(deps: {
   for (const row of db.prepare('SELECT * FROM revocations ORDER BY sequence').all([])) index.add(toRevocation(row))
   index.prune(forgetBefore())
   const listeners = new Set<(entry: Revocation) => void>()
+  const moved = new Set<() => void>()
 
   return {
     // Nothing else of this process runs meanwhile: entries, bans and epoch are read in one step.
@@ -65,7 +68,7 @@ export function createRevocationLog(deps: {
             entry.expiresAt,
             entry.banUntil ?? null,
             entry.absolute ? 1 : 0,
-            entry.taken ? JSON.stringify({ taken: entry.taken }) : null,
+            moreOf(entry),
           ])
           return { entry: toRevocation(find.one([entry.id])!), added: true }
         },
@@ -76,6 +79,22 @@ export function createRevocationLog(deps: {
             if (!added) return
             index.add(stored)
             for (const listener of listeners) tell(listener, stored)
+          },
+        },
+      ),
+    mark: () =>
+      db.write(
+        () => {
+          insert.run([generation, MARK, '{}', MARK, '', '', 0, 0, null, 0, null])
+          const place = Number(find.one([MARK])!['sequence'])
+          drop.run([MARK])
+          return { generation, sequence: place }
+        },
+        {
+          urgent: true,
+          committed: (place) => {
+            index.moveTo(place)
+            for (const listener of moved) tell(listener, undefined)
           },
         },
       ),
@@ -102,10 +121,12 @@ export function createRevocationLog(deps: {
         )
         .then((entry) => entry !== undefined),
     epoch: async () => index.epoch(),
-    onAdded: (listener) => {
+    onAdded: (listener, moves) => {
       listeners.add(listener)
+      if (moves) moved.add(moves)
       return () => {
         listeners.delete(listener)
+        if (moves) moved.delete(moves)
       }
     },
     prune: async (at) => {
@@ -113,6 +134,15 @@ export function createRevocationLog(deps: {
     },
   }
 }
+
+/** What few entries have. */
+type More = Pick<NewRevocation, 'taken' | 'before'>
+
+const moreOf = ({ taken, before }: More): string | null =>
+  taken || before ? JSON.stringify({ ...(taken ? { taken } : {}), ...(before ? { before } : {}) }) : null
+
+/** Of a row that is gone again before anybody can see it. */
+const MARK = 'mark'
 
 /** Everything of an earlier generation lies before; sequences go on counting across generations. */
 const afterSequence = (epoch: Epoch | undefined, generation: number): number => {
@@ -131,7 +161,7 @@ function toRevocation(row: Row): Revocation {
     expiresAt: Number(row['expires_at']),
     ...(row['ban_until'] == null ? {} : { banUntil: Number(row['ban_until']) }),
     ...(row['absolute'] === 1 ? { absolute: true } : {}),
-    ...(row['more'] == null ? {} : (JSON.parse(String(row['more'])) as Pick<NewRevocation, 'taken'>)),
+    ...(row['more'] == null ? {} : (JSON.parse(String(row['more'])) as More)),
   }
   return {
     ...base,

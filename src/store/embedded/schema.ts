@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 7
+export const FORMAT = 8
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -42,6 +42,14 @@ ALTER TABLE tasks ADD COLUMN contained TEXT;
 ALTER TABLE revocations ADD COLUMN more TEXT;
 `
 
+/** Previews that a revocation may be made of. */
+const BULK = `
+CREATE TABLE bulk_pins (
+  digest TEXT PRIMARY KEY, made_by TEXT NOT NULL, expires_at INTEGER NOT NULL, pin TEXT NOT NULL,
+  reason TEXT, done INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
@@ -50,6 +58,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
   4: SIGN_OUTS,
   5: SUSPENDED,
   6: CONTAINED,
+  7: BULK,
 }
 
 export const SCHEMA = `
@@ -112,4 +121,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}`

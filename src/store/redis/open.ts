@@ -1,5 +1,6 @@
 /** Opens every Redis adapter over one connection (and one that listens). */
 import type { Stores } from '../open.ts'
+import { createBulkPins } from './bulk-pins.ts'
 import { openRedisClient, script } from './client.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
@@ -38,6 +39,7 @@ export async function openRedis(deps: {
       tasks: createTaskStore({ redis }),
       liveTasks: createLiveTasks({ redis }),
       revocations: await createRevocationLog({ redis, now, forgetBefore }),
+      bulkPins: createBulkPins({ redis, forgetBefore }),
       signOuts: createSignOuts({ redis }),
       idempotency: createIdempotencyStore({ redis }),
       rememberAuditLog: async () => {},

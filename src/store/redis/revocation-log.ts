@@ -6,7 +6,7 @@ import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revo
 import type { RevocationCheck } from '../../tokens/revocations.ts'
 import { banInForce, keepsOut, MAX_CONJUNCTIONS, tell } from '../revocations.ts'
 import { type RedisClient, type Reply, short, unexpected } from './client.ts'
-import { ADD, CHECK, EPOCH, GET, PAGE, PRUNE, READMIT } from './revocation-scripts.ts'
+import { ADD, CHECK, EPOCH, GET, MARK, PAGE, PRUNE, READMIT } from './revocation-scripts.ts'
 
 const CHANNEL = 'rev:added'
 const PAGE_SIZE = 500
@@ -20,6 +20,7 @@ export async function createRevocationLog(deps: {
   const { generation } = redis
   const at = (sequence: number): Epoch => ({ generation, sequence })
   const listeners = new Set<(entry: Revocation) => void>()
+  const moved = new Set<() => void>()
   /** The shapes that a check has to send values for; the script says so when they are not the live ones. */
   let shapes: { readonly version: string; readonly list: readonly Shape[] } = { version: '0', list: [] }
   /** The highest place this replica has seen: an answer below it comes from a Redis that went back in time. */
@@ -87,7 +88,8 @@ export async function createRevocationLog(deps: {
       told = entry.epoch.sequence
       for (const listener of listeners) tell(listener, entry)
     }
-    // Entries that expired meanwhile leave gaps that nobody needs to hear of.
+    // A mark, or entries that expired meanwhile.
+    if (until > told) for (const listener of moved) tell(listener, undefined)
     told = Math.max(told, until)
   }
 
@@ -152,6 +154,8 @@ export async function createRevocationLog(deps: {
         CHANNEL,
         entry.mode === 'suspend' ? '1' : '',
         entry.mode === 'contain' ? '1' : '',
+        entry.before?.sequence ?? '',
+        entry.before?.generation ?? '',
       ])
       if (reply[0] === 'full') {
         throw new Unavailable('overloaded', 'too many combinations of dimensions are being revoked by')
@@ -160,6 +164,13 @@ export async function createRevocationLog(deps: {
       if ((reply[0] !== 'added' && reply[0] !== 'known') || !stored) throw unexpected(reply)
       advance(stored.epoch.sequence, 0)
       return { entry: stored, added: reply[0] === 'added' }
+    },
+    mark: async () => {
+      const reply = await redis.run(MARK, [CHANNEL])
+      if (reply[0] !== 'marked') throw unexpected(reply)
+      const sequence = noteSequence(reply)
+      advance(sequence, 0)
+      return at(sequence)
     },
     get: async (id) => toRevocations(await redis.run(GET, [id]))[0],
     after: async (epoch) => {
@@ -175,10 +186,12 @@ export async function createRevocationLog(deps: {
       return reply[0] === 'done'
     },
     epoch: async () => at(await readEpoch()),
-    onAdded: (listener) => {
+    onAdded: (listener, moves) => {
       listeners.add(listener)
+      if (moves) moved.add(moves)
       return () => {
         listeners.delete(listener)
+        if (moves) moved.delete(moves)
       }
     },
     prune: async (moment) => {

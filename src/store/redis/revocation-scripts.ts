@@ -4,7 +4,10 @@
  */
 import { script } from './client.ts'
 
-/** An index field holds a list of [sequence, generation, id, expires or until], all strings; a suspension a fifth, '1'. */
+/**
+ * An index field holds a list of [sequence, generation, id, expires or until], all strings; a suspension a fifth, '1'; what
+ * kills before a mark two more, the mark's sequence and generation.
+ */
 const INDEX = `
 local function live_shapes()
   return redis.call('HKEYS', K .. 'rev:shapes')
@@ -96,7 +99,10 @@ local function lift(sequence, one, readmitted)
 end
 `
 
-/** id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel, suspension?, containment?. */
+/**
+ * id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel, suspension?,
+ * containment?, the mark's sequence and generation: then it is open until it is lifted, and keeps nothing out.
+ */
 export const ADD = script(
   `${INDEX}
 local id, body, shape, field, kills, ban, til, expires, generation =
@@ -127,9 +133,9 @@ redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 
   'kills', kills, 'ban', ban, 'until', til, 'expires', expires, 'readmitted', '', 'generation', generation)
 redis.call('ZADD', K .. 'rev:expiry', expires, sequence)
 if arg(13) == '1' then insert('containments', shape, field, {sequence, generation, id, expires}) end
-insert(kills, shape, field, {sequence, generation, id, expires})
+insert(kills, shape, field, {sequence, generation, id, expires, arg(14), arg(15)})
 if ban == '1' then
-  insert('bans', shape, field, {sequence, generation, id, til, arg(12)})
+  if arg(14) == '' then insert('bans', shape, field, {sequence, generation, id, til, arg(12)}) end
   redis.call('ZADD', K .. 'rev:open', sequence, sequence)
   if til ~= '' then redis.call('ZADD', K .. 'rev:until', til, sequence) end
 end
@@ -166,7 +172,9 @@ local function items(index, field)
   return text and cjson.decode(text) or {}
 end
 local function newer(item, generation, rev)
-  return tonumber(item[2]) > generation or (tonumber(item[2]) == generation and tonumber(item[1]) > rev)
+  local place, of = item[1], item[2]
+  if item[5] and item[5] ~= '' then place, of = item[5], item[6] end
+  return tonumber(of) > generation or (tonumber(of) == generation and tonumber(place) > rev)
 end
 local at, dead, hop = 6, '', ''
 local fields = {}
@@ -210,6 +218,17 @@ if issuing and redis.call('EXISTS', K .. 'rev:containments') == 1 then
   end
 end
 return answer
+`,
+  { critical: true },
+)
+
+/** channel. */
+export const MARK = script(
+  `
+local sequence = string.format('%.0f', tonumber(redis.call('GET', K .. 'rev:sequence') or '0') + 1)
+redis.call('SET', K .. 'rev:sequence', sequence)
+redis.call('PUBLISH', K .. arg(1), sequence)
+return {'marked', sequence}
 `,
   { critical: true },
 )

@@ -1,0 +1,145 @@
+/**
+ * A revocation of exactly what its preview showed: the preview takes a mark in the log and pins the tasks that are there,
+ * and whoever looked at it may carry it out once. What was checked or opened after the mark is not touched.
+ */
+import { createHash } from 'node:crypto'
+import { formatEpoch } from '@errand/verifier/epoch.ts'
+import type { HopFacts } from '@errand/verifier/shapes.ts'
+import type { AuditLog } from '../audit/log.ts'
+import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import { newId } from '../tasks/ids.ts'
+import type { TaskStore } from '../tasks/task-store.ts'
+import type { BulkPins, Pin, SpentPin } from './bulk-pins.ts'
+import type { Preview } from './preview.ts'
+import type { Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
+import { type Revoke, toldTasks } from './revoke.ts'
+
+const BULK_TOKEN_SECONDS = 900
+/** Each is ended by an entry of its own, so that what it was given since the mark dies too. */
+const MAX_PINNED_TASKS = 10_000
+const AT_ONCE = 100
+
+export interface Pinned {
+  readonly preview: Preview
+  /** Absent where there are more tasks than can be pinned. */
+  readonly bulk?: { readonly token: string; readonly expiresAt: number }
+}
+
+export interface Bulk {
+  preview(match: HopFacts, mode: RevocationMode, by: string, taken?: Pin['taken']): Promise<Pinned>
+  /** Answers the entry and the tasks that were ended or suspended. */
+  execute(
+    token: string,
+    by: string,
+    reason: string,
+    correlation: string,
+  ): Promise<Result<{ readonly entry: Revocation; readonly mode: RevocationMode; readonly tasks: readonly string[] }>>
+  /** After a start: what a stop came in between of. */
+  finish(): Promise<void>
+}
+
+export interface BulkDeps {
+  readonly now: () => number
+  readonly pins: BulkPins
+  readonly log: Pick<RevocationLog, 'mark' | 'get'>
+  readonly tasks: Pick<TaskStore, 'suspend' | 'wake'>
+  readonly revoke: Pick<Revoke, 'byMatch' | 'endTask'>
+  readonly preview: (match: HopFacts, mode: RevocationMode) => Promise<Preview>
+  readonly widened: (match: HopFacts) => Promise<HopFacts>
+  readonly audit: AuditLog
+  readonly onUnrecorded?: (type: string) => void
+  readonly newSecret: () => Uint8Array
+}
+
+/** Who can read the store learns no bulk token. */
+const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url')
+
+export function createBulk(deps: BulkDeps): Bulk {
+  const { now, pins, log, tasks, revoke } = deps
+
+  async function each(ids: readonly string[], step: (id: string) => Promise<readonly string[]>): Promise<string[]> {
+    const done: string[] = []
+    for (let at = 0; at < ids.length; at += AT_ONCE)
+      for (const some of await Promise.all(ids.slice(at, at + AT_ONCE).map(step))) done.push(...some)
+    return done
+  }
+
+  /** Again, it does what is left to do. */
+  async function carryOut(
+    { match, mode, taken, mark, tasks: named, by, revocation, reason }: SpentPin,
+    request?: string,
+  ) {
+    const told = { reason, by, ...(request === undefined ? {} : { correlation: request }) }
+    // A ban that keeps nothing out is a cut, and tasks that end.
+    const kept = mode === 'suspend' ? mode : 'cut'
+    const { entry } = await revoke.byMatch({ ...told, match, mode: kept, id: revocation, before: mark })
+    const step = async (id: string): Promise<readonly string[]> => {
+      if (mode === 'ban') return revoke.endTask(id, 'revoked', reason, by, request)
+      if (mode === 'contain')
+        return (await revoke.byMatch({ ...told, match: { task: id }, mode, ...(taken ? { taken } : {}) })).tasks
+      const held = await tasks.suspend(id, entry.id, now())
+      // It is paused: what it was given since the mark dies, and nothing more is given to it.
+      if (held.length > 0) await revoke.byMatch({ ...told, match: { task: id }, mode: 'cut' })
+      return held
+    }
+    const touched = [...new Set(mode === 'cut' ? [] : await each(named, step))]
+    // Lifted meanwhile: what was held after that would be held for ever.
+    if (mode === 'suspend' && (await log.get(entry.id))?.readmitted !== undefined) await tasks.wake(entry.id, now())
+    await toldTasks(deps, { ...entry, mode }, touched, request)
+    return { entry, mode, tasks: touched }
+  }
+
+  return {
+    async preview(match, mode, by, taken) {
+      const mark = await log.mark()
+      const preview = await deps.preview(match, mode)
+      const whole = preview.effect === 'go_on' ? [] : preview.tasks
+      if (whole.length > MAX_PINNED_TASKS) return { preview }
+      const token = `bulk_${Buffer.from(deps.newSecret()).toString('base64url')}`
+      const pin: Pin = {
+        match: await deps.widened(match),
+        mode,
+        ...(taken ? { taken } : {}),
+        mark,
+        tasks: whole,
+        by,
+        expiresAt: now() + BULK_TOKEN_SECONDS,
+        revocation: newId('rev'),
+      }
+      await deps.audit.append({
+        type: 'admin.acted',
+        by,
+        cause: pin.revocation,
+        epoch: formatEpoch(mark),
+        ...(match.sub === undefined ? {} : { subject: match.sub }),
+        details: {
+          act: 'revocation.previewed',
+          match: { ...match, ...(match.sub === undefined ? {} : { sub: '(subject)' }) },
+          mode,
+          tasks: whole.length,
+        },
+      })
+      await pins.offer(digestOf(token), pin)
+      return { preview, bulk: { token, expiresAt: pin.expiresAt } }
+    },
+    async execute(token, by, reason, correlation) {
+      const digest = digestOf(token)
+      const spent = await pins.spend(digest, by, reason, now())
+      if (spent.outcome === 'unknown') return refuse('bulk_token_unknown', 'request', { proven: true })
+      if (spent.outcome === 'expired') return refuse('bulk_token_expired', 'request', { proven: true })
+      if (spent.outcome === 'used') {
+        const detail = `it was used for ${spent.revocation}`
+        return refuse('bulk_token_used', 'request', { proven: true, detail })
+      }
+      const done = await carryOut({ ...spent.pin, reason }, correlation)
+      await pins.done(digest)
+      return ok(done)
+    },
+    async finish() {
+      for (const { digest, pin } of await pins.unfinished()) {
+        await carryOut(pin)
+        await pins.done(digest)
+      }
+    },
+  }
+}

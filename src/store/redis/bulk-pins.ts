@@ -1,0 +1,90 @@
+/** What previews have pinned, in Redis: the pin by its digest, why it was used, and which are not carried out yet. */
+import { type Pin, BULK_PIN_KNOWN_SECONDS, type BulkPins } from '../../revoke/bulk-pins.ts'
+import { type RedisClient, script, unexpected } from './client.ts'
+
+/** digest, pin, expires, what may be forgotten. */
+const OFFER = script(`
+local old = redis.call('ZRANGE', K .. 'bulkpins:expiry', '-inf', '(' .. arg(4), 'BYSCORE', 'LIMIT', 0, 16)
+for _, digest in ipairs(old) do
+  if redis.call('SISMEMBER', K .. 'bulkpins:open', digest) == 0 then
+    redis.call('HDEL', K .. 'bulkpins:used', digest)
+    redis.call('HDEL', K .. 'bulkpins', digest)
+    redis.call('ZREM', K .. 'bulkpins:expiry', digest)
+  end
+end
+redis.call('ZADD', K .. 'bulkpins:expiry', arg(3), arg(1))
+redis.call('HSET', K .. 'bulkpins', arg(1), arg(2))
+return {'offered'}
+`)
+
+// One script is one step: of simultaneous calls one finds it unused. It is open before it is used: a step that was cut
+// short is carried out, or may be asked for again.
+const SPEND = script(
+  `
+local text = redis.call('HGET', K .. 'bulkpins', arg(1))
+local pin = text and cjson.decode(text)
+if not pin or pin.by ~= arg(2) then return {'unknown'} end
+if redis.call('HEXISTS', K .. 'bulkpins:used', arg(1)) == 1 then return {'used', pin.revocation} end
+if tonumber(arg(4)) >= pin.expiresAt then return {'expired'} end
+redis.call('SADD', K .. 'bulkpins:open', arg(1))
+redis.call('HSET', K .. 'bulkpins:used', arg(1), arg(3))
+return {'spent', text}
+`,
+  { critical: true },
+)
+
+const DONE = script(
+  `
+redis.call('SREM', K .. 'bulkpins:open', arg(1))
+return {'done'}
+`,
+  { critical: true },
+)
+
+const UNFINISHED = script(
+  `
+local answer = {'open'}
+for _, digest in ipairs(redis.call('SMEMBERS', K .. 'bulkpins:open')) do
+  local text = redis.call('HGET', K .. 'bulkpins', digest)
+  local reason = redis.call('HGET', K .. 'bulkpins:used', digest)
+  if text and reason then
+    for _, part in ipairs({digest, text, reason}) do answer[#answer + 1] = part end
+  end
+end
+return answer
+`,
+  { critical: true },
+)
+
+export function createBulkPins(deps: { redis: RedisClient; forgetBefore: () => number }): BulkPins {
+  const { redis, forgetBefore } = deps
+  return {
+    offer: async (digest, pin) => {
+      const before = forgetBefore() - BULK_PIN_KNOWN_SECONDS
+      const reply = await redis.run(OFFER, [digest, JSON.stringify(pin), pin.expiresAt, before])
+      if (reply[0] !== 'offered') throw unexpected(reply)
+    },
+    spend: async (digest, by, reason, now) => {
+      const reply = await redis.run(SPEND, [digest, by, reason, now])
+      const [outcome, text = ''] = reply
+      if (outcome === 'spent') return { outcome, pin: JSON.parse(text) as Pin }
+      if (outcome === 'used') return { outcome, revocation: text }
+      if (outcome === 'expired' || outcome === 'unknown') return { outcome }
+      throw unexpected(reply)
+    },
+    done: async (digest) => {
+      const reply = await redis.run(DONE, [digest])
+      if (reply[0] !== 'done') throw unexpected(reply)
+    },
+    unfinished: async () => {
+      const reply = await redis.run(UNFINISHED, [])
+      if (reply[0] !== 'open' || (reply.length - 1) % 3 !== 0) throw unexpected(reply)
+      const found: { digest: string; pin: Pin & { reason: string } }[] = []
+      for (let at = 1; at < reply.length; at += 3) {
+        const [digest = '', text = '', reason = ''] = reply.slice(at, at + 3)
+        found.push({ digest, pin: { ...(JSON.parse(text) as Pin), reason } })
+      }
+      return found
+    },
+  }
+}
