@@ -172,7 +172,9 @@ export async function openService(options: Omit<ServeOptions, 'print'>): Promise
     }
     // A root key that is kept in another way than somebody meant to say is never made.
     if (!wanted.readable) await refusing()
-    const rootGuard = tenant ? tenant.rootGuard : openRootGuard(wanted.root, { prompt: options.promptPassphrase })
+    const rootGuard = tenant
+      ? tenant.rootGuard
+      : openRootGuard(wanted.root, { fetch: globalThis.fetch, prompt: options.promptPassphrase })
     const material = await prepareMaterial({
       keysDir,
       ...(rootGuard ? { rootGuard } : {}),

@@ -140,9 +140,9 @@ export const rewrap = verb({
         : args['from-prompt']
           ? { passphrase: { prompt: true } }
           : undefined,
-      { prompt: prompt('The passphrase it is wrapped by now') },
+      { fetch: cli.fetch, prompt: prompt('The passphrase it is wrapped by now') },
     )
-    const to = args.plain ? undefined : openRootGuard(root, { prompt: prompt('The new passphrase') })
+    const to = args.plain ? undefined : openRootGuard(root, { fetch: cli.fetch, prompt: prompt('The new passphrase') })
     const path = join(keysDir, 'root.key')
     const into = `${path}.new`
     if (!(await rewrapRootKey(path, { ...(from ? { from } : {}), ...(to ? { to } : {}), into })))

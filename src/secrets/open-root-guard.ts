@@ -1,19 +1,40 @@
 /** Opens what the configuration names as the guard of the root key. */
 import { createReadStream } from 'node:fs'
+import type { Fetch } from '@errand/verifier/http.ts'
 import type { RootSource } from '../config/root-source.ts'
 import { KeyMaterialError, readSecretFile } from '../keys/key-file.ts'
 import { createPassphraseGuard } from '../keys/passphrase.ts'
 import type { RootGuard } from '../keys/root-key.ts'
+import { createTransitGuard } from './vault/transit-guard.ts'
 
 export interface RootGuardDeps {
+  readonly fetch: Fetch
   /** Asks at the terminal; absent where nobody sits there. */
   readonly prompt?: (() => Promise<string>) | undefined
 }
 
 export function openRootGuard(source: RootSource | undefined, deps: RootGuardDeps): RootGuard | undefined {
-  const { passphrase } = source ?? {}
+  const { passphrase, vault_transit: vault } = source ?? {}
   if (passphrase) return createPassphraseGuard(() => passphraseFrom(passphrase, deps))
+  if (vault) return transitGuard(vault, deps)
   return undefined
+}
+
+function transitGuard(source: NonNullable<RootSource['vault_transit']>, { fetch }: RootGuardDeps): RootGuard {
+  const { address, namespace, mount, key, token_file, approle, timeout_seconds } = source
+  const secretIn = async (file: string) => (await readSecretFile(file)).trim()
+  return createTransitGuard({
+    address,
+    namespace,
+    mount,
+    key,
+    fetch,
+    timeoutMs: timeout_seconds * 1000,
+    login: async () =>
+      approle
+        ? { roleId: approle.role_id, secretId: await secretIn(approle.secret_id_file), mount: approle.mount }
+        : { token: await secretIn(token_file!) },
+  })
 }
 
 async function passphraseFrom(
