@@ -352,12 +352,18 @@ export async function openHouse(options: HouseOptions = {}) {
   }
 
   const adminKey = await keyOf('admin.jwk')
-  const admin = async (method: string, path: string, json?: unknown): Promise<Answer> => {
+  const admin = async (
+    method: string,
+    path: string,
+    json?: unknown,
+    more: Record<string, string> = {},
+  ): Promise<Answer> => {
     const answer = await fetch(method, path, {
       headers: {
         authorization: `ClientAssertion ${assertionOf('admin', adminKey)}`,
         dpop: proof('admin', path.split('?')[0]!, { key: adminKey, method }),
         ...(json === undefined ? {} : { 'content-type': 'application/json' }),
+        ...more,
       },
       ...(json === undefined ? {} : { body: JSON.stringify(json) }),
     })

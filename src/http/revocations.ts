@@ -3,6 +3,7 @@ import { EFFECTS, type Effect } from '@errand/verifier/claims.ts'
 import { readSubjectText } from '@errand/verifier/claims-check.ts'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
+import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import type { Snapshot } from '../config/snapshot.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
@@ -127,6 +128,18 @@ const TOUCHED = {
   contain: 'tasks_contained',
 } as const
 
+/** The same key of the same administrator is the same entry, also where the first answer was lost. */
+function idOf(call: Call): Result<{ readonly id?: string }> {
+  const key = call.c.req.header('idempotency-key')
+  if (key === undefined) return ok({})
+  if (call.wire.idempotencyKey === undefined)
+    return refuse('bad_param', 'request', { proven: true, detail: 'Idempotency-Key is not of the documented form' })
+  const digest = createHash('sha256')
+    .update(JSON.stringify([adminOf(call), key]))
+    .digest('base64url')
+  return ok({ id: `rev_${digest.slice(0, 22)}` })
+}
+
 const adminOf = ({ caller }: Call): string => (caller?.kind === 'admin' ? caller.client.clientId : 'unknown')
 
 const addRoute: Route = {
@@ -137,9 +150,12 @@ const addRoute: Route = {
   summary: 'Revoke by any conjunction of dimensions',
   json: addSchema,
   answers: {
-    200: { description: 'dry_run: what it would match', schema: previewSchema },
+    200: {
+      description: 'dry_run: what it would match. With an Idempotency-Key used before: the same entry',
+      schema: previewSchema,
+    },
     201: { description: 'In force: no new matching token can be made', schema: revocationSchema },
-    ...errorAnswers(400, 401, 403, 413, 415, 429, 503),
+    ...errorAnswers(400, 401, 403, 413, 415, 422, 429, 503),
   },
   async handle(call) {
     const { deps, c, wire } = call
@@ -161,7 +177,10 @@ const addRoute: Route = {
       const pinned = await deps.bulk.preview(match, mode, adminOf(call), taken?.value)
       return Response.json(previewView(deps, match, mode, pinned))
     }
-    const { entry, tasks } = await deps.revoke.byMatch({
+    const id = idOf(call)
+    if (!id.ok) return refused(call, id.refusal)
+    const { entry, added, tasks, another } = await deps.revoke.byMatch({
+      ...id.value,
       match,
       mode,
       ...(taken ? { taken: taken.value } : {}),
@@ -169,8 +188,9 @@ const addRoute: Route = {
       by: adminOf(call),
       correlation: wire.correlation,
     })
-    deps.metrics.revoked(mode)
-    return Response.json({ ...revocationView(entry), [TOUCHED[mode]]: tasks }, { status: 201 })
+    if (another) return refused(call, refuse('idempotency_conflict', 'request', { proven: true }).refusal)
+    if (added) deps.metrics.revoked(mode)
+    return Response.json({ ...revocationView(entry), [TOUCHED[mode]]: tasks }, { status: added ? 201 : 200 })
   },
 }
 

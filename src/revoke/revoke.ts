@@ -5,7 +5,7 @@
  */
 import { type AccessTokenClaims, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
-import type { HopFacts } from '@errand/verifier/shapes.ts'
+import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
 import { createHash } from 'node:crypto'
 import type { AuditEvent, AuditLog } from '../audit/log.ts'
 import { Unavailable } from '../oauth/refusal.ts'
@@ -71,11 +71,19 @@ export interface RevokeRequest {
 
 export type EndState = 'completed' | 'cancelled' | 'revoked' | 'expired'
 
+export interface Revoked {
+  readonly entry: Revocation
+  readonly added: boolean
+  readonly tasks: readonly string[]
+  readonly another?: true
+}
+
 export interface Revoke {
-  /** Answers the tasks that it ended, holds suspended, or took something from. */
-  byMatch(
-    request: RevokeRequest,
-  ): Promise<{ readonly entry: Revocation; readonly added: boolean; readonly tasks: readonly string[] }>
+  /**
+   * Answers the tasks that it ended, holds suspended, or took something from. With an id that is known, it does what is
+   * left to do of that entry; `another`: the entry of that id was asked for otherwise, and nothing is done.
+   */
+  byMatch(request: RevokeRequest): Promise<Revoked>
   /** Ends a task and all below it. Answers the ids that this call ended. */
   endTask(id: string, state: EndState, reason: string, by: string, correlation?: string): Promise<readonly string[]>
   /** A token by its claims (RFC 7009), with everything that was made from it: see `lineOf`. */
@@ -137,7 +145,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
    */
   const contain = async (entry: Revocation, correlation: string | undefined): Promise<readonly string[]> => {
     const { id, match, taken, by } = entry
-    if (!taken) return []
+    // Closed: what was opened since then is none of its tasks.
+    if (!taken || (await deps.log.get(closingOf(id)))) return []
     const { tools, operations } = taken
     const tasks = await containMatching(deps.tasks, match, { by: id, tools, operations }, deps.now())
     const now = deps.now()
@@ -213,6 +222,9 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         ...(before === undefined ? {} : { before }),
       }
       const { entry: stored, added } = await add(entry, correlation)
+      if (!added && !sameRequest(stored, entry)) return { entry: stored, added, tasks: [], another: true }
+      // Lifted since: what goes on again is not stopped by a request that comes late.
+      if (stored.readmitted) return { entry: stored, added, tasks: [] }
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
       if (mode === 'cut' || before) return { entry: stored, added, tasks: [] }
       if (mode === 'contain') return { entry: stored, added, tasks: await contain(stored, correlation) }
@@ -282,8 +294,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
             : await endMatching(deps.tasks, entry.match, entry.reason, now)
         await toldTasks(deps, entry, tasks)
       }
-      for (const entry of await deps.log.after())
-        if (entry.mode === 'contain' && !(await deps.log.get(closingOf(entry.id)))) await contain(entry, undefined)
+      for (const entry of await deps.log.after()) if (entry.mode === 'contain') await contain(entry, undefined)
       for (const id of holders) if (!open.some((entry) => entry.id === id)) await deps.tasks.wake(id, now)
     },
     async sweep() {
@@ -304,6 +315,11 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 
 /** The same task is ended by the same entry, however often it is asked for. */
 const revocationOf = (task: string): string => `rev_${task.slice('task_'.length)}`
+
+function sameRequest(one: NewRevocation, other: NewRevocation): boolean {
+  const said = ({ match, mode, taken }: NewRevocation) => [DIMENSIONS.map((each) => match[each] ?? null), mode, taken]
+  return JSON.stringify(said(one)) === JSON.stringify(said(other))
+}
 
 /** The id of the entry that closes a containment. */
 const closingOf = (id: string): string =>

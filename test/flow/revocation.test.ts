@@ -218,6 +218,37 @@ describe('revoking by each dimension', () => {
     expect((await issue()).body['reason']).toBe('banned')
   })
 
+  it('L14 the same Idempotency-Key is the same entry, whatever came of it since; for another request it is refused', async () => {
+    const one = await token(house, 'payments', { audience: 'payments' })
+    const ask = (match: object, key: string, more: object = {}) =>
+      house.admin('POST', '/revocations', { match, reason: 'asked for twice', ...more }, { 'idempotency-key': key })
+    const { sequence } = await house.service.stores.revocations.epoch()
+    const answers = await Promise.all([1, 2, 3].map(() => ask({ client_id: 'payments' }, 'lost-answer')))
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 201])
+    expect(new Set(answers.map(({ body }) => body['id'])).size).toBe(1)
+    expect((await house.service.stores.revocations.epoch()).sequence).toBe(sequence + 1)
+    expect((await house.service.stores.tasks.get(one.task))?.state).toBe('revoked')
+    for (const [match, more] of [
+      [{ client_id: 'research' }, {}],
+      [{ client_id: 'payments', sub: 'dev|alice' }, {}],
+      [{ client_id: 'payments' }, { mode: 'suspend' }],
+    ] as const) {
+      const other = await ask(match, 'lost-answer', more)
+      expect([other.status, other.body['reason']]).toEqual([422, 'idempotency_conflict'])
+    }
+    expect((await ask({ client_id: 'payments' }, 'short')).status).toBe(400)
+    const id = String(answers[0]!.body['id'])
+    await house.admin('POST', `/revocations/${id}/readmit`, { reason: 'looked into' })
+    const next = await token(house, 'payments', { audience: 'payments' })
+    // A retry that comes late stops nothing that goes on again.
+    const late = await ask({ client_id: 'payments' }, 'lost-answer')
+    expect([late.status, late.body['id'], late.body['tasks_ended']]).toEqual([200, id, []])
+    expect(late.body['readmitted']).toBeDefined()
+    expect(await active(house, 'payments', next.text)).toBe(true)
+    expect((await house.service.stores.tasks.get(next.task))?.state).toBe('active')
+    expect((await house.service.stores.revocations.epoch()).sequence).toBe(sequence + 1)
+  })
+
   it('L14 an id that nobody knows, and one revoked already, are answered the same and recorded each time', async () => {
     for (let i = 0; i < 2; i += 1) {
       const answer = await revoke({ jti: 'nobody-knows-this-one-27chr' })
