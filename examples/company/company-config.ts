@@ -3,7 +3,10 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse, stringify } from 'yaml'
 import { PROJECT } from './processes.ts'
+import { releaseResearchAgent } from './release.ts'
 import { type DemoSettings, fileIn, urlsOf } from './settings.ts'
+
+const EFFECTS = ['read', 'reversible_write', 'irreversible_write', 'external_communication', 'privileged']
 
 type Yaml = { [name: string]: unknown }
 
@@ -58,6 +61,17 @@ export function writeCompanyConfig(settings: DemoSettings): void {
     trust_domain: 'company.example',
     bundle_file: `${COMPANY_KEYS}/bundle.json`,
   })
+
+  // These three run nowhere in this story. Their verifiers would ask each time, so nobody waits for them.
+  for (const name of ['crm', 'github', 'warehouse']) {
+    const file = join(config, 'tools', `${name}.yaml`)
+    writeYaml(file, { ...readYaml(file), staleness_seconds: Object.fromEntries(EFFECTS.map((effect) => [effect, 0])) })
+  }
+
+  const release = releaseResearchAgent({ config, keys: fileIn(settings, 'keys') })
+  writeFileSync(fileIn(settings, 'research.release'), release)
+  const researcher = join(config, 'agents', 'research.yaml')
+  writeYaml(researcher, { ...readYaml(researcher), release: { keys_file: 'releases/ci.pub.jwk' } })
 
   // These two run where the company's workload identities are handed out.
   for (const [name, evidence] of [

@@ -8,15 +8,15 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { COMPANY_KEYS, errandEnvironment, writeCompanyConfig } from './company-config.ts'
 import { createNarrator, StoryBroken } from './narrator.ts'
-import { createProcesses, freePorts, ProcessFailed, type Running, tailOf } from './processes.ts'
+import { createProcesses, freePorts, ProcessFailed, type Running, runErrand, tailOf } from './processes.ts'
 import { type DemoSettings, fileIn, urlsOf } from './settings.ts'
 import { tellStory } from './story.ts'
 import { makeTrustDomain } from './trust-domain.ts'
 
 const USAGE = `Usage: npm run demo [-- --keep] [-- --patient]
 
-Tells, with real processes on 127.0.0.1, one task from a user's sign-in to its end. Exits with 0 only if each step
-was seen to happen.
+Tells, with real processes on 127.0.0.1, one task from a user's sign-in to its end, and the revocation of a bad
+release with its proof. Exits with 0 only if each step was seen to happen.
 
   --keep     leave everything running afterwards, until Ctrl-C, and say how to look around
   --patient  on a machine that is busy: ask whether tokens die, not how soon
@@ -156,7 +156,7 @@ const quoted = (value: string): string =>
   /^[\w./:@-]+$/.test(value) ? value : `'${value.replaceAll("'", String.raw`'\''`)}'`
 
 async function main(): Promise<number> {
-  tell.line(tell.bold('Errand: one task, from sign-in to its end'))
+  tell.line(tell.bold('Errand: one task, from sign-in to its end, and one switch'))
   tell.line(
     tell.dim(
       'An identity provider, the service, two tool APIs and two agents, each a process of its own on 127.0.0.1.',
@@ -165,11 +165,17 @@ async function main(): Promise<number> {
   const settings = await start()
   const urls = urlsOf(settings)
   tell.line(tell.dim(`All six listen after ${((Date.now() - startedAt) / 1000).toFixed(1)} s. Their logs: ${folder}`))
-  await tellStory({ settings, tell, deadWithinMs })
+  const { revocation } = await tellStory({ settings, tell, deadWithinMs })
   tell.line()
   tell.line(tell.bold(`Every step happened, in ${((Date.now() - startedAt) / 1000).toFixed(1)} s.`))
   if (!keep) return 0
 
+  // Else the research agent, still of that release, would get nothing.
+  const readmitted = await runErrand(
+    ['readmit', revocation, '--reason', 'left to play with'],
+    errandEnvironment(settings),
+  )
+  if (readmitted.code !== 0) throw new Error(readmitted.stderr)
   tell.line()
   tell.line('Left running, until Ctrl-C:')
   for (const [name, url] of Object.entries(urls)) tell.detail(name, url)

@@ -18,6 +18,8 @@ const agent = createAgent({
     key: () => readFile(fileIn(settings, 'research.svid.key'), 'utf8'),
     ca: readFileSync(fileIn(settings, 'servers-ca.pem'), 'utf8'),
   }),
+  // What it is made of, as the pipeline has signed it.
+  release: readFileSync(fileIn(settings, 'research.release'), 'utf8'),
   fetch: observed.fetch,
 })
 

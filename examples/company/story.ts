@@ -2,11 +2,12 @@
 import type { createNarrator } from './narrator.ts'
 import { runErrand } from './processes.ts'
 import { errandEnvironment } from './company-config.ts'
+import { tellSecondAct } from './second-act.ts'
 import { type DemoSettings, fileIn, urlsOf } from './settings.ts'
 import { signIn } from './sign-in.ts'
 import { readAccessLog, replay, useOwnKey } from './thief.ts'
 
-interface Refused {
+export interface Refused {
   readonly code: string
   readonly reason?: string
   readonly description?: string
@@ -21,7 +22,7 @@ interface Actor {
   readonly act?: Actor
 }
 
-interface ShownToken {
+export interface ShownToken {
   readonly decision_id: string
   readonly claims: {
     readonly sub: string
@@ -31,14 +32,14 @@ interface ShownToken {
     readonly scope: string
     readonly act: Actor
     readonly task: { readonly id: string; readonly root: string; readonly depth: number }
-    readonly att: { readonly kind: string; readonly tier: string }
+    readonly att: { readonly kind: string; readonly tier: string; readonly release?: string }
     readonly cnf: { readonly jkt: string }
     readonly authorization_details: readonly { readonly operations: readonly string[]; readonly constraints?: object }[]
     readonly hops?: readonly { readonly client_id: string; readonly task: string }[]
   }
 }
 
-interface Called {
+export interface Called {
   readonly status?: number
   readonly body?: { readonly [name: string]: unknown }
   /** How the tool itself answered, try by try. */
@@ -57,7 +58,7 @@ export async function tellStory(world: {
   readonly tell: ReturnType<typeof createNarrator>
   /** How soon after the end of a task its tokens must be dead. */
   readonly deadWithinMs: number
-}): Promise<void> {
+}): Promise<{ readonly revocation: string }> {
   const { settings, tell, deadWithinMs } = world
   const urls = urlsOf(settings)
   const { chapter, say, detail, check, quote } = tell
@@ -196,11 +197,13 @@ export async function tellStory(world: {
   tellTool(elsewhere.body)
 
   chapter('errand explain tells why, afterwards, to whoever may ask')
-  for (const [decision, verdict] of [
+  const decisions = [
     [granted.decision_id, 'permitted'],
     [tooMuch!.decision_id!, 'refused'],
-  ] as const) {
-    const told = await runErrand(['explain', decision], errandEnvironment(settings))
+  ] as const
+  const explained = decisions.map(([decision]) => runErrand(['explain', decision], errandEnvironment(settings)))
+  for (const [at, [decision, verdict]] of decisions.entries()) {
+    const told = await explained[at]!
     check(
       `errand explain ${decision}`,
       told.code === 0 && told.stdout.includes(verdict) && told.stdout.includes(decision),
@@ -238,6 +241,10 @@ export async function tellStory(world: {
   }
   const again = ourEnd.called.refused
   check('and there is no new one', again?.reason === 'task_not_active', again ?? ourEnd.called, 'errand')
+
+  const payments = paymentsAgent
+  const revocation = await tellSecondAct({ settings, tell, deadWithinMs, research, payments, readTicket, untilRefused })
+  return { revocation }
 
   function tellTool(body: { readonly [name: string]: unknown } | undefined): void {
     tell.refusal(`${String(body?.['code'])}: ${String(body?.['error_description'])}`)

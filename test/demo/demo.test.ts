@@ -111,6 +111,13 @@ describe('npm run demo', () => {
         'the research agent’s token at the ticket desk: refused',
         'the payments agent’s token at the payments API: refused',
         'there is no new one',
+        'errand revoke --release … --dry-run',
+        'errand revoke --release … --wait --receipt receipt.json',
+        'the payments agent’s, made from it, at the payments API: refused',
+        'errand receipt verify receipt.json --jwks keys.json',
+        'good: signed by the issuer, and in its log',
+        'errand audit verify, over a copy of the log in which one bit of that reason is another',
+        'bad_crc at index',
         'Every step happened',
       ]) {
         expect(text).toContain(part)
