@@ -4,6 +4,7 @@ import { checkServiceUrl, endpoint } from '@errand/verifier/http.ts'
 import { listenAsRelay } from '../http/relay.ts'
 import { createRelay } from '../revoke/relay.ts'
 import { CliError, EXIT, usage } from './cli.ts'
+import { writeFeed } from './feed-files.ts'
 import { safe } from './print.ts'
 import { verb } from './verb.ts'
 
@@ -20,8 +21,16 @@ export const relay = verb({
       description: 'where verifiers reach it; TLS, where wanted, is a proxy’s before it',
       default: '127.0.0.1:4470',
     },
+    write: {
+      type: 'string',
+      valueHint: 'folder',
+      description: 'also keep the feed there as files, for a web server or a CDN (files in the verifier)',
+    },
   },
-  examples: ['errand relay --from https://errand.example.com --listen 0.0.0.0:4470'],
+  examples: [
+    'errand relay --from https://errand.example.com --listen 0.0.0.0:4470',
+    'errand relay --from https://errand.example.com --write /var/www/errand-feed',
+  ],
   async run(args, cli) {
     const issuer = args.from.replace(/\/$/, '')
     try {
@@ -58,12 +67,18 @@ export const relay = verb({
       },
     )
     cli.out(`relaying the revocation feed of ${safe(issuer)} on ${server.url}`)
+    const { write } = args
+    const writing = write === undefined ? undefined : writeFeed(following, write, { signal: cli.signal, onProblem })
     await new Promise<void>((resolve) => {
+      writing?.catch((error: NodeJS.ErrnoException) => {
+        onProblem(new Error(`${safe(write)} cannot be written: ${error.code ?? error.message}`))
+      })
       if (cli.signal.aborted) resolve()
       cli.signal.addEventListener('abort', () => resolve(), { once: true })
     })
     following.close()
     await server.close()
+    await writing?.catch(() => undefined)
     return EXIT.ok
   },
 })

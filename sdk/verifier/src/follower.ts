@@ -27,12 +27,15 @@ const STREAM_PATIENCE_MS = 250
 const REFRESH_EVERY_MS = 200
 const REFRESH_AFTER_FAILURE_MS = 1_000
 const STREAM_FAILURES_BEFORE_POLLING = 3
+const MAX_FILES = 64
 const POLLS_BEFORE_STREAMING_AGAIN = 30
 export interface FollowerDeps {
   readonly issuer: string
   readonly serviceUrl: string
   /** A relay of the feed: it is told nothing of who we are. */
   readonly feedUrl?: string | undefined
+  /** Where `errand relay --write` has its files: what a follower that knows nothing begins with. */
+  readonly filesUrl?: string | undefined
   readonly fetch: Fetch
   readonly jwks: Jwks
   readonly client: Pick<ServiceClient, 'feedKey' | 'acknowledge' | 'authorization'>
@@ -127,7 +130,26 @@ export function createFollower(deps: FollowerDeps): Follower {
     arrived()
   }
 
+  /** What is there, however old: the rest is asked of the service, and entries are true wherever they come from. */
+  async function begin(to: FeedState): Promise<void> {
+    const file = async (name: string) => {
+      const limits = { timeoutMs: SYNC_TIMEOUT_MS, maxBytes: MAX_FEED_BYTES, signal: closing.signal }
+      const answer = await fetchText(fetch, endpoint(deps.filesUrl!, name), limits)
+      if (answer.status === 404 || answer.status === 403) return undefined
+      const frame = await readFrame(jsonObject(answer)['frame'], deps)
+      if (!frame) throw new ServiceUnavailable('not a frame of the feed')
+      return frame
+    }
+    let next = await file('/snapshot.json')
+    for (let files = 0; next && apply(to, next) === 'applied' && files < MAX_FILES; files++)
+      next = await file(`/after/${formatEpoch(next.epoch)}.json`)
+  }
+
   async function pull(to: FeedState, snapshot: boolean, waitSeconds?: number): Promise<void> {
+    if (snapshot && deps.filesUrl !== undefined && to.epoch() === undefined) {
+      await begin(to).catch(problem)
+      if (to.epoch()) return pull(to, false, waitSeconds)
+    }
     const epoch = snapshot ? undefined : to.epoch()
     const query = epoch ? `?after=${formatEpoch(epoch)}${waitSeconds === undefined ? '' : `&wait=${waitSeconds}`}` : ''
     const answer = await get(`/revocations${query}`, SYNC_TIMEOUT_MS + (waitSeconds ?? 0) * 1000, MAX_FEED_BYTES)

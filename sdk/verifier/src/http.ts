@@ -46,7 +46,7 @@ export function checkServiceUrl(text: string): URL {
 export function checkFeedUrl(text: string): void {
   const { protocol, username, password, search, hash } = new URL(text)
   if ((protocol !== 'https:' && protocol !== 'http:') || username || password || search || hash)
-    throw new TypeError('feed must be a URL by https or http, without user, query or fragment')
+    throw new TypeError('feed and files must be URLs by https or http, without user, query or fragment')
 }
 
 /** `base` with or without its last slash; `path` begins with one. */

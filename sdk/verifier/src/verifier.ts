@@ -56,6 +56,8 @@ export interface VerifierOptions {
    * are read there. Keys, introspection, reservations and acknowledgements stay with the service.
    */
   readonly feed?: string
+  /** Where the files of `errand relay --write` are served: a verifier that knows nothing yet begins with them. */
+  readonly files?: string
   /** Origin under which clients reach this tool, where that is not what requests say (behind a proxy). */
   readonly publicUrl?: string
   /** Shown in the metadata. */
@@ -176,11 +178,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
   checkServiceUrl(serviceUrl)
   if (key && tool === undefined)
     throw new TypeError('tool is required with key: it is the name the key is registered under')
-  if (options.feed !== undefined) checkFeedUrl(options.feed)
-  if (!key && options.feed !== undefined)
-    throw new TypeError('feed needs key: without it the verifier knows of no revocation')
-  if (!key && options.state !== undefined)
-    throw new TypeError('state needs key: without it the verifier knows of no revocation')
+  for (const name of ['feed', 'files', 'state'] as const)
+    if (!key && options[name] !== undefined)
+      throw new TypeError(`${name} needs key: without it the verifier knows of no revocation`)
+  for (const url of [options.feed, options.files]) if (url !== undefined) checkFeedUrl(url)
   if (!key && options.budgeted)
     throw new TypeError('budgeted operations need key: reservations are made at the service')
   const staleness = { ...DEFAULT_STALENESS, ...options.stalenessSeconds }
@@ -214,6 +215,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       issuer,
       serviceUrl,
       feedUrl: options.feed,
+      filesUrl: options.files,
       fetch,
       jwks,
       client,

@@ -1,0 +1,144 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createVerifier, type Verifier } from '@errand/verifier/verifier.ts'
+import { parseEpoch } from '@errand/verifier/epoch.ts'
+import { writeFeed } from '../../src/cli/feed-files.ts'
+import { createFeed, type Feed } from '../../src/revoke/feed.ts'
+import { revocation } from '../verifier-follow/fake-log.ts'
+import {
+  AUDIENCE,
+  type Clock,
+  createClock,
+  createFakeService,
+  type FakeService,
+  ISSUER,
+  request,
+  until,
+} from '../verifier-follow/fake-service.ts'
+
+const FILES = 'https://cdn.example/errand'
+let folder: string
+let clock: Clock
+let service: FakeService
+let feed: Feed
+let stop: AbortController
+let writing: Promise<void>
+const problems: unknown[] = []
+const verifiers: Verifier[] = []
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'errand-files-'))
+  clock = createClock()
+  service = createFakeService(clock)
+  feed = createFeed({
+    log: service.log,
+    feedKey: new Uint8Array(32).fill(3),
+    issuer: ISSUER,
+    now: () => clock.now,
+    monotonic: () => clock.service,
+    newRunId: () => 'run-of-files',
+    sign: async (typ, payload) => ({ jws: service.signFeed(typ, payload) }),
+  })
+  stop = new AbortController()
+  problems.length = 0
+  writing = writeFeed(feed, folder, { signal: stop.signal, onProblem: (problem) => problems.push(problem) })
+})
+afterEach(async () => {
+  for (const made of verifiers.splice(0)) made.close()
+  stop.abort()
+  feed.close()
+  await writing
+  service.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const read = async (name: string) => {
+  const { frame } = JSON.parse(await readFile(join(folder, name), 'utf8')) as { frame: string }
+  return JSON.parse(Buffer.from(frame.split('.')[1]!, 'base64url').toString()) as { kind: string; epoch: string }
+}
+const reached = async (epoch: string) => {
+  while ((await read('snapshot.json').catch(() => undefined))?.epoch !== epoch)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+}
+/** What a web server makes of the folder. */
+const served = async (url: string): Promise<Response> => {
+  const text = await readFile(join(folder, url.slice(FILES.length)), 'utf8').catch(() => undefined)
+  return text === undefined ? new Response('', { status: 404 }) : new Response(text)
+}
+function verifier(asked: string[], files = served): Verifier {
+  const made = createVerifier({
+    issuer: ISSUER,
+    audience: AUDIENCE,
+    tool: 'tickets',
+    key: service.toolKey,
+    files: FILES,
+    fetch: (url, init) => {
+      asked.push(url)
+      return url.startsWith(FILES) ? files(url) : service.fetch(url, init)
+    },
+    now: () => clock.now,
+    monotonic: () => clock.local,
+  })
+  verifiers.push(made)
+  return made
+}
+const wholes = (asked: readonly string[]) => asked.filter((url) => url === `${ISSUER}/revocations`)
+
+describe('the feed as files', () => {
+  it('is a snapshot, and a delta from each place to the next, each whole from the moment it is there', async () => {
+    await reached('0.0')
+    await service.log.add(revocation({ jti: 'one' }))
+    await reached('0.1')
+    await service.log.add(revocation({ jti: 'two' }))
+    await service.log.add(revocation({ jti: 'three' }))
+    await reached('0.3')
+    expect(await read('after/0.0.json')).toMatchObject({ kind: 'delta', epoch: '0.1' })
+    const names = (await readdir(join(folder, 'after'))).sort()
+    expect((await read(join('after', names.at(-1)!))).epoch).toBe('0.3')
+    expect((await readdir(folder)).sort()).toEqual(['after', 'snapshot.json'])
+    service.log.newGeneration()
+    await service.log.add(revocation({ jti: 'four' }))
+    await reached('1.4')
+    expect(problems).toEqual([])
+  })
+
+  it('L6 serves a verifier that knows nothing; that it is old harms nothing, for the service is asked what is newer', async () => {
+    const token = await service.token()
+    await service.log.add(revocation({ jti: 'one' }))
+    await reached('0.1')
+    stop.abort()
+    await service.log.add(revocation({ client_id: 'research' }))
+    const asked: string[] = []
+    const it = verifier(asked)
+    await it.ready()
+    await until(() => it.status()?.epoch === '0.2')
+    expect(wholes(asked)).toEqual([])
+    expect(asked).toContain(`${FILES}/snapshot.json`)
+    const call = { operation: 'ticket.read', arguments: {} }
+    await expect(it.verify(request(token, { now: clock.now }), call)).rejects.toMatchObject({ code: 'revoked' })
+  })
+
+  it('is left aside where it is away, forged, or of an older generation', async () => {
+    await service.log.add(revocation({ jti: 'one' }))
+    await reached('0.1')
+    stop.abort()
+    const forged = service.signFeed('errand-now+jwt', { iss: ISSUER, epoch: '9.9' })
+    for (const files of [
+      async () => new Response('', { status: 404 }),
+      async () => new Response('', { status: 500 }),
+      async () => Response.json({ frame: forged }),
+    ]) {
+      const asked: string[] = []
+      const made = verifier(asked, files)
+      await made.ready()
+      expect([made.status()?.epoch, wholes(asked).length]).toEqual(['0.1', 1])
+    }
+    service.log.newGeneration()
+    const made = verifier([])
+    await made.ready()
+    expect(made.status()).toMatchObject({ epoch: '1.1', steppedBack: false })
+    expect(parseEpoch(made.status()?.epoch)).toEqual({ generation: 1, sequence: 1 })
+  })
+})
