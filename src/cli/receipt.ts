@@ -106,12 +106,15 @@ function show(
     ['match', matchText(revocation['match'])],
     ['subject', revocation['subject_name'] ?? revocation['subject']],
     ['mode', revocation['mode']],
+    ['taken', texts(revocation['taken']).join(' ')],
+    ['checked before', revocation['before']],
     ['reason', revocation['reason']],
     ['by', revocation['by']],
     ['revoked', `${time(revocation['at'])}, epoch ${safe(revocation['epoch'])}`],
     ['contained', statement['contained'] === true ? time(statement['contained_at']) : 'not when it was given'],
     ['tasks ended', touched('ended')],
     ['tasks suspended', touched('suspended')],
+    ['tasks narrowed', touched('contained')],
     ['log', `${log.id}, under a checkpoint over ${log.size} records`],
   ]))
     cli.out(line)

@@ -5,12 +5,20 @@ import type { Tool } from '../policy/tool.ts'
 import type { Acks } from './acks.ts'
 import { audienceOf, type Containment, judgeContainment } from './containment.ts'
 import type { Revocation, RevocationLog } from './revocation-log.ts'
+import { closingOf } from './revoke.ts'
 
 /** Since when so many of the newest entries are durable; of older ones the log says it. */
 const REMEMBERED = 10_000
 /** A record is written as soon as its entry is durable; clocks that step, and disks that stall, have so long. */
 const AROUND_SECONDS = 600
 const MAX_RECORDS = 10_000
+
+export interface TouchedTasks {
+  readonly ended: readonly string[]
+  readonly suspended: readonly string[]
+  /** Something was taken from them. */
+  readonly contained: readonly string[]
+}
 
 export interface Containments {
   of(entry: Revocation): Promise<Containment>
@@ -19,7 +27,7 @@ export interface Containments {
   /** The record of the entry; undefined where none could be written. */
   recordOf(entry: Revocation): Promise<AuditRecord | undefined>
   /** Tasks that were ended or suspended by it, as the log has them. */
-  tasksOf(entry: Revocation): Promise<{ readonly ended: readonly string[]; readonly suspended: readonly string[] }>
+  tasksOf(entry: Revocation): Promise<TouchedTasks>
   close(): void
 }
 
@@ -76,24 +84,30 @@ export function createContainments(deps: ContainmentsDeps): Containments {
     },
     async of(entry) {
       const maxLifetime = deps.maxLifetimeSeconds()
+      // What was made while it was taken from tasks dies of the second entry.
+      const last = (entry.mode === 'contain' ? await deps.log.get(closingOf(entry.id)) : undefined) ?? entry
       return judgeContainment({
-        revokedAt: entry.at,
-        durableAt: await durableAt(entry),
+        revokedAt: last.at,
+        durableAt: await durableAt(last),
         audiences: deps
           .tools()
-          .map((tool) => audienceOf(tool, maxLifetime, acks.applied(`tool:${tool.name}`, entry.epoch))),
+          .map((tool) => audienceOf(tool, maxLifetime, acks.applied(`tool:${tool.name}`, last.epoch))),
         listeningSince: deps.listeningSince,
         now: now(),
       })
     },
     async tasksOf({ id, at }) {
-      const listed = async (done: 'ended' | 'suspended') => {
+      const listed = async (done: keyof TouchedTasks) => {
         const since = (at - AROUND_SECONDS) * 1000
         const records = await reader.search({ type: `task.${done}`, cause: id, since, limit: MAX_RECORDS })
         type Details = { readonly [D in typeof done]?: readonly string[] }
         return [...new Set([...records].reverse().flatMap(({ details }) => (details as Details)[done] ?? []))]
       }
-      return { ended: await listed('ended'), suspended: await listed('suspended') }
+      return {
+        ended: await listed('ended'),
+        suspended: await listed('suspended'),
+        contained: await listed('contained'),
+      }
     },
     close: forget,
   }

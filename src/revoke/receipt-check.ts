@@ -144,9 +144,18 @@ const isUnder = ({ index, record, path }: Record, { size, root }: Checkpoint): b
 
 /** What the record of a revocation says otherwise. */
 function differenceIn(revocation: JsonObject, record: JsonObject): string | undefined {
-  const { match, mode, reason } = detailsOf(record)
+  const { match, mode, taken, before, reason } = detailsOf(record)
   const { epoch, by, subject } = record
-  const logged: { readonly [name: string]: JsonValue | undefined } = { epoch, by, subject, match, mode, reason }
+  const logged: { readonly [name: string]: JsonValue | undefined } = {
+    epoch,
+    by,
+    subject,
+    match,
+    mode,
+    taken,
+    before,
+    reason,
+  }
   const text = (value: JsonValue | undefined) => (value === undefined ? '' : canonicalize(value as Json))
   return Object.keys(logged).find((name) => text(logged[name]) !== text(revocation[name]))
 }

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { canonicalize } from '../audit/canonical.ts'
 import type { AuditRecord, Json } from '../audit/log.ts'
 import type { Containment } from './containment.ts'
+import type { TouchedTasks } from './containments.ts'
 import type { Revocation } from './revocation-log.ts'
 
 export interface AnchoredRecord {
@@ -39,7 +40,7 @@ export interface Statement extends Omit<Containment, 'pending_downstream'> {
   readonly iss: string
   readonly iat: number
   readonly revocation: Json
-  readonly tasks: { readonly ended: readonly string[]; readonly suspended: readonly string[] }
+  readonly tasks: TouchedTasks
   readonly downstream: readonly DownstreamResult[]
 }
 
@@ -71,6 +72,7 @@ export function statementOf(facts: {
       ...(subject === undefined ? {} : { subject }),
       ...(facts.named && match.sub !== undefined ? { subject_name: match.sub } : {}),
       mode,
+      ...asRecorded(record),
       reason,
       by,
       at,
@@ -79,6 +81,12 @@ export function statementOf(facts: {
     tasks,
     downstream: [],
   }
+}
+
+/** What was taken, and before which mark: as the log says it. */
+function asRecorded(record: AuditRecord | undefined): { readonly [name: string]: Json } {
+  const { taken, before } = (record?.['details'] ?? {}) as { readonly [name: string]: Json }
+  return { ...(taken === undefined ? {} : { taken }), ...(before === undefined ? {} : { before }) }
 }
 
 /** Of a statement as it was signed: what the log holds of a receipt. */

@@ -124,6 +124,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         match: { ...entry.match, ...(entry.match.sub === undefined ? {} : { sub: '(subject)' }) },
         mode: entry.mode,
         ...(entry.taken ? { taken: [...entry.taken.tools, ...entry.taken.operations].slice(0, MOST_RECORDED) } : {}),
+        ...(entry.before ? { before: formatEpoch(entry.before) } : {}),
         reason: entry.reason,
         added: added.added,
       },
@@ -322,7 +323,7 @@ function sameRequest(one: NewRevocation, other: NewRevocation): boolean {
 }
 
 /** The id of the entry that closes a containment. */
-const closingOf = (id: string): string =>
+export const closingOf = (id: string): string =>
   `rev_${createHash('sha256').update(`closes ${id}`).digest('base64url').slice(0, 22)}`
 
 /** Names that a record holds; all of them stand in the entry. */

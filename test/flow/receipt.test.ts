@@ -35,6 +35,7 @@ describe('the receipt of a revocation', () => {
     expect([...ended].sort()).toEqual([model.id, ...ids].sort())
     expect(JSON.stringify(checked)).not.toContain('alice')
     expect((await house.records({ type: 'receipt.issued', cause: id }))[0]).toMatchObject({ by: 'admin' })
+    await house.admin('POST', `/revocations/${id}/readmit`, { reason: 'for what follows' })
   })
 
   it('names the subject where an administrator asks for it, and old keys verify it for ever', async () => {
@@ -44,6 +45,33 @@ describe('the receipt of a revocation', () => {
     expect(checkReceipt(String(answer.body['receipt']), await keys())).toMatchObject({
       ok: true,
       statement: { revocation: { subject_name: 'dev|bob', match: { sub: '(subject)' } } },
+    })
+  })
+
+  it('of a containment it says what was taken from which tasks, and waits for the entry that closes it', async () => {
+    const research = await house.agent('research')
+    const opened = await research.call('POST', '/tasks', {
+      subject_token: house.userToken('alice'),
+      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+      ...JSON.parse(house.details()),
+    })
+    const task = String(opened.body['id'])
+    const id = await revoke({ task }, { mode: 'contain', take: { tools: ['crm'] } })
+    const first = (await house.admin('GET', `/revocations/${id}`)).body['epoch']
+    const last = await house.service.stores.revocations.epoch()
+    const acknowledge = async (epoch: unknown) => {
+      for (const name of ['crm', 'github', 'payments', 'tickets', 'warehouse'])
+        await (await house.tool(name)).call('POST', '/revocations/acks', { epoch })
+    }
+    const contained = async () => (await house.admin('GET', `/revocations/${id}`)).body['contained']
+    await acknowledge(first)
+    expect(await contained()).toBe(false)
+    await acknowledge(`${last.generation}.${last.sequence}`)
+    expect(await contained()).toBe(true)
+    const answer = await house.admin('GET', `/revocations/${id}/receipt`)
+    expect(checkReceipt(String(answer.body['receipt']), await keys())).toMatchObject({
+      ok: true,
+      statement: { revocation: { mode: 'contain', taken: ['crm'] }, tasks: { ended: [], contained: [task] } },
     })
   })
 

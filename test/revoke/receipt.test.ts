@@ -84,7 +84,7 @@ describe('a receipt', () => {
         pending_downstream: 0,
       }),
       recordOf: async () => (more.recorded === false ? undefined : log.get(5)),
-      tasksOf: async () => ({ ended: TASKS, suspended: [] }),
+      tasksOf: async () => ({ ended: TASKS, suspended: [], contained: [] }),
       find: async () => entry,
       close: () => undefined,
     }
@@ -113,7 +113,7 @@ describe('a receipt', () => {
       statement: {
         iss: ISSUER,
         revocation: { id: ID, epoch: '1.7', match: { client_id: 'research', sub: '(subject)' }, mode: 'ban' },
-        tasks: { ended: TASKS, suspended: [] },
+        tasks: { ended: TASKS, suspended: [], contained: [] },
         contained: true,
         downstream: [],
       },
