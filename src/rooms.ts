@@ -33,6 +33,7 @@ import { createSharedCheck } from './http/shared-check.ts'
 import { createTracing, type Tracing } from './http/tracing.ts'
 import { checkpointSigner } from './keys/checkpoint-signer.ts'
 import { openKeyRing } from './keys/key-ring.ts'
+import type { KeyPurpose } from './keys/key-store.ts'
 import type { Sealer } from './keys/seal.ts'
 import { ok, refuse } from './oauth/refusal.ts'
 import { createAcks, verifiersBehind } from './revoke/acks.ts'
@@ -49,6 +50,8 @@ import { createSignOut } from './revoke/sign-out.ts'
 import { createHeldKeys } from './rotate/held-keys.ts'
 import { createSignalPolls } from './revoke/signals/poll.ts'
 import { createReceive } from './revoke/signals/receive.ts'
+import type { Naming } from './revoke/signals/events-of.ts'
+import { createTransmitter, isReceiver } from './revoke/signals/transmit.ts'
 import { hasSignals } from './revoke/signals/security-event.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import { plain } from './service-log.ts'
@@ -61,6 +64,7 @@ import { createIntrospect } from './tokens/introspect.ts'
 import { createIssuer } from './tokens/issue.ts'
 import { createSubjectReader, type ReadSubjectToken } from './tokens/subject.ts'
 
+const STREAM_SEAL = 'signal-stream'
 const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token', 'checkpoint'] as const
 /** At least each second while records come; the timer may be late. */
 const CHECKPOINT_EVERY_MS = 500
@@ -123,12 +127,15 @@ export async function openRooms({
   let stopping = false
   const onFault = (error: unknown, where: string) => logger.error({ where, err: plain(error) }, 'fault')
 
+  // A key of RSA takes a while to make: only where somebody is to hear of security events.
+  const told = holder.current().machines.all.some(isReceiver)
+  const purposes: readonly KeyPurpose[] = told ? [...PURPOSES, 'security_event'] : PURPOSES
   const ring = await openKeyRing({
     store: stores.keyStore,
     sealer,
     now,
     monotonic,
-    purposes: PURPOSES,
+    purposes,
     announce: async ({ kid, purpose, from, to, cause }) => {
       await log.append({
         type: 'key.moved',
@@ -146,7 +153,7 @@ export async function openRooms({
       maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds,
       replicas: settings.store.kind !== 'embedded',
     }),
-    purposes: PURPOSES,
+    purposes,
     // What keys of other purposes sign is read by others too, who say nothing: relays, witnesses, other services.
     onPublished: () => feed.tell(),
     held: ({ kid, purpose }) => purpose === 'token' && heldKeys.byAll(followersOf(holder.current()), kid, now()),
@@ -273,6 +280,22 @@ export async function openRooms({
         : logger.error({ issuer: name, problem }, 'the issuer serves no security events that can be fetched'),
   })
   closing.push(every(1_000, polls.poll, (error) => onFault(error, 'security events')))
+  const transmitter = createTransmitter({
+    streams: stores.signalStreams,
+    log: stores.revocations,
+    receivers: () => holder.current().machines.all.filter(isReceiver),
+    naming: () => namingOf(holder.current()),
+    sign: (typ, claims) => ring.sign('security_event', { typ }, claims),
+    open: (stream, sealed) => Buffer.from(sealer.open(STREAM_SEAL, stream, sealed)).toString('utf8'),
+    post: createGuardedRequest({ development: settings.mode === 'development' }),
+    now,
+    onProblem: (receiver, problem) =>
+      problem === undefined
+        ? logger.info({ receiver }, 'the receiver takes its security events again')
+        : logger.error({ receiver, problem }, 'the receiver does not take its security events'),
+  })
+  closing.push(() => transmitter.close())
+  closing.push(every(1_000, transmitter.run, (error) => onFault(error, 'security events')))
   const feedKey = sealer.derive('feed-values', 32)
   const feed = createFeed({
     log: stores.revocations,
@@ -443,6 +466,9 @@ export async function openRooms({
       bulk,
       signOut,
       receive,
+      transmitter,
+      signalStreams: stores.signalStreams,
+      sealForStream: (stream, text) => sealer.seal(STREAM_SEAL, stream, Buffer.from(text)),
       revocations: stores.revocations,
       introspect: createIntrospect({ issuer, now, ownKeys, revocations: stores.revocations }),
       feed,
@@ -534,6 +560,7 @@ export async function openRooms({
     onFault,
     stop: () => {
       stopping = true
+      transmitter.close()
       // Followers' streams have no end of their own, and long-polls wait for news that will not come.
       feed.close()
     },
@@ -564,6 +591,14 @@ function decidingWithSpans(current: () => Snapshot, tracing: Tracing): () => Sna
     return last.traced
   }
 }
+
+/** How those whom security events are about are known outside. */
+const namingOf = ({ settings, issuers, agents, machines }: Snapshot): Naming => ({
+  issuer: settings.issuer,
+  issOf: (name) => issuers.all.find((issuer) => issuer.name === name)?.issuer,
+  spiffeIdOf: (clientId) => agents.byClientId(clientId)?.spiffeId,
+  isAdmin: (clientId) => machines.byClientId(clientId)?.kind === 'admin',
+})
 
 /** What a record of issue says of its token; hand-overs and other records have no line. */
 function lineIn(record: AuditRecord | undefined): TokenLine | undefined {

@@ -57,10 +57,12 @@ export interface AgentRegistration {
 
 /** A tool API, an administrator or another machine that authenticates by key and is not an agent. */
 export interface MachineClient {
-  /** An administrator's own; a tool's is `tool:<name>`, so that it is never an agent's. */
+  /** An administrator's own; a tool's is `tool:<name>`, a receiver's `receiver:<name>`, so that it is never an agent's. */
   readonly clientId: string
-  readonly kind: 'tool' | 'admin'
+  readonly kind: 'tool' | 'admin' | 'receiver'
   readonly keys: readonly JWK[]
   /** For kind `tool`: its audience. */
   readonly audience?: string
+  /** For kind `receiver`: what stands in `aud` of its security events, and where they may be pushed. */
+  readonly receiver?: { readonly audience: string; readonly pushUrl?: string }
 }

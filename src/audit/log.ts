@@ -22,6 +22,7 @@ export const EVENT_TYPES = [
   'drill.finished',
   'subject.signed_out', // everything of a user ended; they may sign in again
   'signal.received', // a security event that ends nothing
+  'signal.stream', // a receiver of security events manages its stream
   'signal.refused', // an order or a signal of somebody who is known
   'decision.evaluated', // AuthZEN and dry_run
   'agent.joining', // intent: an agent registers a key of its own with a join token

@@ -136,6 +136,18 @@ export const errandSchema = section({
   administrators: list(section({ client_id: clientId.describe('Its name in the audit log.'), ...keyFields })).describe(
     'Who may administer, by key.',
   ),
+  signal_receivers: list(
+    section({
+      name: clientId.describe('Its client_id is receiver:<name>.'),
+      ...keyFields,
+      audience: z.string().min(1).max(2048).describe('`aud` of its security events.'),
+      push_url: url
+        .optional()
+        .describe(
+          'Where its events may be pushed, over https: never to private addresses. Without it they are fetched.',
+        ),
+    }),
+  ).describe('Who may hear of what ends here: receivers of security events (Shared Signals Framework).'),
   tenants: section({
     quota: section(quota)
       .prefault({})

@@ -26,7 +26,7 @@ import { readAgent } from './read-agent.ts'
 import { readTrustDomain, readUserIssuer } from './read-issuer.ts'
 import { checkPlatforms, platformOf, readPlatform } from './read-platform.ts'
 import type { AgentPlatformFile } from './issuer-file.ts'
-import { type Overrides, readAdministrators, readSettings } from './read-settings.ts'
+import { type Overrides, readAdministrators, readReceivers, readSettings } from './read-settings.ts'
 import { readAttester, readWorkloadEvidence, readWorkloadOidc } from './read-workloads.ts'
 import { readReleases } from './read-releases.ts'
 import { readTool } from './read-tool.ts'
@@ -103,6 +103,8 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       })
     : undefined
   const administrators = errand ? await readAdministrators(errand.value, { keyFiles, report: errand.report }) : []
+
+  const receivers = errand ? await readReceivers(errand.value, { keyFiles, development, report: errand.report }) : []
 
   const toolFiles = await folder.readAll('tool', 'tools')
   const agentFiles = await folder.readAll('agent', 'agents')
@@ -269,6 +271,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
   ]
   const machines: readonly MachineClient[] = [
     ...administrators,
+    ...receivers,
     // A form that no agent can have: a tool and an agent may both be called payments.
     ...tools
       .filter(({ keys }) => keys.length > 0)

@@ -238,3 +238,35 @@ export async function readAdministrators(
   }
   return clients
 }
+
+export async function readReceivers(
+  source: ErrandFile,
+  {
+    keyFiles,
+    development,
+    report,
+  }: { readonly keyFiles: KeyFiles; readonly development: boolean; readonly report: Reporter },
+): Promise<readonly MachineClient[]> {
+  const clients: MachineClient[] = []
+  const names = new Set<string>()
+  for (const [index, each] of source.signal_receivers.entries()) {
+    const here = ['signal_receivers', index]
+    if (names.has(each.name)) report([...here, 'name'], 'duplicate', `there are two receivers ${each.name}`)
+    names.add(each.name)
+    if (each.keys === undefined && each.keys_file === undefined)
+      report(here, 'missing_key', 'a receiver needs a public key: keys_file or keys')
+    const keys = await keyFiles.ownKeys(each)
+    const keysAt = [...here, each.keys === undefined ? 'keys_file' : 'keys']
+    if (!keys.ok) report(keysAt, keys.code, keys.message, keys.suggestion)
+    const { push_url: pushUrl, audience } = each
+    const fault = pushUrl === undefined ? undefined : urlProblem(pushUrl, { development })
+    if (fault !== undefined) report([...here, 'push_url'], 'url_forbidden', `push_url ${pushUrl} ${fault}`)
+    clients.push({
+      clientId: `receiver:${each.name}`,
+      kind: 'receiver',
+      keys: keys.ok ? keys.value : [],
+      receiver: { audience, ...(pushUrl === undefined ? {} : { pushUrl }) },
+    })
+  }
+  return clients
+}

@@ -23,8 +23,9 @@ const TIMES: Readonly<Record<Share, number>> = {
   agent: 2,
   tool: 4,
   admin: 8,
+  receiver: 2,
 }
-const KINDS: readonly Caller['kind'][] = ['agent', 'tool', 'admin']
+const KINDS: readonly Caller['kind'][] = ['agent', 'tool', 'admin', 'receiver']
 const FEED: readonly string[] = ['/revocations', '/revocations/now', '/revocations/stream']
 /** Evidence in header fields of its own, which only agents have. */
 const HELD: readonly string[] = ['oauth-client-attestation', 'workload-identity-token']

@@ -28,6 +28,7 @@ import { releasesRoute } from './releases.ts'
 import { revocationRoutes } from './revocations.ts'
 import type { Call, Env, Knock, Route } from './route.ts'
 import { receiveRoute } from './signals.ts'
+import { ssfRoutes } from './ssf.ts'
 import { statsRoute } from './stats.ts'
 import { taskRoutes } from './tasks.ts'
 import { tenantsRoute } from './tenants.ts'
@@ -43,6 +44,7 @@ export const ROUTES: readonly Route[] = [
   revokeRoute,
   globalRevocationRoute,
   receiveRoute,
+  ...ssfRoutes,
   ...taskRoutes,
   explanationRoute,
   evaluationRoute,
@@ -68,6 +70,8 @@ const ATTESTATION = 'oauth-client-attestation'
 const IDEMPOTENCY_KEY = /^[\x21-\x7e]{8,255}$/
 /** What is counted by name; a client may send any word as its method. */
 const METHODS: readonly string[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+
+const WITH_BODY: readonly string[] = ['POST', 'PUT', 'PATCH']
 
 export interface RequestLine {
   readonly correlation: string
@@ -232,7 +236,7 @@ export async function turnedAway(
     return refuse('not_found', 'request').refusal
   }
   // Before a place is taken: who sends slowly holds a connection, and no place of those that work.
-  const reads = kind === 'work' && c.req.method === 'POST'
+  const reads = kind === 'work' && WITH_BODY.includes(c.req.method)
   if (reads) c.set('body', await read())
   // After the body: however many were held back to be ended in one moment, so many are worked on as there are shares.
   const admitted = admit(deps, c, path)

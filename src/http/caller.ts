@@ -1,6 +1,8 @@
 /** Who is calling an endpoint of our own: an agent, a tool or an administrator, each by what it can prove. */
 import { checkPossession, pinProofKey, spendEvidence } from '../attest/attest.ts'
+import type { MachineClient } from '../attest/registration.ts'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
+import { isReceiver } from '../revoke/signals/transmit.ts'
 import { giveBack } from './admission.ts'
 import { claimedName } from './claimed-name.ts'
 import type { Call, Caller } from './route.ts'
@@ -74,7 +76,7 @@ export async function callerOf(
       if (!fresh.ok) return fresh
     }
     if (!allowed.includes(machine.kind)) return refuse('not_permitted', 'api', { proven: true })
-    return ok({ kind: machine.kind, client: machine })
+    return ok(callerFrom(machine))
   }
 
   const attested = await deps.attest({
@@ -114,6 +116,11 @@ export async function callerOf(
     },
   })
 }
+
+const callerFrom = (machine: MachineClient): Caller =>
+  isReceiver(machine)
+    ? { kind: 'receiver', client: machine }
+    : { kind: machine.kind === 'tool' ? 'tool' : 'admin', client: machine }
 
 /**
  * Where no credentials are needed, those of a tool or an administrator buy a place, and whoever cannot prove them is a stranger as if it

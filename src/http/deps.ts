@@ -28,6 +28,8 @@ import type { Revoke } from '../revoke/revoke.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
 import type { Receive } from '../revoke/signals/receive.ts'
 import type { HeldKeys } from '../rotate/held-keys.ts'
+import type { SignalStreams } from '../revoke/signals/streams.ts'
+import type { Transmitter } from '../revoke/signals/transmit.ts'
 import type { Rotation } from '../rotate/rotate.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { Introspected } from '../tokens/introspect.ts'
@@ -71,6 +73,10 @@ export interface HttpDeps {
   readonly bulk: Bulk
   readonly signOut: SignOut
   readonly receive: Receive
+  readonly transmitter: Transmitter
+  readonly signalStreams: SignalStreams
+  /** What a receiver wants to be sent with its events rests sealed. */
+  readonly sealForStream: (stream: string, text: string) => string
   readonly revocations: RevocationLog
   readonly introspect: (token: string) => Promise<Introspected>
   readonly feed: Feed

@@ -24,6 +24,8 @@ function concerns(caller: Caller, { claims }: OwnToken): boolean {
   switch (caller.kind) {
     case 'admin':
       return true
+    case 'receiver':
+      return false
     case 'tool':
       return claims.aud === caller.client.audience
     case 'agent':

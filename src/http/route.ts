@@ -4,12 +4,14 @@ import type { ZodType } from 'zod'
 import type { MachineClient } from '../attest/registration.ts'
 import type { ProvenAgent, Wire } from '../exchange/authenticate.ts'
 import type { Result } from '../oauth/refusal.ts'
+import type { Receiver } from '../revoke/signals/transmit.ts'
 import type { HttpDeps } from './deps.ts'
 
 export type Caller =
   | { readonly kind: 'agent'; readonly proven: ProvenAgent }
   | { readonly kind: 'tool'; readonly client: MachineClient }
   | { readonly kind: 'admin'; readonly client: MachineClient }
+  | { readonly kind: 'receiver'; readonly client: Receiver }
 
 /** `public`: anybody. `form`: the endpoint reads client authentication out of its own form. `provider`: the same in a header, of identity providers and administrators. A list: these and nobody else. */
 export type Access = 'public' | 'form' | 'provider' | readonly Caller['kind'][]
@@ -68,7 +70,7 @@ export interface Described {
 }
 
 export interface Route {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
   /** In Hono's form: `/tasks/:id`. */
   readonly path: string
   readonly access: Access

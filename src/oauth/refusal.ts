@@ -36,6 +36,7 @@ type Code =
   | 'too_large' // 413
   | 'media_type' // 415
   | 'conflict' // 422
+  | 'exists' // 409
   | 'headers' // 431
   | 'slow' // 408
   | 'rate' // 429
@@ -187,6 +188,7 @@ const table = {
   not_permitted: 'denied',
   not_found: 'absent',
   method_not_allowed: 'absent',
+  stream_exists: 'exists',
   // L, M, Q: away
   bulk_token_unknown: 'bad',
   bulk_token_used: 'bad',
@@ -224,7 +226,7 @@ export const refuse = (
 ): { readonly ok: false; readonly refusal: Refusal } => ({ ok: false, refusal: { reason, slot, ...more } })
 
 export interface Answer {
-  readonly status: 400 | 401 | 403 | 404 | 408 | 413 | 415 | 421 | 422 | 429 | 431 | 503
+  readonly status: 400 | 401 | 403 | 404 | 408 | 409 | 413 | 415 | 421 | 422 | 429 | 431 | 503
   readonly error: string
 }
 
@@ -292,6 +294,8 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
       return { status: 415, error: 'invalid_request' }
     case 'conflict':
       return { status: 422, error: 'invalid_request' }
+    case 'exists':
+      return { status: 409, error: 'invalid_request' }
     case 'headers':
       return { status: 431, error: 'invalid_request' }
     case 'slow':

@@ -10,6 +10,7 @@ import type { KeyStore } from '../keys/key-store.ts'
 import type { BulkPins } from '../revoke/bulk-pins.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
+import type { SignalStreams } from '../revoke/signals/streams.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
 import { lockDataDir } from './embedded/lock.ts'
@@ -30,6 +31,7 @@ export interface Stores {
   readonly revocations: RevocationLog
   readonly bulkPins: BulkPins
   readonly signOuts: SignOuts
+  readonly signalStreams: SignalStreams
   readonly idempotency: IdempotencyStore
   /**
    * Called once the audit log is open and before anything is recorded. Where the state is local it belongs to that log

@@ -1,7 +1,7 @@
 /** Names of things: a prefix that says what it is, and 128 random bits. */
 import { randomUUID } from 'node:crypto'
 
-export type IdPrefix = 'task' | 'rev' | 'req' | 'op'
+export type IdPrefix = 'task' | 'rev' | 'req' | 'op' | 'stream'
 
 export const newId = (prefix: IdPrefix): string =>
   `${prefix}_${Buffer.from(digits() + digits(), 'hex').toString('base64url')}`

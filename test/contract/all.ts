@@ -8,6 +8,7 @@ import { describeLiveTasks } from './live-tasks.ts'
 import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
 import { describeRevocationLog } from './revocation-log.ts'
+import { describeSignalStreams } from './signal-streams.ts'
 import { describeSignOuts } from './sign-outs.ts'
 import { describeSubjectKeys } from './subject-keys.ts'
 import { describeTaskStore } from './task-store.ts'
@@ -25,5 +26,6 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeRevocationLog(name, open)
   describeBulkPins(name, open)
   describeSignOuts(name, open)
+  describeSignalStreams(name, open)
   describeIdempotency(name, open)
 }

@@ -158,6 +158,17 @@ export const REQUEST = {
       "Check the spelling of path and id: other case, a trailing slash and escapes are other paths. Ids of other agents' things are not found.",
     example: "`GET /tasks/task_…` of another agent's task",
   },
+  stream_exists: {
+    action: 'fix_request',
+    next: 'read the stream that there is, and change it',
+    says: 'this receiver has a stream already',
+    means: 'Each registered receiver of security events has one stream (Shared Signals Framework 1.0, 8.1.1.1).',
+    why: 'Two streams of one receiver would bring each event twice, and one of them would soon be forgotten and fill up.',
+    agent:
+      'Nothing: agents receive no security events. A receiver finds its stream by `GET /ssf/streams` without `stream_id`.',
+    operator: 'Register a second receiver under another name where another system listens too.',
+    example: 'a second `POST /ssf/streams` by the same receiver',
+  },
   method_not_allowed: {
     action: 'fix_request',
     next: 'use the method that the description of the API names',

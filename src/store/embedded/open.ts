@@ -13,6 +13,7 @@ import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSignOuts } from './sign-outs.ts'
+import { createSignalStreams } from './signal-streams.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
@@ -38,6 +39,7 @@ export async function openEmbedded(deps: {
     revocations: createRevocationLog({ db, now, forgetBefore }),
     bulkPins: createBulkPins({ db, forgetBefore }),
     signOuts: createSignOuts({ db }),
+    signalStreams: createSignalStreams({ db }),
     idempotency: createIdempotencyStore({ db }),
     rememberAuditLog: (logId) => writeAuditMarker(db, logId),
     healthy: db.healthy,

@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 8
+export const FORMAT = 9
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -50,6 +50,19 @@ CREATE TABLE bulk_pins (
 ) STRICT, WITHOUT ROWID;
 `
 
+/** To each receiver of security events, and what waits for it; what was acknowledged gives up its place for good. */
+const SIGNAL_STREAMS = `
+CREATE TABLE signal_streams (
+  id TEXT PRIMARY KEY, receiver TEXT NOT NULL UNIQUE, settings TEXT NOT NULL,
+  generation INTEGER NOT NULL, sequence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE signal_queue (
+  position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, jti TEXT NOT NULL, claims TEXT NOT NULL,
+  UNIQUE (stream, jti)
+) STRICT;
+CREATE INDEX signal_queue_order ON signal_queue (stream, position);
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
@@ -59,6 +72,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
   5: SUSPENDED,
   6: CONTAINED,
   7: BULK,
+  8: SIGNAL_STREAMS,
 }
 
 export const SCHEMA = `
@@ -121,4 +135,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}`

@@ -11,6 +11,7 @@ import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSignOuts } from './sign-outs.ts'
+import { createSignalStreams } from './signal-streams.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
@@ -41,6 +42,7 @@ export async function openRedis(deps: {
       revocations: await createRevocationLog({ redis, now, forgetBefore }),
       bulkPins: createBulkPins({ redis, forgetBefore }),
       signOuts: createSignOuts({ redis }),
+      signalStreams: createSignalStreams({ redis }),
       idempotency: createIdempotencyStore({ redis }),
       rememberAuditLog: async () => {},
       healthy: async () => {
