@@ -10,6 +10,7 @@ import { exchangeSection } from './exchange.ts'
 import { feedSection } from './feed.ts'
 import { growthSection } from './growth.ts'
 import { overloadSection } from './overload.ts'
+import { previewSection } from './preview.ts'
 import { replicasSection } from './replicas.ts'
 import { createFigures, machine, misses, table } from './report.ts'
 import { startingSection } from './starting.ts'
@@ -23,6 +24,7 @@ const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   growth: growthSection,
   overload: overloadSection,
   feed: feedSection,
+  preview: previewSection,
   tenants: tenantsSection,
   replicas: replicasSection,
 }

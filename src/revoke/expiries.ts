@@ -7,7 +7,9 @@ export interface Expiries {
   head: number
 }
 
-export const newExpiries = (): Expiries => ({ total: 0, at: [], count: [], head: 0 })
+/** One that ends at `at`, or none. */
+export const newExpiries = (at?: number): Expiries =>
+  at === undefined ? { total: 0, at: [], count: [], head: 0 } : { total: 1, at: [at], count: [1], head: 0 }
 
 export function addExpiry(it: Expiries, at: number): void {
   it.total += 1

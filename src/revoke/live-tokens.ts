@@ -6,12 +6,22 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { compareEpochs, type Epoch } from '@errand/verifier/epoch.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import type { NoteIssued } from '../tokens/issued.ts'
-import { addExpiry, expire, type Expiries, latestExpiry, newExpiries } from './expiries.ts'
-import { alike, applyKill, doubt, fits, type Kill, killsToken, type LiveGroup, newGroup } from './live-group.ts'
+import { addExpiry, clearExpiries, expire, type Expiries, latestExpiry, newExpiries } from './expiries.ts'
+import {
+  alike,
+  applyKill,
+  doubt,
+  fits,
+  type Kill,
+  killsToken,
+  type LiveGroup,
+  newGroup,
+  wantedBy,
+} from './live-group.ts'
 import type { Revocation } from './revocation-log.ts'
 
-/** Kinds of tokens that are told apart, some 700 bytes each; what comes beyond is one number. */
-const MAX_GROUPS = 200_000
+/** Kinds of tokens that are told apart; what comes beyond is one number. */
+const MAX_GROUPS = 100_000
 const MAX_KILLED_TASKS = 100_000
 /** As many as are looked at without letting others have a turn. */
 const AT_ONCE = 10_000
@@ -37,7 +47,8 @@ export interface LiveTokens {
   /** What was issued before and has not been counted yet: so many at most, the last of which ends then. */
   uncounted(most: number, until: number): void
   killed(entry: Revocation): void
-  matching(match: HopFacts): Promise<LiveMatch>
+  /** The tasks of what matches only where they are asked for: there are many. */
+  matching(match: HopFacts, options: { readonly withTasks: boolean }): Promise<LiveMatch>
   /** Forgets some of what has ended. */
   sweep(): void
 }
@@ -74,7 +85,7 @@ export function createLiveTokens({
 
   const forget = (group: LiveGroup): void => {
     groups.delete(group)
-    take(ofTask, group.like.task.id, group)
+    take(ofTask, group.task, group)
     for (const task of tasksAbove(group)) take(below, task, group)
   }
 
@@ -93,30 +104,36 @@ export function createLiveTokens({
     return best
   }
 
+  /** The group of this token, which is counted in it; undefined where there are too many. */
+  function begun(...[token, rev, hopsOf]: Parameters<NoteIssued>): LiveGroup | undefined {
+    const hops = groups.size < maxGroups ? hopsOf() : undefined
+    if (!hops?.[0]) return undefined
+    const group = newGroup(token, rev, hops, dropped + broad.length)
+    groups.add(group)
+    put(ofTask, token.task.id, group)
+    for (const task of tasksAbove(group)) put(below, task, group)
+    return group
+  }
+
   const candidates = ({ task }: HopFacts): Iterable<LiveGroup> =>
     task === undefined ? groups : [...(ofTask.get(task) ?? []), ...(below.get(task) ?? [])]
 
   return {
     note(token, rev, hopsOf) {
-      const beside = ofTask.get(token.task.id)
-      let group = beside?.find((one) => alike(one, token))
+      const known = ofTask.get(token.task.id)?.find((one) => alike(one, token))
+      const group = known ?? begun(token, rev, hopsOf)
       if (!group) {
-        const hops = groups.size < maxGroups ? hopsOf() : undefined
-        if (!hops?.[0]) {
-          addTo(rest, token.expiresAt, now())
-          return
-        }
-        group = newGroup(token, rev, hops, dropped + broad.length)
-        groups.add(group)
-        put(ofTask, token.task.id, group)
-        for (const task of tasksAbove(group)) put(below, task, group)
-      } else if (group.seen !== dropped + broad.length) settle(group)
-      if (compareEpochs(rev, last) < 0) {
-        const dead = deadAlready(group, rev)
-        if (dead === 'yes') return
-        addExpiry(group.expiries, token.expiresAt)
-        if (dead === 'perhaps') doubt(group)
-      } else addExpiry(group.expiries, token.expiresAt)
+        addTo(rest, token.expiresAt, now())
+        return
+      }
+      if (group.seen !== dropped + broad.length) settle(group)
+      const dead = compareEpochs(rev, last) < 0 ? deadAlready(group, rev) : 'no'
+      if (dead === 'yes') {
+        if (!known) clearExpiries(group.expiries)
+        return
+      }
+      if (known) addExpiry(group.expiries, token.expiresAt)
+      if (dead === 'perhaps') doubt(group)
       if (compareEpochs(rev, group.newest) > 0) group.newest = rev
     },
     noteUnknown: (expiresAt) => addTo(rest, expiresAt, now()),
@@ -125,7 +142,7 @@ export function createLiveTokens({
     },
     killed({ match, epoch, before = epoch, absolute = false, expiresAt }) {
       if (expiresAt <= now()) return
-      const kill: Kill = { match, epoch, before, absolute, until: expiresAt }
+      const kill: Kill = { match: wantedBy(match), epoch, before, absolute, until: expiresAt }
       if (compareEpochs(epoch, last) > 0) last = epoch
       const { task, ...others } = match
       if (task === undefined || Object.keys(others).length > 0) {
@@ -145,7 +162,7 @@ export function createLiveTokens({
       }
       tasksKilled.set(task, kill)
     },
-    async matching(match) {
+    async matching(match, { withTasks }) {
       const found = { count: 0, exact: true, latest: 0 }
       const [tasks, subjects, agents, audiences] = [
         new Set<string>(),
@@ -153,16 +170,21 @@ export function createLiveTokens({
         new Set<string>(),
         new Set<string>(),
       ]
+      const wanted = wantedBy(match)
+      let at = now()
       let looked = 0
       let perhapsOne = false
       for (const group of candidates(match)) {
         looked += 1
-        if (looked % AT_ONCE === 0) await nextTurn()
+        if (looked % AT_ONCE === 0) {
+          await nextTurn()
+          at = now()
+        }
         settle(group)
         const { expiries, unsureUntil: unsure, hops } = group
-        expire(expiries, now())
+        expire(expiries, at)
         if (expiries.total === 0) continue
-        const fit = fits(group, match)
+        const fit = fits(group, wanted)
         if (fit === 'no') continue
         if (fit === 'perhaps' && match.jti !== undefined) {
           perhapsOne = true
@@ -170,9 +192,9 @@ export function createLiveTokens({
         }
         found.count += expiries.total
         found.latest = Math.max(found.latest, latestExpiry(expiries)!)
-        if (fit === 'perhaps' || now() < unsure) found.exact = false
+        if (fit === 'perhaps' || at < unsure) found.exact = false
         const { task, sub, client_id: agent, aud } = hops[0]!.facts
-        if (task !== undefined) tasks.add(task)
+        if (withTasks && task !== undefined) tasks.add(task)
         if (sub !== undefined) subjects.add(sub)
         if (agent !== undefined) agents.add(agent)
         if (aud !== undefined) audiences.add(aud)
@@ -215,8 +237,8 @@ export function createLiveTokens({
 }
 
 /** Its ancestors' tasks, each once; not its own. */
-const tasksAbove = ({ hops, like }: LiveGroup): ReadonlySet<string> =>
-  new Set(hops.flatMap(({ facts: { task } }) => (task === undefined || task === like.task.id ? [] : [task])))
+const tasksAbove = ({ hops, task: own }: LiveGroup): ReadonlySet<string> =>
+  new Set(hops.flatMap(({ facts: { task } }) => (task === undefined || task === own ? [] : [task])))
 
 function addTo(expiries: Expiries, at: number, now: number): void {
   expire(expiries, now)

@@ -42,7 +42,7 @@ const EFFECTS: Readonly<Record<RevocationMode, Preview['effect']>> = {
 export function createPreview(deps: PreviewDeps): (match: HopFacts, mode: RevocationMode) => Promise<Preview> {
   return async (match, mode) => {
     const whole = await wholeTasks(deps, match)
-    const live = await deps.live.matching(await deps.widened(match))
+    const live = await deps.live.matching(await deps.widened(match), { withTasks: !whole })
     const tasks = whole ?? []
     return {
       effect: whole ? EFFECTS[mode] : 'go_on',

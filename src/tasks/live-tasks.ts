@@ -23,6 +23,30 @@ export interface LiveTasks {
   matching(filter: LiveTaskFilter, now: number, limit: number): Promise<readonly LiveTask[]>
 }
 
+/** A live task that matches by itself (`named`), or may because one above it does. */
+export interface Candidate extends LiveTask {
+  readonly parent?: string
+  readonly named: boolean
+}
+
+/** Those that are named and what is below them, each once. */
+export function withBelow(candidates: readonly Candidate[], limit: number): readonly LiveTask[] {
+  const below = new Map<string, Candidate[]>()
+  for (const each of candidates) {
+    if (each.parent === undefined) continue
+    const beside = below.get(each.parent)
+    if (beside) beside.push(each)
+    else below.set(each.parent, [each])
+  }
+  const found = new Map<string, LiveTask>()
+  for (let level = candidates.filter(({ named }) => named); level.length > 0; ) {
+    const fresh = level.filter(({ id }) => !found.has(id))
+    for (const { id, agent, subject } of fresh) found.set(id, { id, agent, subject })
+    level = below.size === 0 ? [] : fresh.flatMap(({ id }) => below.get(id) ?? [])
+  }
+  return [...found.values()].slice(0, limit)
+}
+
 /** Of a task as it is held. */
 export const liveTaskOf = ({ id, agent, subject }: Pick<Task, 'id' | 'agent' | 'subject'>): LiveTask => ({
   id,

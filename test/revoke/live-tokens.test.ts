@@ -75,7 +75,7 @@ function counting(maxGroups?: number) {
       ...more,
     })
   const count = async (match: HopFacts) => {
-    const { count, exact } = await live.matching(match)
+    const { count, exact } = await live.matching(match, { withTasks: true })
     return [count, exact]
   }
   return { clock, live, issue, kill, count }
@@ -96,7 +96,7 @@ describe('counts of live tokens', () => {
     expect(await count({ task: 't2' })).toEqual([1, true])
     expect(await count({ domain: 'company.example', kid: 'k1', policy: 'p1' })).toEqual([8, true])
     expect(await count({ release: 'none' })).toEqual([0, true])
-    const found = await live.matching({ sub: 'dev|alice' })
+    const found = await live.matching({ sub: 'dev|alice' }, { withTasks: true })
     expect(found.latestExpiry).toBe(NOW + 300)
     expect([...found.audiences].sort()).toEqual(['crm', 'tickets'])
     clock.now = NOW + 69

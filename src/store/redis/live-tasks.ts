@@ -1,5 +1,5 @@
 /** Live tasks by whom they are for, in Redis: along the set of those that have not ended. */
-import { type LiveTask, type LiveTasks, liveTaskOf } from '../../tasks/live-tasks.ts'
+import { type Candidate, type LiveTasks, withBelow } from '../../tasks/live-tasks.ts'
 import { stateAt, type Task, type TaskState } from '../../tasks/task.ts'
 import { type RedisClient, script, unexpected } from './client.ts'
 
@@ -46,23 +46,16 @@ export function createLiveTasks({ redis }: { redis: RedisClient }): LiveTasks {
 
   return {
     matching: async ({ agent, agentSpiffeId, subject }, now, limit) => {
-      const named: Fixed[] = []
-      const below = new Map<string, Fixed[]>()
-      for await (const task of live(now)) {
-        const fits =
-          (agent === undefined || task.agent === agent) &&
-          (agentSpiffeId === undefined || task.agentSpiffeId === agentSpiffeId) &&
-          (subject === undefined || task.subject.id === subject)
-        if (fits) named.push(task)
-        if (task.parent !== undefined) below.set(task.parent, [...(below.get(task.parent) ?? []), task])
+      const found: Candidate[] = []
+      for await (const { id, parent, agent: of, agentSpiffeId: spiffeId, subject: user } of live(now)) {
+        const named =
+          (agent === undefined || of === agent) &&
+          (agentSpiffeId === undefined || spiffeId === agentSpiffeId) &&
+          (subject === undefined || user.id === subject)
+        if (named || parent !== undefined)
+          found.push({ id, agent: of, subject: user.id, named, ...(parent === undefined ? {} : { parent }) })
       }
-      const found = new Map<string, LiveTask>()
-      for (let level = named; level.length > 0; ) {
-        const fresh = level.filter(({ id }) => !found.has(id))
-        for (const task of fresh) found.set(task.id, liveTaskOf(task))
-        level = fresh.flatMap(({ id }) => below.get(id) ?? [])
-      }
-      return [...found.values()].slice(0, limit)
+      return withBelow(found, limit)
     },
   }
 }
