@@ -13,6 +13,8 @@ const segments = z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(?:\/[A-Za
   error: 'not a path in Vault, without outer slashes',
 })
 
+const label = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$/, { error: 'not a label' })
+
 function isHttpsOrLoopback(text: string): boolean {
   try {
     return checkServiceUrl(text).pathname === '/'
@@ -56,5 +58,22 @@ export const rootSchema = oneOf({
     })
     .optional()
     .describe('A key of the transit engine of Vault or OpenBao.'),
+  pkcs11: section({
+    module: absolutePath.describe('The library of the token.'),
+    token: label.describe('Label of the token.'),
+    key_id: z
+      .string()
+      .regex(/^(?:[0-9a-f]{2}){1,32}$/, { error: 'not an id: lower-case hexadecimal' })
+      .describe('Id of the RSA key pair in it, hexadecimal.'),
+    pin_file: absolutePath.describe('The PIN in a file with mode 0600.'),
+    tool: absolutePath.default('/usr/bin/pkcs11-tool').describe('The program of OpenSC.'),
+    environment: z
+      .record(z.string().regex(/^[A-Z][A-Z0-9_]{0,63}$/), z.string().max(1024))
+      .default({})
+      .describe('Variables that the library reads; it gets no others.'),
+    timeout_seconds: limit(1, 60).default(10).describe('For each run of the program.'),
+  })
+    .optional()
+    .describe('A key in a hardware token (or SoftHSM), by pkcs11-tool.'),
 })
 export type RootSource = z.infer<typeof rootSchema>

@@ -5,6 +5,7 @@ import type { RootSource } from '../config/root-source.ts'
 import { KeyMaterialError, readSecretFile } from '../keys/key-file.ts'
 import { createPassphraseGuard } from '../keys/passphrase.ts'
 import type { RootGuard } from '../keys/root-key.ts'
+import { createTokenGuard } from './pkcs11/token-guard.ts'
 import { createTransitGuard } from './vault/transit-guard.ts'
 
 export interface RootGuardDeps {
@@ -14,9 +15,13 @@ export interface RootGuardDeps {
 }
 
 export function openRootGuard(source: RootSource | undefined, deps: RootGuardDeps): RootGuard | undefined {
-  const { passphrase, vault_transit: vault } = source ?? {}
+  const { passphrase, vault_transit: vault, pkcs11 } = source ?? {}
   if (passphrase) return createPassphraseGuard(() => passphraseFrom(passphrase, deps))
   if (vault) return transitGuard(vault, deps)
+  if (pkcs11) {
+    const { pin_file, timeout_seconds, ...token } = pkcs11
+    return createTokenGuard({ ...token, pin: () => readSecretFile(pin_file), timeoutMs: timeout_seconds * 1000 })
+  }
   return undefined
 }
 
