@@ -23,9 +23,9 @@ describe('containment', () => {
     ['nothing, to the last moment', undefined, 1_029, 0, 'waiting', 1_030],
     ['nothing, and its bound has passed', undefined, 1_030, 0, 'bound_passed', 1_030],
     ['it acknowledged late', applied(1_200), 1_300, 0, 'bound_passed', 1_030],
-    ['L7 it acknowledged, and the service has not heard all of them yet', applied(1_001), 1_001, 990, 'waiting', 1_020],
-    ['L7 it acknowledged, and whoever was not heard refuses by now', applied(1_001), 1_020, 990, 'acknowledged', 1_020],
-    ['L7 the service was started after the revocation', applied(1_005), 1_006, 1_004, 'waiting', 1_030],
+    ['it acknowledged, and the service has not heard all of them yet', applied(1_001), 1_001, 990, 'waiting', 1_020],
+    ['it acknowledged, and whoever was not heard refuses by now', applied(1_001), 1_020, 990, 'acknowledged', 1_020],
+    ['the service was started after the revocation', applied(1_005), 1_006, 1_004, 'waiting', 1_030],
     ['it acknowledged here, and others may hear of more', applied(1_001), 1_002, undefined, 'waiting', 1_030],
     ['the same past its bound', applied(1_001), 1_030, undefined, 'bound_passed', 1_030],
   ] as const)('of a verifier that follows: %s', (_, said, now, since, state, until) => {

@@ -141,11 +141,11 @@ describe('a receipt', () => {
     })
   })
 
-  it('P4 one of a revocation whose record could not be written says so', async () => {
+  it('one of a revocation whose record could not be written says so', async () => {
     expect(checkReceipt(await issue({ recorded: false }), keys(1))).toMatchObject({ ok: true, recorded: false })
   })
 
-  it('Q1 giving it is recorded, with the digest of what it says', async () => {
+  it('giving it is recorded, with the digest of what it says', async () => {
     const [record] = await log.search({ type: 'receipt.issued', cause: ID, limit: 1 })
     expect(record).toMatchObject({ by: 'admin', details: { contained: true } })
   })
