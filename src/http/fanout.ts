@@ -22,9 +22,6 @@ export interface Fanout {
   readers(): number
 }
 
-export const eventOf = ({ frame, epoch }: FeedFrame): Uint8Array =>
-  Buffer.from(`event: frame\nid: ${epoch}\ndata: ${frame}\n\n`, 'latin1')
-
 interface Open {
   readonly response: StreamResponse
   /** Until it begins. */
@@ -72,8 +69,7 @@ export function createFanout(): Fanout {
       }
     },
     send(frame) {
-      const event = eventOf(frame)
-      for (const reader of readers) give(reader, event)
+      for (const reader of readers) give(reader, frame.event)
     },
     end() {
       for (const { response } of [...readers]) response.end()

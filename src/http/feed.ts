@@ -110,21 +110,25 @@ const streamRoute: Route = {
       {
         start(controller) {
           controller.enqueue(encoder.encode(': errand revocations\n\n'))
-          const send = ({ frame, epoch }: FeedFrame) => {
+          let begun = false
+          const send = ({ event }: FeedFrame) => {
             // A reader that does not keep up is cut off: it comes back for what it missed, and nothing piles up here.
             if ((controller.desiredSize ?? 0) <= 0) return end()
-            controller.enqueue(encoder.encode(`event: frame\nid: ${epoch}\ndata: ${frame}\n\n`))
+            controller.enqueue(event)
           }
           const unsubscribe = deps.feed.subscribe(
-            async (frame) => {
-              await caughtUp
-              send(frame)
+            (frame) => {
+              if (begun) return send(frame)
+              return caughtUp.then(() => send(frame))
             },
             () => end(),
           )
           // Asked for after subscribing: nothing lies between it and the first frame of the stream.
           const last = parseEpoch(c.req.header('last-event-id'))
-          const caughtUp = (last ? deps.feed.delta(last) : deps.feed.snapshot()).then(send)
+          const caughtUp = (last ? deps.feed.delta(last) : deps.feed.snapshot()).then((first) => {
+            send(first)
+            begun = true
+          })
           caughtUp.catch(() => end()) // its reader comes back
           end = () => {
             leave()

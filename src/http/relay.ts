@@ -6,7 +6,7 @@ import { parseEpoch } from '@errand/verifier/epoch.ts'
 import { ServiceUnavailable } from '@errand/verifier/http.ts'
 import type { FeedFrame } from '../revoke/feed.ts'
 import type { Relay } from '../revoke/relay.ts'
-import { createFanout, eventOf } from './fanout.ts'
+import { createFanout } from './fanout.ts'
 import { LONGEST_WAIT } from './feed.ts'
 
 const MAX_HEADER_BYTES = 16_384
@@ -84,7 +84,7 @@ export async function listenAsRelay({ relay, host, port, onError }: RelayServerO
       'Cache-Control': 'no-store',
       'X-Accel-Buffering': 'no',
     })
-    reader.begin(eventOf(first))
+    reader.begin(first.event)
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {

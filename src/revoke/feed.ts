@@ -24,6 +24,20 @@ export interface FeedFrame {
   readonly frame: string
   /** Epoch after the frame, `<generation>.<sequence>`: the `id` of its server-sent event. */
   readonly epoch: string
+  /** The whole server-sent event: the same bytes for every reader. */
+  readonly event: Uint8Array
+}
+
+export function feedFrame(frame: string, epoch: string): FeedFrame {
+  let event: Uint8Array | undefined
+  return {
+    frame,
+    epoch,
+    get event() {
+      event ??= Buffer.from(`event: frame\nid: ${epoch}\ndata: ${frame}\n\n`, 'latin1')
+      return event
+    },
+  }
 }
 
 export interface FeedDeps {
@@ -135,7 +149,7 @@ export function createFeed(deps: FeedDeps): Feed {
       entries,
       ...(cp === undefined ? {} : { cp }),
     }
-    return { frame: (await deps.sign(TYP.feedFrame, payload)).jws, epoch: formatEpoch(epoch) }
+    return feedFrame((await deps.sign(TYP.feedFrame, payload)).jws, formatEpoch(epoch))
   }
 
   async function snapshot(): Promise<FeedFrame> {
@@ -224,7 +238,8 @@ export function createFeed(deps: FeedDeps): Feed {
     seq += 1
     prev = createHash('sha256').update(jws).digest('base64url')
     told = epoch
-    for (const subscriber of subscribers) enqueue(subscriber, { frame: jws, epoch: payload.epoch })
+    const frame = feedFrame(jws, payload.epoch)
+    for (const subscriber of subscribers) enqueue(subscriber, frame)
   }
 
   function enqueue(subscriber: Subscriber, frame: FeedFrame): void {
@@ -238,7 +253,8 @@ export function createFeed(deps: FeedDeps): Feed {
     subscriber.busy = true
     try {
       for (let next = subscriber.queue[0]; next && subscribers.has(subscriber); next = subscriber.queue[0]) {
-        await subscriber.listener(next)
+        const taken = subscriber.listener(next)
+        if (taken) await taken
         subscriber.queue.shift()
       }
     } catch {

@@ -8,7 +8,7 @@ import { type FeedFrame as ReadFrame, MAX_FEED_BYTES, readFrame, readStatement }
 import { endpoint, type Fetch, fetchText, jsonObject, open, ServiceUnavailable } from '@errand/verifier/http.ts'
 import type { Jwks } from '@errand/verifier/jwks.ts'
 import { createEventReader } from '@errand/verifier/sse.ts'
-import type { FeedFrame } from './feed.ts'
+import { type FeedFrame, feedFrame } from './feed.ts'
 import { isNonce, MAX_NONCES } from './statement.ts'
 
 /** Heartbeats come each second: so long a silence is a dead connection. */
@@ -104,7 +104,7 @@ export function createRelay(deps: RelayDeps): Relay {
       const { frame } = await get(path, MAX_FEED_BYTES)
       const { epoch } = await checked(frame)
       heard(epoch)
-      return { frame: frame as string, epoch: formatEpoch(epoch) }
+      return feedFrame(frame as string, formatEpoch(epoch))
     })()
     const mine: Cached = { at: monotonic(), epoch: here, made }
     cached.delete(path)
@@ -170,7 +170,7 @@ export function createRelay(deps: RelayDeps): Relay {
           connected = true
           // What the stream begins with is for us alone: its readers begin where they were themselves.
           if (kind === 'live') {
-            const frame = { frame: text, epoch: formatEpoch(epoch) }
+            const frame = feedFrame(text, formatEpoch(epoch))
             for (const { listener } of subscribers) listener(frame)
           }
           heard(epoch)

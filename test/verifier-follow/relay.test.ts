@@ -6,6 +6,7 @@ import { createJwks } from '@errand/verifier/jwks.ts'
 import { createVerifier, type Verifier } from '@errand/verifier/verifier.ts'
 import { createFanout, type StreamResponse } from '../../src/http/fanout.ts'
 import { listenAsRelay, type RelayServer } from '../../src/http/relay.ts'
+import { feedFrame } from '../../src/revoke/feed.ts'
 import { createRelay, type Relay } from '../../src/revoke/relay.ts'
 import { revocation } from './fake-log.ts'
 import {
@@ -185,7 +186,7 @@ describe('a relay', () => {
     fanout.add(response('slow', 9_000)).begin(new Uint8Array(1))
     fanout.add(response('quick', 0)).begin(new Uint8Array(1))
     fanout.add(response('never begins', 0))
-    for (let frame = 0; frame < 100; frame++) fanout.send({ frame: 'x', epoch: '1.1' })
+    for (let frame = 0; frame < 100; frame++) fanout.send(feedFrame('x', '1.1'))
     expect(cut.sort()).toEqual(['never begins', 'slow'])
     expect(written).toEqual({ slow: 64, quick: 101 })
     expect(fanout.readers()).toBe(1)
