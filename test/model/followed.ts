@@ -239,6 +239,11 @@ export async function followed(
 
   try {
     start()
+    // Somebody has a token, and everybody has followed for a while: what is random begins where it gets interesting.
+    const begin: Step[] = [{ op: 'check', parent: null }, { op: 'snapshot' }]
+    for (let v = 0; v < VERIFIERS; v++)
+      begin.push({ op: 'ask', v }, { op: 'hear', v, which: 0 }, { op: 'deliver', v, which: 0 })
+    for (const one of begin) await scheduler.waitFor(take(one))
     // Not all of it at once: the next few steps wait for the ones before, or nothing would ever be far along.
     for (let at = 0; at < steps.length; at += 4) {
       const some = Promise.all(
