@@ -45,6 +45,7 @@ import { openLiveTokens } from './revoke/live-open.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { createPreview } from './revoke/preview.ts'
 import { createRevoke, type TokenLine, widened } from './revoke/revoke.ts'
+import { openMarks } from './revoke/marks.ts'
 import { createReceipts } from './revoke/receipts.ts'
 import { createSignOut } from './revoke/sign-out.ts'
 import { createHeldKeys } from './rotate/held-keys.ts'
@@ -408,6 +409,13 @@ export async function openRooms({
     onError: (error) => onFault(error, 'live tokens'),
   })
   closing.push(() => live.close())
+  const marks = await openMarks({
+    now,
+    mark: () => stores.revocations.mark(),
+    audit,
+    recorded: (since) => log.search({ type: 'revocation.marked', since: since * 1000, limit: 1000 }),
+    onError: (error) => onFault(error, 'marks'),
+  })
   const asRevoked = (match: HopFacts) => widened({ issued }, match)
   const bulk = createBulk({
     now,
@@ -430,7 +438,10 @@ export async function openRooms({
     grants: keyPins,
     issuer: tracing?.steps('errand.issuer', tokenIssuer, ['sign', 'signHandOver']) ?? tokenIssuer,
     keys: ring,
-    noteIssued: live.note,
+    noteIssued: (...issue) => {
+      marks.issued()
+      live.note(...issue)
+    },
     idempotency: stores.idempotency,
     sealer,
   })
@@ -464,6 +475,7 @@ export async function openRooms({
       tasks: stores.tasks,
       revoke,
       bulk,
+      marks,
       signOut,
       receive,
       transmitter,
@@ -543,6 +555,7 @@ export async function openRooms({
     async () => {
       await inForce.settle()
       await revoke.sweep()
+      await marks.tick()
       await stores.signOuts.prune(patient.forgetBefore())
     },
     (error) => onFault(error, 'sweep'),
@@ -551,7 +564,10 @@ export async function openRooms({
 
   return {
     app,
-    sweep: () => revoke.sweep(),
+    sweep: async () => {
+      await marks.tick()
+      return revoke.sweep()
+    },
     freshNonce: (client: string) => dpop.freshNonce(client),
     url: base,
     ...(mtlsBase === undefined ? {} : { mtlsUrl: mtlsBase }),

@@ -18,6 +18,7 @@ export const EVENT_TYPES = [
   'revocation.added',
   'revocation.readmitted',
   'revocation.resumed',
+  'revocation.marked', // a place in the log by time, each minute in which something was issued
   'receipt.issued', // its statement's digest: the receipt carries the proof of this record
   'drill.finished',
   'subject.signed_out', // everything of a user ended; they may sign in again

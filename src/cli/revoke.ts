@@ -156,6 +156,7 @@ export const revoke = verb({
       valueHint: 'bulk_…',
       description: 'exactly what your preview showed, instead of a match; it is no secret, and of no use to others',
     },
+    'checked-before': dimension('time', 'cut only what was issued until then: Unix seconds, or 2026-11-22T01:00:00Z'),
     ...REST,
   },
   examples: [
@@ -167,10 +168,21 @@ export const revoke = verb({
   ],
   async run(args, cli) {
     const bulk = args['bulk-token']
-    const mode = args.mode === undefined ? {} : { mode: args.mode }
+    const until = args['checked-before']
+    const mode = {
+      ...(args.mode === undefined ? {} : { mode: args.mode }),
+      ...(until === undefined ? {} : { checked_before: moment(until) }),
+    }
     return perform(cli, args, () => (bulk === undefined ? ask(cli, args, mode) : askInBulk(cli, args, bulk)))
   },
 })
+
+/** A time as Unix seconds, also where it is written as a date. */
+function moment(text: string): number {
+  const seconds = /^[0-9]{1,12}$/.test(text) ? Number(text) : Math.floor(Date.parse(text) / 1000)
+  if (Number.isSafeInteger(seconds)) return seconds
+  throw usage('--checked-before is Unix seconds, or a time as 2026-11-22T01:00:00Z')
+}
 
 export const suspend = verb({
   description:

@@ -22,6 +22,7 @@ import type { Bulk } from '../revoke/bulk.ts'
 import type { Containments } from '../revoke/containments.ts'
 import type { Drills } from '../revoke/drills.ts'
 import type { Feed } from '../revoke/feed.ts'
+import type { Marks } from '../revoke/marks.ts'
 import type { Receipts } from '../revoke/receipts.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
@@ -71,6 +72,7 @@ export interface HttpDeps {
   readonly tasks: TaskStore
   readonly revoke: Revoke
   readonly bulk: Bulk
+  readonly marks: Pick<Marks, 'markFor'>
   readonly signOut: SignOut
   readonly receive: Receive
   readonly transmitter: Transmitter

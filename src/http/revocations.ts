@@ -49,6 +49,11 @@ const addSchema = z.strictObject({
   take: takeSchema
     .describe('What contain takes from the tasks that match, and from all below them, for good')
     .optional(),
+  checked_before: z
+    .number()
+    .int()
+    .describe('Unix seconds: only what was issued until then is cut, by the mark of its minute')
+    .optional(),
   reason: z.string().min(3).max(500),
   everything: z.literal(true).describe('Needed with an empty match').optional(),
   dry_run: z.boolean().describe('Name the members, and change nothing').optional(),
@@ -128,6 +133,19 @@ const TOUCHED = {
   contain: 'tasks_contained',
 } as const
 
+/** What was there is cut; what keeps out, pauses or takes is about what comes. */
+function windowOf(
+  { checked_before: until, dry_run: dry }: z.infer<typeof addSchema>,
+  mode: RevocationMode,
+  now: number,
+): Result<number | undefined> {
+  if (until === undefined) return ok(undefined)
+  const no = (detail: string) => refuse('bad_body', 'request', { proven: true, detail })
+  if (mode !== 'cut') return no('checked_before goes with mode cut alone')
+  if (dry) return no('checked_before has no preview: a preview is of what is there now')
+  return until > now ? refuse('time_in_future', 'request', { proven: true }) : ok(until)
+}
+
 /** The same key of the same administrator is the same entry, also where the first answer was lost. */
 function idOf(call: Call): Result<{ readonly id?: string }> {
   const key = call.c.req.header('idempotency-key')
@@ -166,11 +184,15 @@ const addRoute: Route = {
     if ('bulk' in meant.value) return inBulk(call, meant.value.bulk, body.value.reason)
     const { match } = meant.value
     const named = Object.keys(match)
-    const mode = body.value.mode ?? (named.some((each) => BANS.includes(each)) || named.length === 0 ? 'ban' : 'cut')
+    const whole = body.value.checked_before === undefined
+    const mode =
+      body.value.mode ?? (whole && (named.some((each) => BANS.includes(each)) || named.length === 0) ? 'ban' : 'cut')
     if ((mode === 'contain') !== (body.value.take !== undefined) || (mode === 'contain' && !namesTasks(match))) {
       const detail = 'contain goes with take, and a match of tasks, agents or subjects alone'
       return refused(call, refuse('bad_body', 'request', { proven: true, detail }).refusal)
     }
+    const window = windowOf(body.value, mode, deps.now())
+    if (!window.ok) return refused(call, window.refusal)
     const taken = body.value.take && readTake(body.value.take, deps.snapshot())
     if (taken && !taken.ok) return refused(call, taken.refusal)
     if (body.value.dry_run) {
@@ -179,8 +201,10 @@ const addRoute: Route = {
     }
     const id = idOf(call)
     if (!id.ok) return refused(call, id.refusal)
+    const mark = window.value === undefined ? undefined : await deps.marks.markFor(window.value)
     const { entry, added, tasks, another } = await deps.revoke.byMatch({
       ...id.value,
+      ...(mark ? { before: mark.epoch } : {}),
       match,
       mode,
       ...(taken ? { taken: taken.value } : {}),

@@ -365,6 +365,20 @@ tasks ended  2
     )
   })
 
+  it('revokes by a window of issue, however its time is written', async () => {
+    service.answers.set('POST /revocations', { id: 'rev_1', mode: 'cut', match: { client_id: 'research' } })
+    for (const time of ['1800000000', '2027-01-15T08:00:00Z']) {
+      await service.cli('revoke', '--agent', 'research', '--checked-before', time, '--reason', 'why', '--anyway')
+      expect(service.received.at(-1)?.body).toEqual({
+        match: { client_id: 'research' },
+        checked_before: 1_800_000_000,
+        reason: 'why',
+      })
+    }
+    const wrong = await service.cli('revoke', '--agent', 'research', '--checked-before', 'noon', '--reason', 'why')
+    expect(wrong).toMatchObject({ exit: 2 })
+  })
+
   it('contains, and says from how many tasks something was taken', async () => {
     service.answers.set('POST /revocations', {
       id: 'rev_1',
