@@ -39,6 +39,8 @@ export interface SiteOptions extends StartOptions {
   readonly redisUrl?: string
   /** Fills the data folder, after a first start has made it. */
   readonly fill?: (dataDir: string) => Promise<void>
+  /** Changes the copy of the build that is started. */
+  readonly dist?: (folder: string) => Promise<void>
 }
 
 const base64url = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
@@ -49,8 +51,9 @@ function jws(header: object, payload: object, key: KeyObject): string {
 }
 
 /** The sample company with one more agent, attested by a platform, and a tool of eight operations; started. */
-export async function openSite({ files = {}, redisUrl, fill, ...options }: SiteOptions = {}): Promise<Site> {
+export async function openSite({ files = {}, redisUrl, fill, dist, ...options }: SiteOptions = {}): Promise<Site> {
   const folder = await makeFolder({ ...CONFIG, ...files })
+  await dist?.(join(folder.path, 'dist'))
   const rights = join(folder.path, 'config/issuers/dev.yaml')
   await writeFile(rights, (await readFile(rights, 'utf8')).replace('  support:\n', `  support:\n${RIGHTS}`))
   if (redisUrl !== undefined) {

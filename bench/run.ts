@@ -9,6 +9,7 @@ import { type Bench, pin } from './bench.ts'
 import { exchangeSection } from './exchange.ts'
 import { feedSection } from './feed.ts'
 import { growthSection } from './growth.ts'
+import { logSection } from './log.ts'
 import { overloadSection } from './overload.ts'
 import { previewSection } from './preview.ts'
 import { replicasSection } from './replicas.ts'
@@ -22,6 +23,7 @@ const SECTIONS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   verification: verificationSection,
   start: startingSection,
   growth: growthSection,
+  log: logSection,
   overload: overloadSection,
   feed: feedSection,
   preview: previewSection,

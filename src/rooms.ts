@@ -68,7 +68,7 @@ import { createSubjectReader, type ReadSubjectToken } from './tokens/subject.ts'
 const STREAM_SEAL = 'signal-stream'
 const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token', 'checkpoint'] as const
 /** At least each second while records come; the timer may be late. */
-const CHECKPOINT_EVERY_MS = 500
+const CHECKPOINT_EVERY_MS = 800
 
 interface RoomDeps {
   readonly holder: ConfigHolder

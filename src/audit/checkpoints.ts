@@ -16,7 +16,7 @@ export interface LogTree {
   root(): Buffer
   /** The leaf hashes after the last full tile. */
   edge(): Buffer
-  /** Throws `AuditDamage` where a tile that must be there is not. */
+  /** Throws `AuditDamage` where a tile was lost and the records that it was made from are damaged. */
   readonly read: ReadHashes
   /** As wide as asked for; undefined where the tree has no such tile. */
   tile(tile: Tile): Promise<Buffer | undefined>
@@ -63,8 +63,8 @@ export interface CheckpointsDeps {
   readonly onDamage?: (damage: AuditDamage) => void
 }
 
-/** Where one is signed twice a second this is one for each minute of writing. */
-const KEEP_EVERY = 120
+/** Where one is signed each second this is one for each minute of writing. */
+const KEEP_EVERY = 60
 
 export function createCheckpoints(deps: CheckpointsDeps): Checkpoints {
   const { logId, origin, tree, kept, sign, keys, jwks } = deps

@@ -102,6 +102,7 @@ export const VERBS: { readonly [name: string]: Entry } = {
       'verify-proof': ['check such a proof, offline', async () => (await import('./audit-verify.ts')).verifyProof],
     },
   },
+  witness: ['remember what a log signed, and notice it going back', async () => (await import('./witness.ts')).witness],
   tenant: {
     description: 'Tenants: several issuers in one service, each with keys, data and quotas of its own.',
     verbs: {

@@ -14,7 +14,7 @@ import { errorAnswers } from './schemas.ts'
 const problems = errorAnswers(401, 403, 404, 429, 503)
 const hash = z.string().describe('32 bytes in base64')
 const NUMBER = /^(?:0|[1-9][0-9]{0,14})$/
-/** A checkpoint comes twice a second. */
+/** A checkpoint comes each second. */
 const WAIT_MS = 3_000
 
 const badParam = (call: Call, detail: string) =>

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { KeptCheckpoints } from '../../audit/checkpoints.ts'
 import { CHECKPOINT_FILE, CHECKPOINT_FOLDER, CHECKPOINT_KEYS_FILE, EDGE_FILE } from '../../audit/layout.ts'
 import type { LogFiles } from './log-files.ts'
-import { putFile, writeFully } from './segments.ts'
+import { putFile, putUnsynced } from './segments.ts'
 
 /** One a minute: most of a day, then every second one of what came before, and so on. */
 const MAX_KEPT = 1024
@@ -21,15 +21,7 @@ export function createKeptCheckpoints({
     newest: async () => (await files.readWhole(join(folder, CHECKPOINT_FILE)))?.toString('utf8'),
     put: async (note, edge) => {
       // Not synced: after a crash it may be anything, and a check believes it of nothing but where to look.
-      const draft = join(folder, `${EDGE_FILE}.tmp`)
-      await files.remove(draft).catch(() => undefined)
-      const fd = await files.open(draft, 'create')
-      try {
-        await writeFully(files, fd, edge, 0)
-      } finally {
-        await files.close(fd)
-      }
-      await files.rename(draft, join(folder, EDGE_FILE))
+      await putUnsynced(files, folder, EDGE_FILE, edge)
       await put(CHECKPOINT_FILE, note)
     },
     keep: async (size, note) => {

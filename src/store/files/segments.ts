@@ -73,6 +73,19 @@ export async function putFile(files: LogFiles, folder: string, name: string, byt
   await files.rename(draft, join(folder, name))
 }
 
+/** As `putFile`, but a crash may leave anything under the name: for what is known from elsewhere. */
+export async function putUnsynced(files: LogFiles, folder: string, name: string, bytes: Buffer): Promise<void> {
+  const draft = join(folder, `${name}.tmp`)
+  await files.remove(draft).catch(() => undefined)
+  const fd = await files.open(draft, 'create')
+  try {
+    await writeFully(files, fd, bytes, 0)
+  } finally {
+    await files.close(fd)
+  }
+  await files.rename(draft, join(folder, name))
+}
+
 export async function writeFully(files: LogFiles, fd: number, bytes: Buffer, position: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const count = await files.write(fd, bytes.subarray(done), position + done)
