@@ -15,7 +15,10 @@ const TRIALS = 1_000
 const MANY = 5_000
 const MORE = 4_000
 const TSX = ['--import', 'tsx']
-const script = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const CHECK = fileURLToPath(new URL('./feed-check.ts', import.meta.url))
+const FOLLOWERS = fileURLToPath(new URL('./feed-followers.ts', import.meta.url))
+const STREAMS = fileURLToPath(new URL('./feed-streams.ts', import.meta.url))
+const ERRAND = fileURLToPath(new URL('../bin/errand.js', import.meta.url))
 const TOOLS = ['tickets', 'crm', 'payments', 'warehouse', 'github']
 
 export async function feedSection(bench: Bench): Promise<void> {
@@ -32,7 +35,7 @@ export async function feedSection(bench: Bench): Promise<void> {
 }
 
 async function check({ note }: Bench): Promise<void> {
-  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', ...TSX, script('feed-check.ts')])
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', ...TSX, CHECK])
   const { bytes, check, first } = JSON.parse(stdout) as { bytes: number; check: number[]; first: number[] }
   note('memory of a verifier for each of 100,000 live entries', bytes, 'bytes', { atMost: 200 })
   note('check of a token at 100,000 live entries of 5 shapes', check, 'µs', { atMost: 2 })
@@ -42,8 +45,8 @@ async function check({ note }: Bench): Promise<void> {
 }
 
 /** A process that answers what it is told. */
-function helper(name: string, args: readonly string[]) {
-  const child = fork(script(name), args, { execArgv: TSX, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+function helper(file: string, args: readonly string[]) {
+  const child = fork(file, args, { execArgv: TSX, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
   const answer = <T>() => new Promise<T>((resolve) => child.once('message', (told) => resolve(told as T)))
   return {
     child,
@@ -77,7 +80,7 @@ async function enforced(bench: Bench, site: Site): Promise<void> {
   const trials = bench.quick ? 100 : TRIALS
   const keyFile = join(path, 'keys/tools/tickets.jwk')
   async function measure(what: string, atMost: number, ...relay: string[]): Promise<void> {
-    const followers = helper('feed-followers.ts', [String(CONNECTED), issuer, keyFile, 'tickets', ...relay])
+    const followers = helper(FOLLOWERS, [String(CONNECTED), issuer, keyFile, 'tickets', ...relay])
     await followers.ready
     const times: number[] = []
     for (let trial = 0; trial < trials; trial++) {
@@ -93,7 +96,7 @@ async function enforced(bench: Bench, site: Site): Promise<void> {
     bench.note(`the same, 99 % of ${trials} revocations`, at(times, 0.99), 'ms', { atMost })
   }
   await measure('', 150)
-  const relay = fork(script('../bin/errand.js'), ['relay', '--from', issuer, '--listen', '127.0.0.1:0'], {
+  const relay = fork(ERRAND, ['relay', '--from', issuer, '--listen', '127.0.0.1:0'], {
     cwd: path,
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   })
@@ -136,7 +139,7 @@ async function many(bench: Bench, site: Site): Promise<void> {
   const seconds = bench.quick ? 5 : 20
   // No tool may hold more than its share.
   const groups = TOOLS.map((tool) =>
-    helper('feed-streams.ts', [port, join(path, `keys/tools/${tool}.jwk`), issuer, `tool:${tool}`]),
+    helper(STREAMS, [port, join(path, `keys/tools/${tool}.jwk`), issuer, `tool:${tool}`]),
   )
   await Promise.all(groups.map(({ ready }) => ready))
   const open = async (count: number) => {
