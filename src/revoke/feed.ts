@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { compareEpochs, type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
 import { feedKeyId } from '@errand/verifier/feed-frame.ts'
 import { shapeOf, shapeText, valueDigest } from '@errand/verifier/shapes.ts'
+import { Unavailable } from '../oauth/refusal.ts'
 import { TYP } from '../oauth/words.ts'
 import type { Revocation, RevocationLog } from './revocation-log.ts'
 import { createStatements, type Statements } from './statement.ts'
@@ -118,8 +119,13 @@ export function createFeed(deps: FeedDeps): Feed {
     return next
   }
 
-  const entriesUpTo = async (epoch: Epoch, after?: Epoch) =>
-    (await log.after(after)).filter((entry) => compareEpochs(entry.epoch, epoch) <= 0).map(wireEntry)
+  const entriesUpTo = async (epoch: Epoch, after?: Epoch) => {
+    const entries = await log.after(after)
+    // A fail-over in between has placed them anew: a frame of the place that was would leave them out.
+    if (entries.some((entry) => entry.epoch.generation > epoch.generation))
+      throw new Unavailable('store_unavailable', 'a generation was opened while entries were read')
+    return entries.filter((entry) => compareEpochs(entry.epoch, epoch) <= 0).map(wireEntry)
+  }
 
   // What is about what was there at a mark says the mark as its place: verifiers merge by maximum, in whatever order.
   function wireEntry({ match, before, epoch, expiresAt, absolute }: Revocation) {

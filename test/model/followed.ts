@@ -10,6 +10,7 @@ import { createFeedState, type FeedState } from '@errand/verifier/feed-state.ts'
 import type { Jwks } from '@errand/verifier/jwks.ts'
 import type { CheckedHop, HopFacts } from '@errand/verifier/shapes.ts'
 import { signEs256 } from '@errand/verifier/signature.ts'
+import { Unavailable } from '../../src/oauth/refusal.ts'
 import { createFeed, type Feed } from '../../src/revoke/feed.ts'
 import { createFakeLog, revocation } from '../verifier-follow/fake-log.ts'
 import { ISSUER, keyPair, START } from '../verifier-follow/fake-service.ts'
@@ -26,6 +27,11 @@ const MATCHES: readonly HopFacts[] = [
   { aud: 'tickets', client_id: 'research' },
   {},
 ]
+
+/** A frame that could not be made is asked for again. */
+const away = (error: unknown): void => {
+  if (!(error instanceof Unavailable)) throw error
+}
 
 const verifier = fc.nat({ max: VERIFIERS - 1 })
 const which = fc.nat({ max: 20 })
@@ -192,10 +198,10 @@ export async function followed(
         return
       }
       case 'snapshot':
-        return deliverable((await feed.snapshot()).frame)
+        return feed.snapshot().then(({ frame }) => deliverable(frame), away)
       case 'delta': {
         const after: Epoch | undefined = verifiers[one.v]!.state.epoch()
-        return deliverable((await (after ? feed.delta(after) : feed.snapshot())).frame)
+        return (after ? feed.delta(after) : feed.snapshot()).then(({ frame }) => deliverable(frame), away)
       }
       case 'live':
         return feed.tell()
@@ -245,9 +251,9 @@ export async function followed(
       begin.push({ op: 'ask', v }, { op: 'hear', v, which: 0 }, { op: 'deliver', v, which: 0 })
     for (const one of begin) await scheduler.waitFor(take(one))
     // Not all of it at once: the next few steps wait for the ones before, or nothing would ever be far along.
-    for (let at = 0; at < steps.length; at += 4) {
+    for (let at = 0; at < steps.length; at += 8) {
       const some = Promise.all(
-        steps.slice(at, at + 4).map(async (one) => {
+        steps.slice(at, at + 8).map(async (one) => {
           await take(one)
           look()
         }),
