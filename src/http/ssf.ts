@@ -179,7 +179,7 @@ const createRoute: Route = {
 const readRoute: Route = {
   ...common,
   method: 'GET',
-  summary: 'The configuration of the stream, or without stream_id a list of those there are',
+  summary: 'The configuration of the stream, or without `stream_id` a list of those there are',
   query: { stream_id: 'Which' },
   answers: {
     200: { ...streamAnswer, schema: z.union([configuration, z.array(configuration)]) },

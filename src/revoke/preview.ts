@@ -8,7 +8,7 @@ import { filterOf } from './matching-tasks.ts'
 import type { RevocationMode } from './revocation-log.ts'
 
 /** So many tasks are found; where there are more, the preview says so. */
-export const MAX_PREVIEWED_TASKS = 100_000
+const MAX_PREVIEWED_TASKS = 100_000
 
 export interface Preview {
   /** `go_on`: only tokens of theirs die. */

@@ -45,7 +45,7 @@ export interface Statement extends Omit<Containment, 'pending_downstream'> {
 }
 
 /** How the log writes a match: a subject stands beside it, as a keyed hash. */
-export const matchInLog = (match: Revocation['match']): { readonly [dimension: string]: string } =>
+const matchInLog = (match: Revocation['match']): { readonly [dimension: string]: string } =>
   match.sub === undefined ? { ...match } : { ...match, sub: '(subject)' }
 
 export function statementOf(facts: {

@@ -159,15 +159,17 @@ export async function followed(
         if (kind === 'dead') {
           refused.add(token)
           if (generations === 0 && !entries.some((entry) => kills(entry, token)))
-            throw new Error(`R4: verifier ${v} refuses token ${index}, which no entry kills`)
+            throw new Error(`breaks R4: verifier ${v} refuses token ${index}, which no entry kills`)
         }
         if (kind !== 'live') continue
         const killer = entries.find(
           (entry) => entry.acked !== undefined && ms > entry.acked + BOUND_SECONDS * 1000 && kills(entry, token),
         )
-        if (killer) throw new Error(`R1: verifier ${v} accepts token ${index} at ${ms}, killed since ${killer.acked}`)
-        if (refused.has(token)) throw new Error(`R2: verifier ${v} refused token ${index}, and accepts it`)
-        if (parentDead) throw new Error(`R3: verifier ${v} accepts token ${index}, whose parent it holds for dead`)
+        if (killer)
+          throw new Error(`breaks R1: verifier ${v} accepts token ${index} at ${ms}, killed since ${killer.acked}`)
+        if (refused.has(token)) throw new Error(`breaks R2: verifier ${v} refused token ${index}, and accepts it`)
+        if (parentDead)
+          throw new Error(`breaks R3: verifier ${v} accepts token ${index}, whose parent it holds for dead`)
       }
   }
 
