@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
+import type { Epoch } from '@errand/verifier/epoch.ts'
 import { stateAt } from '../src/tasks/task.ts'
 import type { Answer, House } from './house.ts'
 
@@ -18,11 +19,11 @@ export interface Refused {
 }
 
 /** What may come into the log beside it: the clockwork of the service, which ends tasks whose time is over. */
-const CLOCKWORK = ['key.moved', 'config.loaded', 'task.ended']
+const CLOCKWORK = ['key.moved', 'config.loaded', 'task.ended', 'revocation.marked']
 
 interface Picture {
   readonly index: number
-  readonly epoch: unknown
+  readonly epoch: Epoch
   readonly tasks: unknown
 }
 
@@ -67,8 +68,9 @@ export async function refusedWithoutTrace(
     stranger ? { type: 'strangers.refused', why: reason, count: 1 } : { type: record, why: reason },
   ])
   if (!stranger) expect(answer.body['reason']).toBe(reason)
-  const { index: _, ...after } = await picture(house)
-  expect(after).toEqual({ epoch: before.epoch, tasks: before.tasks })
+  expect((await picture(house)).tasks).toEqual(before.tasks)
+  // Marks move the epoch, each minute, and revoke nothing.
+  expect(await house.service.stores.revocations.after(before.epoch)).toEqual([])
   if (honest) {
     const next = await honest()
     expect(next.status, `the honest request next to it: ${next.text}`).toBe(200)
@@ -97,8 +99,9 @@ export async function strangersWithoutTrace(
   const records = await recordsSince(house, before.index, expected.size)
   expect(records.map(({ type }) => type)).toEqual(records.map(() => 'strangers.refused'))
   expect(new Map(records.map(({ reason, count }) => [reason, count]))).toEqual(expected)
-  const { index: _, ...after } = await picture(house)
-  expect(after).toEqual({ epoch: before.epoch, tasks: before.tasks })
+  expect((await picture(house)).tasks).toEqual(before.tasks)
+  // Marks move the epoch, each minute, and revoke nothing.
+  expect(await house.service.stores.revocations.after(before.epoch)).toEqual([])
   const next = await honest()
   expect(next.status, `the honest request next to it: ${next.text}`).toBe(200)
 }

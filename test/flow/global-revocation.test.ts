@@ -111,7 +111,7 @@ describe('global token revocation', () => {
     expect((await send(house, order(house), named('zoe'))).status).toBe(204)
     const records = await house.records({ type: 'subject.signed_out' })
     expect(records.map(({ details }) => (details as { added: boolean }).added)).toEqual([true, false, true])
-    expect((await house.service.stores.revocations.epoch()).sequence).toBe(epoch.sequence + 1)
+    expect(await house.service.stores.revocations.after(epoch)).toHaveLength(1)
     await house.stop()
     const after = await openHouse({ folder: house.folder, startAt: house.now() + 5 })
     houses.splice(houses.indexOf(house), 1, after)

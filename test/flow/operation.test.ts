@@ -23,7 +23,7 @@ describe('looking at the service', () => {
       http: 200,
       status: 'ok',
       mode: 'development',
-      checks: { store: 'ok', audit: 'ok', keys: 'ok', config: 'ok' },
+      checks: { store: 'ok', audit: 'ok', checkpoints: 'ok', keys: 'ok', config: 'ok' },
       development_shortcuts: [
         `the issuer ${ISSUER} is served over http`,
         'the development issuer "dev" vouches for users',
