@@ -64,7 +64,7 @@ export async function checkTree({
 }): Promise<TreeCheck> {
   const damage: Damage[] = []
   const kept = await readFile(join(home, CHECKPOINT_KEYS_FILE), 'utf8').catch(() => undefined)
-  const keys = readNoteKeys(jwks ?? kept ?? '')
+  const keys = readNoteKeys(jwks ?? kept ?? '', { compromisedToo: true })
   const signatures: CheckedBy = jwks !== undefined ? 'given_keys' : keys.length > 0 ? 'kept_keys' : 'no_keys'
 
   const held: Held[] = []

@@ -27,6 +27,8 @@ export interface LogTree {
 /** Where checkpoints rest. */
 export interface KeptCheckpoints {
   newest(): Promise<string | undefined>
+  /** Whether any are kept beside it. */
+  hasOthers(): Promise<boolean>
   /** In the place of the one before, and whole. A crash may bring that one back: all it says still holds. */
   put(note: string, edge: Buffer): Promise<void>
   /** Beside the newest: what a later check of the folder compares with. The oldest of many are thinned out. */
@@ -84,6 +86,8 @@ export function createCheckpoints(deps: CheckpointsDeps): Checkpoints {
   /** What was signed before must be the beginning of what is there now. */
   const agree = async () => {
     const note = await kept.newest()
+    if (note === undefined && (await kept.hasOthers()))
+      throw harmed('bad_checkpoint', 0, 'it is missing, and earlier ones are there: restore it')
     if (note !== undefined) {
       const parsed = parseNote(note)
       const before = parsed && parseCheckpoint(parsed.text)

@@ -5,13 +5,21 @@ interface Candidate {
   readonly crv?: unknown
   readonly x?: unknown
   readonly errand_use?: unknown
+  readonly errand_state?: unknown
 }
 
-/** Their 32 bytes each. What is not a JWKS has none. A key that says it is for something else signs no checkpoint. */
-export function readNoteKeys(jwks: string): readonly Buffer[] {
+/**
+ * Their 32 bytes each. What is not a JWKS has none. A key that says it is for something else signs no checkpoint, and
+ * what one signs that is in other hands proves nothing; `compromisedToo` is for who compares what it signed before that.
+ */
+export function readNoteKeys(
+  jwks: string,
+  { compromisedToo = false }: { readonly compromisedToo?: boolean } = {},
+): readonly Buffer[] {
   const keys = listIn(jwks)
-  return keys.flatMap(({ kty, crv, x, errand_use }) => {
-    const forNotes = errand_use === undefined || errand_use === 'checkpoint'
+  return keys.flatMap(({ kty, crv, x, errand_use, errand_state }) => {
+    const good = compromisedToo || errand_state !== 'compromised'
+    const forNotes = good && (errand_use === undefined || errand_use === 'checkpoint')
     if (!forNotes || kty !== 'OKP' || crv !== 'Ed25519' || typeof x !== 'string') return []
     const raw = Buffer.from(x, 'base64url')
     return raw.length === 32 ? [raw] : []

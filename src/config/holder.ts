@@ -1,4 +1,5 @@
 /** Holds the snapshot in force, and replaces it as a whole or not at all. */
+import { isReceiver } from '../revoke/signals/transmit.ts'
 import { formatProblems } from './check.ts'
 import type { LoadResult } from './load.ts'
 import type { Snapshot } from './snapshot.ts'
@@ -121,6 +122,8 @@ function fixedAtStart(before: Snapshot, after: Snapshot): string | undefined {
   const parts = ['issuer', 'mode', 'listen', 'store', 'audit', 'dpop', 'keys', 'log'] as const
   const bounds = ['maxHeaderBytes', 'requestTimeoutSeconds'] as const
   const differs = (a: unknown, b: unknown) => JSON.stringify(a) !== JSON.stringify(b)
+  // Its key is made at a start, where somebody is to hear.
+  if (!before.machines.all.some(isReceiver) && after.machines.all.some(isReceiver)) return 'signal_receivers'
   return (
     parts.find((part) => differs(before.settings[part], after.settings[part])) ??
     bounds.find((bound) => differs(before.settings.bounds[bound], after.settings.bounds[bound]))

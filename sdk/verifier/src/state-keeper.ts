@@ -61,6 +61,9 @@ export function createStateKeeper({ store, checkpoints, monotonic, onProblem }: 
 
   return {
     async load(of) {
+      // What was known under another key is not written under this one.
+      latest = undefined
+      kept = ''
       owner = of
       try {
         const text = await store.load()

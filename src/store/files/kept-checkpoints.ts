@@ -19,6 +19,10 @@ export function createKeptCheckpoints({
   const put = (name: string, text: string) => putFile(files, folder, name, Buffer.from(text, 'utf8'))
   return {
     newest: async () => (await files.readWhole(join(folder, CHECKPOINT_FILE)))?.toString('utf8'),
+    hasOthers: async () => {
+      await files.makeFolder(keptFolder)
+      return (await files.list(keptFolder)).length > 0
+    },
     put: async (note, edge) => {
       // Not synced: after a crash it may be anything, and a check believes it of nothing but where to look.
       await putUnsynced(files, folder, EDGE_FILE, edge)
