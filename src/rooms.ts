@@ -417,7 +417,8 @@ export async function openRooms({
     now,
     mark: () => stores.revocations.mark(),
     audit,
-    recorded: (since) => log.search({ type: 'revocation.marked', since: since * 1000, limit: 1000 }),
+    recorded: async (since) =>
+      (await log.search({ type: 'revocation.marked', since: since * 1000, limit: 1000 })).toReversed(),
     onError: (error) => onFault(error, 'marks'),
   })
   const asRevoked = (match: HopFacts) => widened({ issued }, match)

@@ -1,5 +1,6 @@
 /** The last steps that can refuse: the one-use grant spent, the task opened, its budget charged. */
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import { takes } from '../tasks/containment.ts'
 import { newId } from '../tasks/ids.ts'
 import { stateAt, type Task } from '../tasks/task.ts'
 import type { ExchangeDeps, Prepared, rootOf } from './prepared.ts'
@@ -56,6 +57,9 @@ export async function openAndCharge(
       if (!before || !same || stateAt(before, now) !== 'active' || before.deadline < now + 1) {
         return refuse('task_not_active', 'request')
       }
+      // Judged as one that opens it: what was taken from the task since then is not among what it was judged by.
+      const taken = before.contained?.find((each) => prepared.decision.permitted.some((grant) => takes(each, grant)))
+      if (taken) return refuse('authority_contained', 'request', { explanation: { rule: taken.by } })
     }
   }
   // Only a budget of exchanges, here or above, makes an exchange a write.

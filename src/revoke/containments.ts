@@ -69,7 +69,9 @@ export function createContainments(deps: ContainmentsDeps): Containments {
     const known = durable.get(entry.id)
     if (known !== undefined) return known
     const record = await recordOf(entry)
-    const at = record === undefined ? startedAt : Math.ceil(record.t / 1000)
+    // Of what came since the start and has no record here, no more is known than that it is there now.
+    const unrecorded = entry.at < startedAt ? startedAt : now()
+    const at = record === undefined ? unrecorded : Math.ceil(record.t / 1000)
     durable.set(entry.id, at)
     return at
   }

@@ -72,7 +72,8 @@ export async function openMarks(deps: MarksDeps): Promise<Marks> {
     tick: () =>
       inTurn(async () => {
         const newest = marks.at(-1)
-        const due = newest === undefined || Math.abs(now() - newest.at) >= EVERY_SECONDS
+        // At once where the clock went back: what is issued now bears times from before marks that it lies after.
+        const due = newest === undefined || now() < newest.at || now() - newest.at >= EVERY_SECONDS
         if (unmarked && due) await take()
       }),
     markFor: (time) =>

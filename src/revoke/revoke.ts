@@ -267,8 +267,10 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     },
     async resume(id, by, reason, correlation) {
       const entry = await deps.log.get(id)
-      if (entry?.mode !== 'suspend') return undefined
       const now = deps.now()
+      // Lifted, and forgotten before its tasks were woken: what it holds says that there was one.
+      if (!entry && (await deps.tasks.holders()).includes(id)) return deps.tasks.wake(id, now)
+      if (entry?.mode !== 'suspend') return undefined
       if (entry.readmitted === undefined) {
         await deps.audit.append({
           type: 'revocation.resumed',
@@ -318,7 +320,12 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 const revocationOf = (task: string): string => `rev_${task.slice('task_'.length)}`
 
 function sameRequest(one: NewRevocation, other: NewRevocation): boolean {
-  const said = ({ match, mode, taken }: NewRevocation) => [DIMENSIONS.map((each) => match[each] ?? null), mode, taken]
+  const said = ({ match, mode, taken, before }: NewRevocation) => [
+    DIMENSIONS.map((each) => match[each] ?? null),
+    mode,
+    taken ?? null,
+    before !== undefined,
+  ]
   return JSON.stringify(said(one)) === JSON.stringify(said(other))
 }
 
