@@ -22,6 +22,12 @@ it('L11 Inv2 a window of issue that has passed kills what was issued until then,
       reason: 'a bad hour',
       ...more,
     })
+  await refusedWithoutTrace(
+    house,
+    () => cut(house.now() + 1),
+    { status: 400, error: 'invalid_request', reason: 'time_in_future', record: 'admin.refused' },
+    undefined,
+  )
   await house.service.sweep()
   const [early, until] = [await token(), house.now() + 1]
   house.advance(61)
@@ -38,12 +44,6 @@ it('L11 Inv2 a window of issue that has passed kills what was issued until then,
   expect(await active(late)).toBe(true)
   // Agents may ask again: it is a cut.
   expect(await active(await token())).toBe(true)
-  await refusedWithoutTrace(
-    house,
-    () => cut(house.now() + 1),
-    { status: 400, error: 'invalid_request', reason: 'time_in_future', record: 'admin.refused' },
-    undefined,
-  )
   for (const more of [{ mode: 'ban' }, { mode: 'suspend' }, { dry_run: true }])
     expect((await cut(until, more)).status).toBe(400)
   expect((await cut(house.now())).status).toBe(201)
