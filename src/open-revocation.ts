@@ -1,0 +1,218 @@
+/** What ends things for one issuer, who is told of it, and what proves it. */
+import { randomBytes } from 'node:crypto'
+import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
+import type { HopFacts } from '@errand/verifier/shapes.ts'
+import type { Checkpoints } from './audit/checkpoints.ts'
+import { findDecision } from './audit/explain.ts'
+import type { AuditLog, AuditRecord } from './audit/log.ts'
+import { createGuardedRequest } from './config/guarded-request.ts'
+import type { Snapshot } from './config/snapshot.ts'
+import { every } from './every.ts'
+import type { KeyRing } from './keys/key-ring.ts'
+import { createAcks } from './revoke/acks.ts'
+import { createBulk } from './revoke/bulk.ts'
+import { createContainments } from './revoke/containments.ts'
+import { createDrills } from './revoke/drills.ts'
+import { createFeed } from './revoke/feed.ts'
+import { openLiveTokens } from './revoke/live-open.ts'
+import { openMarks } from './revoke/marks.ts'
+import { createPreview } from './revoke/preview.ts'
+import { createReceipts } from './revoke/receipts.ts'
+import { createRevoke, type TokenLine, widened } from './revoke/revoke.ts'
+import { createSignOut } from './revoke/sign-out.ts'
+import type { Naming } from './revoke/signals/events-of.ts'
+import { createSignalPolls } from './revoke/signals/poll.ts'
+import { createReceive } from './revoke/signals/receive.ts'
+import { hasSignals } from './revoke/signals/security-event.ts'
+import { createTransmitter, isReceiver } from './revoke/signals/transmit.ts'
+import type { RoomDeps } from './rooms.ts'
+import { createPatientClock } from './store/patient-clock.ts'
+
+const STREAM_SEAL = 'signal-stream'
+
+interface RevocationDeps extends RoomDeps {
+  readonly audit: AuditLog
+  readonly ring: KeyRing
+  readonly checkpoints: Checkpoints
+  /** Nothing had been recorded before this start. */
+  readonly isFirst: boolean
+  readonly onFault: (error: unknown, where: string) => void
+  /** Something was done whose record could not be written. */
+  readonly onUnrecorded: (type: string) => void
+}
+
+export async function openRevocation(deps: RevocationDeps) {
+  const { stores, log, audit, now, closing, onFault, onUnrecorded } = deps
+  const patient = createPatientClock({ now, monotonic: deps.monotonic })
+  const issued = async (jti: string) => lineIn(await findDecision(log, jti))
+  const revoke = createRevoke({
+    now,
+    patient,
+    log: stores.revocations,
+    tasks: stores.tasks,
+    audit,
+    issued,
+    onUnrecorded,
+  })
+
+  const live = await openLiveTokens({
+    now,
+    log: stores.revocations,
+    reader: log,
+    onError: (error) => onFault(error, 'live tokens'),
+  })
+  closing.push(() => live.close())
+  const marks = await openMarks({
+    now,
+    mark: () => stores.revocations.mark(),
+    audit,
+    recorded: async (since) =>
+      (await log.search({ type: 'revocation.marked', since: since * 1000, limit: 1000 })).toReversed(),
+    onError: (error) => onFault(error, 'marks'),
+  })
+  const asRevoked = (match: HopFacts) => widened({ issued }, match)
+  const bulk = createBulk({
+    now,
+    pins: stores.bulkPins,
+    log: stores.revocations,
+    tasks: stores.tasks,
+    revoke,
+    preview: createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live, widened: asRevoked }),
+    widened: asRevoked,
+    audit,
+    onUnrecorded,
+    newSecret: () => randomBytes(24),
+  })
+
+  return {
+    patient,
+    revoke,
+    live,
+    marks,
+    bulk,
+    ...openProof(deps, revoke),
+    ...openSignals(deps, revoke),
+  }
+}
+
+/** The feed, who follows it, and what can be shown of it. */
+function openProof(
+  { holder, stores, log, audit, sealer, now, monotonic, closing, ring, checkpoints, isFirst }: RevocationDeps,
+  revoke: ReturnType<typeof createRevoke>,
+) {
+  const { settings } = holder.current()
+  const acks = createAcks()
+  const containments = createContainments({
+    now,
+    startedAt: now(),
+    // Of several replicas each hears of those verifiers alone that talk to it. Nobody can have been told anything by a
+    // service that has recorded nothing yet.
+    listeningSince: settings.store.kind !== 'embedded' ? undefined : isFirst ? 0 : now(),
+    log: stores.revocations,
+    acks,
+    tools: () => holder.current().tools.all,
+    maxLifetimeSeconds: () => holder.current().settings.tokens.maxLifetimeSeconds,
+    reader: log,
+  })
+  closing.push(() => containments.close())
+  const receipts = createReceipts({
+    issuer: settings.issuer,
+    now,
+    containments,
+    audit,
+    reader: log,
+    tree: log.tree,
+    checkpoints,
+    sign: (header, payload) => ring.sign('checkpoint', header, payload),
+  })
+  const drills = createDrills({
+    revoke,
+    containments,
+    audit,
+    reader: log,
+    isForDrills: (clientId) => holder.current().agents.byClientId(clientId)?.drill === true,
+  })
+  const feedKey = sealer.derive('feed-values', 32)
+  const feed = createFeed({
+    log: stores.revocations,
+    sign: async (typ, payload) => ({ jws: ring.sign('feed', { typ }, payload) }),
+    checkpoint: () => checkpoints.newest()?.note,
+    keySet: () => ring.jwks().digest,
+    feedKey,
+    issuer: settings.issuer,
+    now,
+    monotonic,
+    newRunId: () => randomBytes(12).toString('base64url'),
+  })
+  closing.push(() => feed.close())
+  return { acks, containments, receipts, drills, feed, feedKey }
+}
+
+/** What identity providers say of their users, and what receivers are told of ours. */
+function openSignals(
+  { holder, stores, audit, sealer, logger, now, closing, ring, onFault, onUnrecorded }: RevocationDeps,
+  revoke: ReturnType<typeof createRevoke>,
+) {
+  const { issuer, mode } = holder.current().settings
+  const signOut = createSignOut({ now, signOuts: stores.signOuts, revoke, audit, onUnrecorded })
+  const receive = createReceive({
+    now,
+    issuer,
+    issuers: () => holder.current().issuers,
+    replayGuard: stores.replayGuard,
+    signOuts: stores.signOuts,
+    signOut,
+    audit,
+    onUnrecorded,
+  })
+  const polls = createSignalPolls({
+    sources: () => holder.current().issuers.all.filter(hasSignals),
+    post: createGuardedRequest({ development: mode === 'development' }),
+    receive,
+    now,
+    onProblem: (name, problem) =>
+      problem === undefined
+        ? logger.info({ issuer: name }, 'the issuer serves its security events again')
+        : logger.error({ issuer: name, problem }, 'the issuer serves no security events that can be fetched'),
+  })
+  closing.push(every(1_000, polls.poll, (error) => onFault(error, 'security events')))
+  const transmitter = createTransmitter({
+    streams: stores.signalStreams,
+    log: stores.revocations,
+    receivers: () => holder.current().machines.all.filter(isReceiver),
+    naming: () => namingOf(holder.current()),
+    sign: (typ, claims) => ring.sign('security_event', { typ }, claims),
+    open: (stream, sealed) => Buffer.from(sealer.open(STREAM_SEAL, stream, sealed)).toString('utf8'),
+    post: createGuardedRequest({ development: mode === 'development' }),
+    now,
+    onProblem: (receiver, problem) =>
+      problem === undefined
+        ? logger.info({ receiver }, 'the receiver takes its security events again')
+        : logger.error({ receiver, problem }, 'the receiver does not take its security events'),
+  })
+  closing.push(() => transmitter.close())
+  closing.push(every(1_000, transmitter.run, (error) => onFault(error, 'security events')))
+  return {
+    signOut,
+    receive,
+    transmitter,
+    signalStreams: stores.signalStreams,
+    sealForStream: (stream: string, text: string) => sealer.seal(STREAM_SEAL, stream, Buffer.from(text)),
+  }
+}
+
+/** How those whom security events are about are known outside. */
+const namingOf = ({ settings, issuers, agents, machines }: Snapshot): Naming => ({
+  issuer: settings.issuer,
+  issOf: (name) => issuers.all.find((issuer) => issuer.name === name)?.issuer,
+  spiffeIdOf: (clientId) => agents.byClientId(clientId)?.spiffeId,
+  isAdmin: (clientId) => machines.byClientId(clientId)?.kind === 'admin',
+})
+
+/** What a record of issue says of its token; hand-overs and other records have no line. */
+function lineIn(record: AuditRecord | undefined): TokenLine | undefined {
+  const claims = record?.type === 'token.issuing' ? record['claims'] : undefined
+  if (typeof claims !== 'object' || claims === null || 'may_act' in claims || !('task' in claims)) return undefined
+  const { aud, client_id, task } = claims as unknown as AccessTokenClaims
+  return { task: task.id, client_id, aud }
+}
