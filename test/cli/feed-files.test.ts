@@ -2,36 +2,28 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { createVerifier, type Verifier } from '@errand/verifier/verifier.ts'
+import type { Verifier } from '@errand/verifier/verifier.ts'
 import { parseEpoch } from '@errand/verifier/epoch.ts'
 import { writeFeed } from '../../src/cli/feed-files.ts'
 import { createFeed, type Feed } from '../../src/revoke/feed.ts'
 import { revocation } from '../verifier-follow/fake-log.ts'
-import {
-  AUDIENCE,
-  type Clock,
-  createClock,
-  createFakeService,
-  type FakeService,
-  ISSUER,
-  request,
-  until,
-} from '../verifier-follow/fake-service.ts'
+import { type Clock, type FakeService, ISSUER, request, until } from '../verifier-follow/fake-service.ts'
+import { type MemorySite, openSite } from '../verifier-follow/site.ts'
 
 const FILES = 'https://cdn.example/errand'
 let folder: string
+let site: MemorySite
 let clock: Clock
 let service: FakeService
 let feed: Feed
 let stop: AbortController
 let writing: Promise<void>
 const problems: unknown[] = []
-const verifiers: Verifier[] = []
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'errand-files-'))
-  clock = createClock()
-  service = createFakeService(clock)
+  site = openSite()
+  ;({ clock, service } = site)
   feed = createFeed({
     log: service.log,
     feedKey: new Uint8Array(32).fill(3),
@@ -46,11 +38,10 @@ beforeEach(async () => {
   writing = writeFeed(feed, folder, { signal: stop.signal, onProblem: (problem) => problems.push(problem) })
 })
 afterEach(async () => {
-  for (const made of verifiers.splice(0)) made.close()
   stop.abort()
   feed.close()
   await writing
-  service.close()
+  site.close()
   await rm(folder, { recursive: true, force: true })
 })
 
@@ -67,23 +58,14 @@ const served = async (url: string): Promise<Response> => {
   const text = await readFile(join(folder, url.slice(FILES.length)), 'utf8').catch(() => undefined)
   return text === undefined ? new Response('', { status: 404 }) : new Response(text)
 }
-function verifier(asked: string[], files = served): Verifier {
-  const made = createVerifier({
-    issuer: ISSUER,
-    audience: AUDIENCE,
-    tool: 'tickets',
-    key: service.toolKey,
+const verifier = (asked: string[], files = served): Verifier =>
+  site.verifier({
     files: FILES,
     fetch: (url, init) => {
       asked.push(url)
       return url.startsWith(FILES) ? files(url) : service.fetch(url, init)
     },
-    now: () => clock.now,
-    monotonic: () => clock.local,
   })
-  verifiers.push(made)
-  return made
-}
 const wholes = (asked: readonly string[]) => asked.filter((url) => url === `${ISSUER}/revocations`)
 
 describe('the feed as files', () => {

@@ -1,58 +1,23 @@
-import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { getRequestListener } from '@hono/node-server'
+import type { Server } from 'node:http'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createVerifier, type Verifier } from '@errand/verifier/verifier.ts'
+import type { Verifier } from '@errand/verifier/verifier.ts'
 import { revocation } from './fake-log.ts'
-import {
-  AUDIENCE,
-  type Clock,
-  createClock,
-  createFakeService,
-  type FakeService,
-  ISSUER,
-  request,
-  until,
-} from './fake-service.ts'
+import { type Clock, type FakeService, request, until } from './fake-service.ts'
+import { type ServedSite, serveSite } from './site.ts'
 
-// A real server, real streams and real time: clocks of the service and the verifier differ by far.
+let site: ServedSite
 let clock: Clock
 let service: FakeService
 let server: Server
-let url: string
-const verifiers: Verifier[] = []
 
 beforeEach(async () => {
-  const started = performance.now()
-  clock = createClock()
-  const real: Clock = Object.create(clock, {
-    service: { get: () => 5_000_000 + performance.now() - started, set: () => undefined },
-  })
-  service = createFakeService(real)
-  server = createServer(getRequestListener((asked) => service.handle(asked)))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  site = await serveSite()
+  ;({ clock, service, server } = site)
 })
-afterEach(async () => {
-  for (const made of verifiers.splice(0)) made.close()
-  service.close()
-  server.closeAllConnections()
-  await new Promise((resolve) => server.close(resolve))
-})
+afterEach(() => site.close())
 
-function verifier(problems: unknown[] = []): Verifier {
-  const made = createVerifier({
-    issuer: ISSUER,
-    serviceUrl: url,
-    audience: AUDIENCE,
-    tool: 'tickets',
-    key: service.toolKey,
-    now: () => clock.now,
-    onProblem: (problem) => problems.push(problem),
-  })
-  verifiers.push(made)
-  return made
-}
+const verifier = (problems: unknown[] = []): Verifier =>
+  site.verifier({ onProblem: (problem) => problems.push(problem) })
 const read = { operation: 'ticket.read', arguments: {} }
 
 describe('the stream', () => {

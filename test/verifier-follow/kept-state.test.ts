@@ -5,53 +5,31 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parseEpoch } from '@errand/verifier/epoch.ts'
 import { fileStore, KeptStateError, readKept, type StateStore, writeKept } from '@errand/verifier/kept-state.ts'
-import { createVerifier, type Verifier } from '@errand/verifier/verifier.ts'
+import type { Verifier } from '@errand/verifier/verifier.ts'
 import { revocation } from './fake-log.ts'
-import {
-  AUDIENCE,
-  type Clock,
-  createClock,
-  createFakeService,
-  type FakeService,
-  ISSUER,
-  request,
-  until,
-} from './fake-service.ts'
+import { type Clock, type FakeService, ISSUER, request, until } from './fake-service.ts'
+import { type MemorySite, openSite } from './site.ts'
 
 let folder: string
 let path: string
+let site: MemorySite
 let clock: Clock
 let service: FakeService
-const verifiers: Verifier[] = []
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'errand-kept-'))
   path = join(folder, 'revocations.state')
-  clock = createClock()
-  service = createFakeService(clock)
+  site = openSite()
+  ;({ clock, service } = site)
 })
 afterEach(async () => {
-  for (const made of verifiers.splice(0)) made.close()
-  service.close()
+  site.close()
   // What was closed saves once more.
   await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 20 })
 })
 
-function verifier(state: string | StateStore = path, problems: unknown[] = []): Verifier {
-  const made = createVerifier({
-    issuer: ISSUER,
-    audience: AUDIENCE,
-    tool: 'tickets',
-    key: service.toolKey,
-    state,
-    fetch: service.fetch,
-    now: () => clock.now,
-    monotonic: () => clock.local,
-    onProblem: (problem) => problems.push(problem),
-  })
-  verifiers.push(made)
-  return made
-}
+const verifier = (state: string | StateStore = path, problems: unknown[] = []): Verifier =>
+  site.verifier({ state, onProblem: (problem) => problems.push(problem) })
 const read = { operation: 'ticket.read', arguments: {} }
 const verdictOf = (it: Verifier, token: string) =>
   it.verify(request(token, { now: clock.now }), read).then(

@@ -5,62 +5,25 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type RefusalCode, VerificationError } from '@errand/verifier/errors.ts'
 import { certificateThumbprint } from '@errand/verifier/request.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
-import { createVerifier, type Verifier, type VerifierOptions } from '@errand/verifier/verifier.ts'
+import type { Verifier, VerifierOptions } from '@errand/verifier/verifier.ts'
 import { revocation } from './fake-log.ts'
-import {
-  AGENT,
-  AUDIENCE,
-  type Clock,
-  createClock,
-  createFakeService,
-  type FakeService,
-  ISSUER,
-  keyPair,
-  proof,
-  request,
-} from './fake-service.ts'
+import { AGENT, AUDIENCE, type Clock, type FakeService, keyPair, proof, request } from './fake-service.ts'
+import { type MemorySite, openSite } from './site.ts'
 
+let site: MemorySite
 let clock: Clock
 let service: FakeService
-const verifiers: Verifier[] = []
 
-function verifier(options: Partial<VerifierOptions> = {}): Verifier {
-  const made = createVerifier({
-    issuer: ISSUER,
-    audience: AUDIENCE,
-    tool: 'tickets',
-    key: service.toolKey,
-    fetch: service.fetch,
-    now: () => clock.now,
-    monotonic: () => clock.local,
-    ...options,
-  })
-  verifiers.push(made)
-  return made
-}
-function offline(options: Partial<VerifierOptions> = {}): Verifier {
-  const made = createVerifier({
-    issuer: ISSUER,
-    audience: AUDIENCE,
-    fetch: service.fetch,
-    now: () => clock.now,
-    monotonic: () => clock.local,
-    ...options,
-  })
-  verifiers.push(made)
-  return made
-}
+const verifier = (options: Partial<VerifierOptions> = {}): Verifier => site.verifier(options)
+const offline = (options: Partial<VerifierOptions> = {}): Verifier => site.offline(options)
 
 beforeEach(() => {
-  clock = createClock()
-  service = createFakeService(clock)
+  site = openSite()
+  ;({ clock, service } = site)
   // Frames come when a test fetches them: what the stream adds is told in follower.test.ts.
   service.intercept = (path) => (path === '/revocations/stream' ? new Response(null, { status: 503 }) : undefined)
 })
-afterEach(() => {
-  for (const made of verifiers.splice(0)) made.close()
-  service.close()
-})
+afterEach(() => site.close())
 
 const read = { operation: 'ticket.read', arguments: { id: '7' } }
 
