@@ -1,12 +1,12 @@
 /** `errand relay`: the revocation feed for many verifiers, from one connection to the service. */
 import { createJwks } from '@errand/verifier/jwks.ts'
 import { checkServiceUrl, endpoint } from '@errand/verifier/http.ts'
-import { listenAsRelay } from '../http/relay.ts'
+import { listenAsRelay, REQUESTS_PER_SECOND } from '../http/relay.ts'
 import { createRelay } from '../revoke/relay.ts'
 import { CliError, EXIT, usage } from './cli.ts'
 import { writeFeed } from './feed-files.ts'
 import { safe } from './print.ts'
-import { verb } from './verb.ts'
+import { count, verb } from './verb.ts'
 
 const JWKS_TIMEOUT_MS = 5_000
 
@@ -20,6 +20,13 @@ export const relay = verb({
       valueHint: 'host:port',
       description: 'where verifiers reach it; TLS, where wanted, is a proxy’s before it',
       default: '127.0.0.1:4470',
+    },
+    'per-source': {
+      type: 'string',
+      valueHint: 'n',
+      description:
+        'requests a second that one address may make (IPv4, or IPv6 /64); more where a proxy stands before it',
+      default: String(REQUESTS_PER_SECOND),
     },
     write: {
       type: 'string',
@@ -43,6 +50,7 @@ export const relay = verb({
     if (!parts || !(port <= 65_535)) throw usage('--listen is a host and a port: 0.0.0.0:4470')
     const host = parts[1]!.replace(/^\[(.*)\]$/, '$1')
 
+    const perSource = count('per-source', args['per-source'], 1_000_000)
     const monotonic = () => performance.now()
     let said = ''
     const onProblem = (problem: unknown) => {
@@ -60,12 +68,17 @@ export const relay = verb({
       onProblem,
     })
     const following = createRelay({ issuer, fetch: cli.fetch, jwks, monotonic, random: Math.random, onProblem })
-    const server = await listenAsRelay({ relay: following, host, port, onError: onProblem }).catch(
-      (error: NodeJS.ErrnoException): never => {
-        following.close()
-        throw new CliError(EXIT.refused, `cannot listen on ${safe(args.listen)}: ${safe(error.code ?? error.message)}`)
-      },
-    )
+    const server = await listenAsRelay({
+      relay: following,
+      host,
+      port,
+      perSource,
+      monotonic,
+      onError: onProblem,
+    }).catch((error: NodeJS.ErrnoException): never => {
+      following.close()
+      throw new CliError(EXIT.refused, `cannot listen on ${safe(args.listen)}: ${safe(error.code ?? error.message)}`)
+    })
     cli.out(`relaying the revocation feed of ${safe(issuer)} on ${server.url}`)
     const { write } = args
     const writing = write === undefined ? undefined : writeFeed(following, write, { signal: cli.signal, onProblem })

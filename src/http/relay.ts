@@ -4,14 +4,17 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { parseEpoch } from '@errand/verifier/epoch.ts'
 import { ServiceUnavailable } from '@errand/verifier/http.ts'
+import { sourceBlock } from '../audit/source.ts'
 import type { FeedFrame } from '../revoke/feed.ts'
 import type { Relay } from '../revoke/relay.ts'
 import { createFanout } from './fanout.ts'
 import { LONGEST_WAIT } from './feed.ts'
+import { createLimits } from './limits.ts'
 
 const MAX_HEADER_BYTES = 16_384
-/** More than that, and whoever comes is told to come later: some descriptors are needed for other things. */
-const MAX_STREAMS = 50_000
+/** Streams and long polls: of more, whoever comes is told to come later, for descriptors are needed for other things. */
+const MAX_OPEN = 50_000
+export const REQUESTS_PER_SECOND = 200
 
 export interface RelayServer {
   readonly url: string
@@ -24,11 +27,27 @@ export interface RelayServerOptions {
   readonly relay: Relay
   readonly host: string
   readonly port: number
+  /** Of one IPv4 address, or one IPv6 /64. */
+  readonly perSource?: number
+  /** At once, of all of them; of one source an eighth. */
+  readonly maxOpen?: number
+  /** Milliseconds. */
+  readonly monotonic: () => number
   readonly onError: (error: unknown) => void
 }
 
-export async function listenAsRelay({ relay, host, port, onError }: RelayServerOptions): Promise<RelayServer> {
+export async function listenAsRelay({
+  relay,
+  host,
+  port,
+  perSource = REQUESTS_PER_SECOND,
+  maxOpen = MAX_OPEN,
+  monotonic,
+  onError,
+}: RelayServerOptions): Promise<RelayServer> {
   const fanout = createFanout()
+  // All its readers are strangers, who have half of what there is.
+  const limits = createLimits({ maxConcurrent: () => 2 * maxOpen, monotonic })
   const unsubscribe = relay.subscribe(fanout.send, fanout.end)
 
   const json = (response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}) => {
@@ -41,8 +60,13 @@ export async function listenAsRelay({ relay, host, port, onError }: RelayServerO
     })
     response.end(text)
   }
-  const refused = (response: ServerResponse, status: number, error: string, error_description: string) =>
-    json(response, status, { error, error_description }, status === 503 ? { 'Retry-After': '1' } : {})
+  const refused = (response: ServerResponse, status: number, error: string, error_description: string, seconds = 1) => {
+    const again = status === 503 || status === 429
+    json(response, status, { error, error_description }, again ? { 'Retry-After': String(seconds) } : {})
+  }
+  const tooMany = (response: ServerResponse) =>
+    refused(response, 503, 'temporarily_unavailable', 'too many readers, of this address or of all')
+  const sourceOf = ({ socket }: IncomingMessage) => sourceBlock(socket.remoteAddress ?? '')
   const badParam = (response: ServerResponse, what: string) => refused(response, 400, 'invalid_request', what)
 
   async function revocations(query: URLSearchParams, request: IncomingMessage, response: ServerResponse) {
@@ -60,18 +84,24 @@ export async function listenAsRelay({ relay, host, port, onError }: RelayServerO
     if (!epoch || (wait !== null && !/^[1-9][0-9]?$/.test(wait)))
       return badParam(response, 'after is an epoch, wait a number of seconds')
     if (wait === null) return json(response, 200, { frame: (await relay.delta(epoch)).frame })
+    const leave = limits.hold({ source: sourceOf(request) })
+    if (!leave) return tooMany(response)
     const left = new AbortController()
-    response.once('close', () => left.abort())
+    response.once('close', () => {
+      leave()
+      left.abort()
+    })
     const { frame } = await relay.wait(epoch, Math.min(Number(wait), LONGEST_WAIT), left.signal)
     json(response, 200, { frame })
   }
 
   async function stream(request: IncomingMessage, response: ServerResponse) {
     if (!relay.status().connected) return refused(response, 503, 'temporarily_unavailable', 'the service is away')
-    if (fanout.readers() >= MAX_STREAMS) return refused(response, 503, 'temporarily_unavailable', 'too many readers')
+    const leave = limits.hold({ source: sourceOf(request) })
+    if (!leave) return tooMany(response)
     const last = parseEpoch(request.headers['last-event-id'])
     // Added first: nothing lies between what it begins with and the first frame of the stream.
-    const reader = fanout.add(response)
+    const reader = fanout.add(response, leave)
     let first: FeedFrame
     try {
       first = await (last ? relay.delta(last) : relay.snapshot())
@@ -88,6 +118,9 @@ export async function listenAsRelay({ relay, host, port, onError }: RelayServerO
   }
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // Before anything is done for it: who asks too much is turned away for the price of its first line.
+    const seconds = limits.take(sourceOf(request), perSource)
+    if (seconds > 0) return refused(response, 429, 'temporarily_unavailable', 'too many requests', seconds)
     const [path = '', search = ''] = (request.url ?? '/').split('?', 2)
     const query = new URLSearchParams(search)
     if (request.method !== 'GET') return refused(response, 405, 'invalid_request', 'a relay is only read from')

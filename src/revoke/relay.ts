@@ -3,24 +3,23 @@
  * passes on is signed by the service, how fresh that is its readers compute, and what the service alone can say (over a
  * nonce) it asks for many at once. Signatures are checked only so that no garbage is passed on.
  */
+import { setMaxListeners } from 'node:events'
 import { compareEpochs, type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
 import { type FeedFrame as ReadFrame, MAX_FEED_BYTES, readFrame, readStatement } from '@errand/verifier/feed-frame.ts'
 import { endpoint, type Fetch, fetchText, jsonObject, open, ServiceUnavailable } from '@errand/verifier/http.ts'
 import type { Jwks } from '@errand/verifier/jwks.ts'
 import { createEventReader } from '@errand/verifier/sse.ts'
 import { type FeedFrame, feedFrame } from './feed.ts'
-import { isNonce, MAX_NONCES } from './statement.ts'
+import { createRelayFrames } from './relay-frames.ts'
+import { createRelayStatements } from './relay-statements.ts'
 
 /** Heartbeats come each second: so long a silence is a dead connection. */
 const IDLE_MS = 5_000
 const TIMEOUT_MS = 5_000
-/** Nonces that come close together are asked in one question: that much older is what is answered. */
-const GATHER_MS = 5
-/** One answer of the service serves every reader of the same place for so long. */
-const REUSE_MS = 250
-const MAX_CACHED_DELTAS = 256
-/** Whoever asks for ever other places must not make of us a flood on the service. */
-const MAX_QUESTIONS = 64
+/** Whoever asked has given up by then, and the next ones wait. */
+const NOW_TIMEOUT_MS = 2_000
+/** Whoever asks for ever other places must not make of us a flood on the service. Questions of now have their own bounds. */
+const MAX_FRAMES_AT_ONCE = 16
 
 export interface RelayDeps {
   readonly issuer: string
@@ -52,21 +51,16 @@ interface Subscriber {
   readonly ended: () => void
 }
 
-interface Cached {
-  readonly at: number
-  readonly epoch: string | undefined
-  readonly made: Promise<FeedFrame>
-}
-
 export function createRelay(deps: RelayDeps): Relay {
   const { issuer, fetch, monotonic, random } = deps
   const closing = new AbortController()
+  // As many questions as there may be at once.
+  setMaxListeners(0, closing.signal)
   const subscribers = new Set<Subscriber>()
   const waiting = new Set<() => void>()
-  const cached = new Map<string, Cached>()
   let newest: Epoch | undefined
   let connected = false
-  let questions = 0
+  let asking = 0
 
   const problem = (error: unknown): void => {
     if (!closing.signal.aborted) deps.onProblem(error)
@@ -78,16 +72,8 @@ export function createRelay(deps: RelayDeps): Relay {
     for (const wake of [...waiting]) wake()
   }
 
-  async function get(path: string, maxBytes: number): Promise<{ readonly [name: string]: unknown }> {
-    if (questions >= MAX_QUESTIONS) throw new ServiceUnavailable('too many questions at once')
-    questions += 1
-    try {
-      const { signal } = closing
-      return jsonObject(await fetchText(fetch, endpoint(issuer, path), { timeoutMs: TIMEOUT_MS, maxBytes, signal }))
-    } finally {
-      questions -= 1
-    }
-  }
+  const get = async (path: string, limits: { readonly timeoutMs: number; readonly maxBytes: number }) =>
+    jsonObject(await fetchText(fetch, endpoint(issuer, path), { ...limits, signal: closing.signal }))
 
   async function checked(text: unknown): Promise<ReadFrame> {
     const frame = await readFrame(text, deps)
@@ -95,45 +81,38 @@ export function createRelay(deps: RelayDeps): Relay {
     return frame
   }
 
-  /** While frames arrive, an answer that has reached the newest epoch is as good as another. */
-  function shared(path: string, reuseMs: number): Promise<FeedFrame> {
-    const known = cached.get(path)
-    const here = newest && formatEpoch(newest)
-    if (known && known.epoch === here && connected && monotonic() - known.at <= reuseMs) return known.made
-    const made = (async () => {
-      const { frame } = await get(path, MAX_FEED_BYTES)
+  async function askForFrame(path: string): Promise<FeedFrame> {
+    if (asking >= MAX_FRAMES_AT_ONCE) throw new ServiceUnavailable('too many questions at once')
+    asking += 1
+    try {
+      const { frame } = await get(path, { timeoutMs: TIMEOUT_MS, maxBytes: MAX_FEED_BYTES })
       const { epoch } = await checked(frame)
       heard(epoch)
       return feedFrame(frame as string, formatEpoch(epoch))
-    })()
-    const mine: Cached = { at: monotonic(), epoch: here, made }
-    cached.delete(path)
-    cached.set(path, mine)
-    if (cached.size > MAX_CACHED_DELTAS) cached.delete(cached.keys().next().value!)
-    made.catch(() => {
-      if (cached.get(path) === mine) cached.delete(path)
-    })
-    return made
+    } finally {
+      asking -= 1
+    }
   }
-  const snapshot = () => shared('/revocations', Number.POSITIVE_INFINITY)
-  const delta = (after: Epoch) => shared(`/revocations?after=${formatEpoch(after)}`, REUSE_MS)
+  const frames = createRelayFrames({
+    ask: askForFrame,
+    newest: () => newest,
+    connected: () => connected,
+    monotonic,
+  })
+  const { snapshot, delta } = frames
 
-  // Questions of now
-
-  interface Batch {
-    readonly nonces: Set<string>
-    readonly answer: Promise<string>
-  }
-  let gathering: Batch | undefined
-  async function askFor(nonces: Set<string>): Promise<string> {
-    await pause(GATHER_MS, closing.signal)
-    if (gathering?.nonces === nonces) gathering = undefined
-    const { statement } = await get(`/revocations/now?nonce=${[...nonces].join(',')}`, 65_536)
-    const read = await readStatement(statement, deps)
-    if (!read || ![...nonces].every((nonce) => read.nonces.includes(nonce)))
-      throw new ServiceUnavailable('not an answer to the nonces')
-    return statement as string
-  }
+  const statement = createRelayStatements({
+    async ask(nonces) {
+      const limits = { timeoutMs: NOW_TIMEOUT_MS, maxBytes: 65_536 }
+      const answer = await get(`/revocations/now?nonce=${nonces.join(',')}`, limits)
+      const read = await readStatement(answer['statement'], deps)
+      if (!read || !nonces.every((nonce) => read.nonces.includes(nonce)))
+        throw new ServiceUnavailable('not an answer to the nonces')
+      return answer['statement'] as string
+    },
+    pause: (milliseconds) => pause(milliseconds, closing.signal),
+    monotonic,
+  })
 
   // The one stream from the service
 
@@ -201,15 +180,7 @@ export function createRelay(deps: RelayDeps): Relay {
       if (newest && compareEpochs(newest, after) === 0) await pause(seconds * 1000, signal, waiting)
       return delta(after)
     },
-    async statement(nonce) {
-      if (!isNonce(nonce)) return undefined
-      if (!gathering || gathering.nonces.size >= MAX_NONCES) {
-        const nonces = new Set<string>()
-        gathering = { nonces, answer: askFor(nonces) }
-      }
-      gathering.nonces.add(nonce)
-      return gathering.answer
-    },
+    statement,
     subscribe(listener, ended) {
       const subscriber: Subscriber = { listener, ended }
       subscribers.add(subscriber)
@@ -218,6 +189,7 @@ export function createRelay(deps: RelayDeps): Relay {
     status: () => ({ connected, epoch: newest && formatEpoch(newest) }),
     close() {
       closing.abort()
+      frames.close()
       for (const wake of [...waiting]) wake()
     },
   }

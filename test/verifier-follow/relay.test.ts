@@ -1,97 +1,72 @@
-import { createServer, type Server } from 'node:http'
-import { connect, type AddressInfo } from 'node:net'
-import { getRequestListener } from '@hono/node-server'
+import type { Server } from 'node:http'
+import { connect } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { compareEpochs, parseEpoch } from '@errand/verifier/epoch.ts'
+import { ServiceUnavailable } from '@errand/verifier/http.ts'
 import { createJwks } from '@errand/verifier/jwks.ts'
-import { createVerifier, type Verifier } from '@errand/verifier/verifier.ts'
+import type { Verifier } from '@errand/verifier/verifier.ts'
 import { createFanout, type StreamResponse } from '../../src/http/fanout.ts'
 import { listenAsRelay, type RelayServer } from '../../src/http/relay.ts'
 import { feedFrame } from '../../src/revoke/feed.ts'
 import { createRelay, type Relay } from '../../src/revoke/relay.ts'
 import { revocation } from './fake-log.ts'
-import {
-  AUDIENCE,
-  type Clock,
-  createClock,
-  createFakeService,
-  type FakeService,
-  ISSUER,
-  request,
-  until,
-} from './fake-service.ts'
+import { type Clock, type FakeService, ISSUER, request, until } from './fake-service.ts'
+import { type ServedSite, serveSite } from './site.ts'
 
+let site: ServedSite
 let clock: Clock
 let service: FakeService
 let server: Server
-let url: string
 let relay: Relay
 let door: RelayServer
-const verifiers: Verifier[] = []
 const problems: unknown[] = []
 /** What verifiers sent to the relay. */
 let toRelay: { readonly path: string; readonly authorization: string | null }[]
+const monotonic = () => performance.now()
 
 beforeEach(async () => {
-  const started = performance.now()
-  clock = createClock()
-  const real: Clock = Object.create(clock, {
-    service: { get: () => 5_000_000 + performance.now() - started, set: () => undefined },
-  })
-  service = createFakeService(real)
-  server = createServer(getRequestListener((asked) => service.handle(asked)))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  site = await serveSite()
+  ;({ clock, service, server } = site)
   problems.length = 0
   toRelay = []
-  const upstream = (asked: string, init?: RequestInit) => fetch(asked.replace(ISSUER, url), init)
-  const monotonic = () => performance.now()
+  const upstream = (asked: string, init?: RequestInit) => fetch(asked.replace(ISSUER, site.url), init)
+  const onProblem = (problem: unknown) => void problems.push(problem)
   const jwks = createJwks({
     url: `${ISSUER}/.well-known/jwks.json`,
     fetch: upstream,
     monotonic,
     random: Math.random,
     timeoutMs: 5_000,
-    onProblem: (problem) => problems.push(problem),
+    onProblem,
   })
-  relay = createRelay({
-    issuer: ISSUER,
-    fetch: upstream,
-    jwks,
-    monotonic,
-    random: Math.random,
-    onProblem: (problem) => problems.push(problem),
-  })
-  door = await listenAsRelay({ relay, host: '127.0.0.1', port: 0, onError: (error) => problems.push(error) })
+  relay = createRelay({ issuer: ISSUER, fetch: upstream, jwks, monotonic, random: Math.random, onProblem })
+  door = await listenAsRelay({ relay, host: '127.0.0.1', port: 0, monotonic, onError: onProblem })
   await until(() => relay.status().connected)
 })
 afterEach(async () => {
-  for (const made of verifiers.splice(0)) made.close()
   relay.close()
   await door.close()
-  service.close()
-  server.closeAllConnections()
-  await new Promise((resolve) => server.close(resolve))
+  await site.close()
 })
 
-function verifier(): Verifier {
-  const made = createVerifier({
-    issuer: ISSUER,
-    serviceUrl: url,
+const verifier = (): Verifier =>
+  site.verifier({
     feed: door.url,
-    audience: AUDIENCE,
-    tool: 'tickets',
-    key: service.toolKey,
-    now: () => clock.now,
     fetch: (asked, init) => {
       if (asked.startsWith(door.url))
         toRelay.push({ path: new URL(asked).pathname, authorization: new Headers(init?.headers).get('authorization') })
       return fetch(asked, init)
     },
   })
-  verifiers.push(made)
-  return made
-}
 const read = { operation: 'ticket.read', arguments: {} }
+interface Payload {
+  readonly kind: string
+  readonly after?: string
+  readonly entries: readonly unknown[]
+  readonly [member: string]: unknown
+}
+const payloadOf = (jws: string) => JSON.parse(Buffer.from(jws.split('.')[1]!, 'base64url').toString()) as Payload
 const get = async (path: string, headers: Record<string, string> = {}) => {
   const answer = await fetch(`${door.url}${path}`, { headers })
   return { status: answer.status, headers: answer.headers, text: await answer.text() }
@@ -159,13 +134,121 @@ describe('a relay', () => {
     const waiting = get('/revocations?after=0.0&wait=30')
     await service.log.add(revocation({ jti: 'one' }))
     const { frame } = JSON.parse((await waiting).text) as { frame: string }
-    const payload = JSON.parse(Buffer.from(frame.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>
-    expect(payload).toMatchObject({ kind: 'delta', after: '0.0', epoch: '0.1' })
+    expect(payloadOf(frame)).toMatchObject({ kind: 'delta', after: '0.0', epoch: '0.1' })
     for (const path of ['/revocations?after=x', '/revocations?after=0.0&wait=x', '/revocations/now?nonce=short'])
       expect([path, (await get(path)).status]).toEqual([path, 400])
     for (const path of ['/', '/revocations/key', '/token', '/revocations/../token'])
       expect([path, (await get(path)).status]).toEqual([path, 404])
     expect((await fetch(`${door.url}/revocations`, { method: 'POST' })).status).toBe(405)
+  })
+
+  test('H4 asked from places without number, it asks the service a few times and keeps little', async () => {
+    for (let entry = 1; entry <= 300; entry++) await service.log.add(revocation({ jti: `revoked ${entry}` }))
+    await service.log.add(revocation({ jti: 'last' }))
+    await until(() => relay.status().epoch === '0.301')
+    const asked = () => service.asked.filter((path) => path === '/revocations').length
+    const before = asked()
+    const places = [
+      ...Array.from({ length: 302 }, (_, at) => `0.${at}`),
+      '0.302',
+      '0.999999',
+      '1.0',
+      '7.5',
+      '999999999.1',
+    ]
+    const answers = await Promise.all(places.map((place) => relay.delta(parseEpoch(place)!)))
+    expect(asked() - before).toBeLessThanOrEqual(12)
+    for (const [index, { frame, epoch }] of answers.entries()) {
+      const { kind, after, entries } = payloadOf(frame)
+      expect([places[index], epoch]).toEqual([places[index], '0.301'])
+      // Everything after that place is in it.
+      const missing = Math.max(0, 301 - index)
+      expect(entries.length).toBeGreaterThanOrEqual(missing)
+      expect(kind).toBe(index <= 301 ? 'delta' : 'snapshot')
+      if (index <= 301) expect(compareEpochs(parseEpoch(after)!, parseEpoch(places[index])!)).toBeLessThanOrEqual(0)
+    }
+  })
+
+  test('H4 whoever is far behind has the snapshot, of which there is one', async () => {
+    for (let entry = 1; entry <= 5_000; entry++) await service.log.add(revocation({ jti: `revoked ${entry}` }))
+    await service.log.add(revocation({ jti: 'last' }))
+    await until(() => relay.status().epoch === '0.5001')
+    const [far, further] = await Promise.all(['0.900', '0.1'].map((place) => relay.delta(parseEpoch(place)!)))
+    expect(payloadOf(far!.frame).kind).toBe('snapshot')
+    expect(further).toBe(far)
+  })
+
+  test('H4 a flood of other questions keeps no verifier from being answered', async () => {
+    let held: (() => void)[] = []
+    service.intercept = async (path) => {
+      if (path === '/revocations') await new Promise<void>((resolve) => held.push(resolve))
+      return undefined
+    }
+    // Each in another place of the log, none of them answered.
+    const flood: Promise<unknown>[] = []
+    for (let at = 0; at < 40; at++) {
+      await service.log.add(revocation({ jti: `flood ${at}` }))
+      await until(() => relay.status().epoch === `0.${at + 1}`)
+      flood.push(relay.delta({ generation: 0, sequence: at }).catch((error: unknown) => error))
+    }
+    const refused = (await Promise.all(flood.slice(16))).filter((answer) => answer instanceof ServiceUnavailable)
+    expect(refused).toHaveLength(24)
+    expect((await get(`/revocations/now?nonce=${'n'.repeat(24)}`)).status).toBe(200)
+    for (const answer of held) answer()
+    held = []
+    await Promise.all(flood)
+  })
+
+  test('asks one question of now at a time, of all who gathered meanwhile, and no longer than the service reads', async () => {
+    const lines: number[] = []
+    let [at, most] = [0, 0]
+    service.intercept = async (path, asked) => {
+      if (path !== '/revocations/now') return undefined
+      lines.push(asked.url.length)
+      most = Math.max(most, ++at)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      at -= 1
+      return undefined
+    }
+    const nonces = Array.from({ length: 600 }, (_, index) => `${'x'.repeat(60)}${1000 + index}`)
+    const answers = await Promise.all(nonces.map((nonce) => relay.statement(nonce)))
+    for (const [index, answer] of answers.entries()) expect(payloadOf(answer!)['nonces']).toContain(nonces[index])
+    expect([most, lines.length]).toEqual([1, 5])
+    expect(Math.max(...lines)).toBeLessThan(8_500)
+    const tooMany = await Promise.allSettled(
+      Array.from({ length: 4_000 }, (_, index) => relay.statement(`${'y'.repeat(60)}${1000 + index}`)),
+    )
+    expect(tooMany.filter(({ status }) => status === 'rejected').length).toBeGreaterThan(0)
+    expect(tooMany.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThan(1_000)
+  })
+
+  test('H4 one address has its ration, and waits count as streams do', async () => {
+    const tight = await listenAsRelay({
+      relay,
+      host: '127.0.0.1',
+      port: 0,
+      perSource: 5,
+      maxOpen: 16,
+      monotonic: () => 0,
+      onError: (problem) => problems.push(problem),
+    })
+    const ask = (path: string, signal?: AbortSignal) => fetch(`${tight.url}${path}`, signal ? { signal } : {})
+    const left = new AbortController()
+    const waits = [1, 2].map(() => ask('/revocations?after=0.0&wait=30', left.signal).catch(() => undefined))
+    await pause(50)
+    const third = await ask('/revocations?after=0.0&wait=30')
+    expect([third.status, third.headers.get('retry-after')]).toEqual([503, '1'])
+    expect((await ask('/revocations/stream')).status).toBe(503)
+    left.abort()
+    await Promise.all(waits)
+    await pause(50)
+    const stream = await ask('/revocations/stream')
+    expect(stream.status).toBe(200)
+    await stream.body!.cancel()
+    for (let more = 0; more < 5; more++) expect((await ask('/health')).status).toBe(200)
+    const over = await ask('/health')
+    expect([over.status, over.headers.get('retry-after')]).toEqual([429, '1'])
+    await tight.close()
   })
 
   test('H4 a reader that takes nothing is cut off, and holds up nobody', async () => {
