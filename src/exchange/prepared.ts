@@ -72,7 +72,7 @@ export interface Prepared {
   readonly context: TxnContext
   readonly taskId: string
   readonly deadline: number
-  /** Containments after which the task was read once more: what they took from it, it lacks. */
+  /** Entries after which the task was read once more: what they closed is seen in it. */
   readonly reread: ReadonlySet<string>
 }
 
@@ -134,11 +134,13 @@ export async function signedOut(
   return before === undefined || signedInAt > before ? undefined : { reason: 'signed_out', slot: 'subject_token' }
 }
 
-/** Those after which the task behind this exchange must be read again: it may have been read before they took anything. */
+/** Those after which the task behind this exchange must be read again: it may have been read before what they close. */
 export function unread({ contained = [] }: RevocationAnswer, { standing, reread }: Prepared): readonly string[] {
   const task = 'existing' in standing.task ? standing.task.existing : standing.task.parent
   if (!task) return []
-  return contained.filter((id) => !reread.has(id) && !task.contained?.some(({ by }) => by === id))
+  return contained
+    .filter(({ entry, by }) => !reread.has(entry) && !task.contained?.some((known) => known.by === by))
+    .map(({ entry }) => entry)
 }
 
 /** The hop that this exchange would add. */

@@ -33,6 +33,11 @@ export interface NewRevocation {
   /** For `contain`. */
   readonly taken?: Taken & { readonly maxEffect?: Effect }
   /**
+   * The revocation that has changed the tasks of this match by now. An exchange under way may have read them before: what
+   * it is told here makes it read them again.
+   */
+  readonly closes?: string
+  /**
    * For entries by `kid` of a compromised key: whatever that key signed is dead whatever `rev` it claims. Such
    * entries stay until the key has left every cache.
    */

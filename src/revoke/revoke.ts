@@ -156,6 +156,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         id: closingOf(id),
         match,
         mode: 'cut',
+        closes: id,
         reason: `closes ${id}`,
         by,
         at: now,

@@ -8,6 +8,10 @@ export const MAX_CONJUNCTIONS = MAX_SHAPES - DIMENSIONS.length - 1
 /** Whether nothing is issued to what it matches, until it is lifted. */
 export const keepsOut = ({ mode }: Pick<Revocation, 'mode'>): boolean => mode === 'ban' || mode === 'suspend'
 
+/** The revocation after which, by this entry, tasks must be read again. */
+export const changedTasks = ({ id, mode, closes }: Pick<Revocation, 'id' | 'mode' | 'closes'>): string | undefined =>
+  closes ?? (mode === 'contain' ? id : undefined)
+
 export const banInForce = (entry: Pick<Revocation, 'mode' | 'readmitted' | 'banUntil'>, now: number): boolean =>
   keepsOut(entry) && entry.readmitted === undefined && (entry.banUntil === undefined || now < entry.banUntil)
 

@@ -17,10 +17,16 @@ export interface RevocationAnswer {
   /** Id of the ban or suspension that matches the hop about to be issued, and the dimensions it matches on. */
   readonly banned?: { readonly entry: string; readonly dimensions: readonly string[]; readonly suspended?: true }
   /**
-   * Ids of the containments that match the hop about to be issued, or one behind it: it must be judged by an authority
-   * that was read after them. Not told any more when no exchange is under way that began before.
+   * What was done to tasks and matches the hop about to be issued, or one behind it: it must be judged by a task that was
+   * read after these entries. Not told any more when no exchange is under way that began before.
    */
-  readonly contained?: readonly string[]
+  readonly contained?: readonly Contained[]
+}
+
+export interface Contained {
+  readonly entry: string
+  /** The containment that this is, or closes: a task that shows it was read after it. */
+  readonly by: string
 }
 
 export interface Revocations {

@@ -216,7 +216,7 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
         const { stores, other } = time === 'before' ? before : await before.reopen()
         for (const log of [stores.revocations, other.revocations]) {
           const issuing = await log.check({ hops: [], issuing: HOP })
-          expect(issuing).toEqual({ epoch: stored.epoch, contained: [stored.id] })
+          expect(issuing).toEqual({ epoch: stored.epoch, contained: [{ entry: stored.id, by: stored.id }] })
           const below = await log.check({ hops: [{ facts: HOP, rev: stored.epoch }], issuing: child })
           expect(below).toEqual(issuing)
           expect(await log.check({ hops: [], issuing: child })).toEqual({ epoch: stored.epoch })
@@ -227,6 +227,22 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
           await log.prune(START + 20)
           expect((await other.revocations.check({ hops: [], issuing: HOP })).contained).toBeUndefined()
           return
+        }
+      }
+    })
+
+    it('L15 tells of an entry that closes a change to tasks as of what it closes, also after a restart', async () => {
+      const before = await world()
+      const closed = fresh('rev')
+      const asked = entry({ task: HOP.task! }, { closes: closed })
+      const { entry: stored } = await before.stores.revocations.add(asked)
+      for (const time of ['before', 'after'] as const) {
+        const { stores, other } = time === 'before' ? before : await before.reopen()
+        for (const log of [stores.revocations, other.revocations]) {
+          const told = await log.check({ hops: [], issuing: HOP })
+          expect(told).toEqual({ epoch: stored.epoch, contained: [{ entry: stored.id, by: closed }] })
+          expect(await log.check({ hops: [], issuing: { ...HOP, task: 'task-2' } })).toEqual({ epoch: stored.epoch })
+          expect(await log.get(stored.id)).toEqual({ ...asked, epoch: stored.epoch })
         }
       }
     })

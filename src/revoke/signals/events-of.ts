@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
+import { componentOf } from '../component-match.ts'
 import type { Revocation } from '../revocation-log.ts'
 import { EVENT } from './words.ts'
 
@@ -33,10 +34,12 @@ export interface Told {
 
 /** Undefined where a receiver has nothing to learn of it: a task that ended by itself took nothing from anybody. */
 export function toldOf(entry: Revocation, naming: Naming): Told | undefined {
-  const { match, mode, reason, by, at, taken } = entry
+  const { match, closes, reason, by, at, taken } = entry
   if (match.task !== undefined && /^task (?:completed|expired):/.test(reason)) return undefined
-  // The second entry of a containment, whose first was told.
-  if (mode === 'cut' && /^closes rev_/.test(reason)) return undefined
+  // What it closes was told.
+  if (closes !== undefined) return undefined
+  // It kills nothing: each release that it stands for is told by itself.
+  if (componentOf(match) !== undefined) return undefined
   const subjectId = subjectOf(match, naming)
   const common = {
     event_timestamp: at,

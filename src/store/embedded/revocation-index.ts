@@ -3,8 +3,8 @@ import { type CheckedHop, type HopFacts, type Shape, shapeOf, shapeText } from '
 import type { Epoch } from '@errand/verifier/epoch.ts'
 import { compareEpochs } from '@errand/verifier/epoch.ts'
 import type { Revocation } from '../../revoke/revocation-log.ts'
-import { keepsOut, MAX_CONJUNCTIONS } from '../revocations.ts'
-import type { RevocationAnswer, RevocationCheck } from '../../tokens/revocations.ts'
+import { changedTasks, keepsOut, MAX_CONJUNCTIONS } from '../revocations.ts'
+import type { Contained, RevocationAnswer, RevocationCheck } from '../../tokens/revocations.ts'
 
 /** What a check needs of an entry; the rest stays in the database. */
 interface Kill {
@@ -12,6 +12,9 @@ interface Kill {
   /** What was checked before it is dead. */
   readonly epoch: Epoch
   readonly expiresAt: number
+}
+interface Closed extends Kill {
+  readonly by: string
 }
 interface Ban {
   readonly id: string
@@ -38,7 +41,7 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
   const cuts: ByShape<Kill> = new Map()
   const absolutes: ByShape<Kill> = new Map()
   const bans: ByShape<Ban> = new Map()
-  const containments: ByShape<Kill> = new Map()
+  const containments: ByShape<Closed> = new Map()
 
   function killer(hop: CheckedHop): string | undefined {
     for (const [shape, values] of absolutes) {
@@ -65,15 +68,16 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
     return undefined
   }
 
-  function containing(issuing: HopFacts, hops: readonly CheckedHop[]): readonly string[] {
-    const found = new Set<string>()
+  function containing(issuing: HopFacts, hops: readonly CheckedHop[]): readonly Contained[] {
+    const found = new Map<string, Contained>()
     for (const facts of [issuing, ...hops.map((hop) => hop.facts)]) {
       for (const [shape, values] of containments) {
         const text = shapeText(shape, facts)
-        for (const { id } of (text === undefined ? undefined : values.get(text)) ?? []) found.add(id)
+        for (const { id, by } of (text === undefined ? undefined : values.get(text)) ?? [])
+          found.set(id, { entry: id, by })
       }
     }
-    return [...found]
+    return [...found.values()]
   }
 
   return {
@@ -83,7 +87,8 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
       const text = shapeText(shape, entry.match) ?? ''
       const kill: Kill = { id: entry.id, epoch: entry.before ?? entry.epoch, expiresAt: entry.expiresAt }
       put(entry.absolute ? absolutes : cuts, shape, text, kill, (one, other) => compareEpochs(one.epoch, other.epoch))
-      if (entry.mode === 'contain') put(containments, shape, text, kill)
+      const by = changedTasks(entry)
+      if (by !== undefined) put(containments, shape, text, { ...kill, by })
       if (keepsOut(entry) && entry.before === undefined && entry.readmitted === undefined) {
         const until = entry.banUntil ?? Number.POSITIVE_INFINITY
         put(bans, shape, text, { id: entry.id, until, suspended: entry.mode === 'suspend' })

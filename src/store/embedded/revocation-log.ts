@@ -136,10 +136,12 @@ export function createRevocationLog(deps: {
 }
 
 /** What few entries have. */
-type More = Pick<NewRevocation, 'taken' | 'before'>
+type More = Pick<NewRevocation, 'taken' | 'before' | 'closes'>
 
-const moreOf = ({ taken, before }: More): string | null =>
-  taken || before ? JSON.stringify({ ...(taken ? { taken } : {}), ...(before ? { before } : {}) }) : null
+const moreOf = ({ taken, before, closes }: More): string | null => {
+  const more = JSON.stringify({ taken, before, closes })
+  return more === '{}' ? null : more
+}
 
 /** Of a row that is gone again before anybody can see it. */
 const MARK = 'mark'
