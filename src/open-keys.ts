@@ -11,7 +11,7 @@ import { createHeldKeys } from './rotate/held-keys.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import type { RoomDeps } from './rooms.ts'
 
-const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token', 'checkpoint'] as const
+const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token', 'checkpoint', 'status'] as const
 /** At least each second while records come; the timer may be late. */
 const CHECKPOINT_EVERY_MS = 800
 

@@ -331,9 +331,9 @@ export async function openHouse(options: HouseOptions = {}) {
     return {
       clientId,
       key,
-      form: (path: string, form: Record<string, string>) =>
+      form: (path: string, form: Record<string, string>, headers: Record<string, string> = {}) =>
         fetch('POST', path, {
-          headers: { 'content-type': 'application/x-www-form-urlencoded' },
+          headers: { 'content-type': 'application/x-www-form-urlencoded', ...headers },
           body: new URLSearchParams({
             client_assertion_type: ASSERTION_TYPE.jwtBearer,
             client_assertion: assertionOf(clientId, key),

@@ -87,7 +87,7 @@ const RETRY_AFTER = {
 export function describeApi(routes: readonly Route[], version: string): Json {
   const schemas = createSchemas()
 
-  const answer = (status: number, { description, schema, contentType }: Described): Json => ({
+  const answer = (status: number, { description, schema, contentType, also }: Described): Json => ({
     description,
     ...(status === 429 || status === 503 ? { headers: RETRY_AFTER } : {}),
     ...(schema === undefined && contentType === undefined
@@ -97,6 +97,7 @@ export function describeApi(routes: readonly Route[], version: string): Json {
             [contentType ?? 'application/json']: {
               schema: schema === undefined ? { type: 'string' } : schemas.refer(schema),
             },
+            ...(also === undefined ? {} : { [also]: { schema: { type: 'string' } } }),
           },
         }),
   })

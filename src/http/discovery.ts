@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { ATTESTATION_ALGS, HOLDER_ALGS } from '../attest/client-attestation.ts'
 import { createTrustedProxies } from '../attest/client-certificate.ts'
+import { ALGORITHM } from '../keys/key-store.ts'
 import { ASSERTION_TYPE, GRANT, GRANT_PROFILE, TOKEN_TYPE } from '../oauth/words.ts'
 import { refuse } from '../oauth/refusal.ts'
 import type { HttpDeps } from './deps.ts'
@@ -51,6 +52,7 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
     global_token_revocation_endpoint_auth_methods_supported: ['Bearer', 'private_key_jwt'],
     introspection_endpoint_auth_methods_supported: authentication.methods,
     introspection_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
+    introspection_signing_alg_values_supported: [ALGORITHM.status], // RFC 9701 §7
     revocation_endpoint_auth_methods_supported: authentication.methods,
     revocation_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
     client_assertion_types_supported: [ASSERTION_TYPE.jwtBearer, ASSERTION_TYPE.jwtSpiffe],

@@ -1,8 +1,10 @@
-/** `POST /introspect` (RFC 7662) and `POST /revoke` (RFC 7009), for those whom a token concerns. */
+/** `POST /introspect` (RFC 7662, signed on request by RFC 9701) and `POST /revoke` (RFC 7009), for those whom a token concerns. */
 import { z } from 'zod'
 import { handOverTaskId } from '../tokens/hand-over.ts'
 import type { OwnToken } from '../tokens/introspect.ts'
 import { refuse, type Refusal } from '../oauth/refusal.ts'
+import { TYP } from '../oauth/words.ts'
+import { acceptanceOf } from './accepts.ts'
 import { giveBack } from './admission.ts'
 import { formOf } from './body.ts'
 import { callerOf, nameOf, presentedInForm } from './caller.ts'
@@ -95,41 +97,56 @@ async function nobodys(call: Call, caller: Caller): Promise<void> {
   })
 }
 
+const SIGNED = `application/${TYP.introspection}`
+
+/** RFC 9701 §4: who wants a signed answer says so in `Accept`. */
+function wantsSigned({ c }: Call): boolean {
+  const accept = c.req.header('accept')
+  const signed = acceptanceOf(accept, SIGNED)
+  const plain = acceptanceOf(accept, 'application/json')
+  return signed.named && signed.quality > 0 && (!plain.named || signed.quality >= plain.quality)
+}
+
+/** As JSON, or in a JWT for this caller alone; without `sub` and `exp`, so that nobody takes it for a token (RFC 9701 §5). */
+function introspected(call: Call, caller: Caller, answer: { readonly active: boolean }): Response {
+  const headers = { 'Cache-Control': 'no-store', Vary: 'Accept' }
+  if (!wantsSigned(call)) return Response.json(answer, { headers })
+  const { deps } = call
+  const jws = deps.keys.sign(
+    'status',
+    { typ: TYP.introspection },
+    { iss: deps.snapshot().settings.issuer, aud: nameOf(caller), iat: deps.now(), token_introspection: answer },
+  )
+  return new Response(jws, { headers: { ...headers, 'Content-Type': SIGNED } })
+}
+
 export const introspectRoute: Route = {
   method: 'POST',
   path: '/introspect',
   access: 'form',
   tag: 'OAuth',
-  summary: 'Whether a token is good at this moment (RFC 7662)',
+  summary: 'Whether a token is good at this moment (RFC 7662); signed where Accept asks for it (RFC 9701)',
   form: formSchema,
   answers: {
     200: {
       description: 'active: false for everything bad, unknown, or not of the caller',
       schema: z.looseObject({ active: z.boolean() }),
+      also: SIGNED,
     },
     ...errorAnswers(400, 401, 413, 415, 429, 503),
   },
   async handle(call) {
     const request = await asked(call)
     if ('answer' in request) return request.answer
-    const { deps } = call
-    const { active, token } = await deps.introspect(request.token)
-    const headers = { 'Cache-Control': 'no-store' }
-    if (token && !concerns(request.caller, token)) {
-      await notTheirs(call, request.caller, token, 'introspect')
-      return Response.json({ active: false }, { headers })
-    }
-    if (!active || !token) return Response.json({ active: false }, { headers })
+    const { caller } = request
+    const { active, token } = await call.deps.introspect(request.token)
+    const concerned = token !== undefined && concerns(caller, token)
+    if (token && !concerned) await notTheirs(call, caller, token, 'introspect')
+    if (!active || !concerned) return introspected(call, caller, { active: false })
     const { claims } = token
-    return Response.json(
-      {
-        active: true,
-        token_type:
-          token.kind === 'hand_over' ? 'N_A' : 'cnf' in claims && claims.cnf && 'jkt' in claims.cnf ? 'DPoP' : 'Bearer',
-        ...claims,
-      },
-      { headers },
-    )
+    const bound = 'cnf' in claims && claims.cnf && 'jkt' in claims.cnf
+    const answer = { active, token_type: token.kind === 'hand_over' ? 'N_A' : bound ? 'DPoP' : 'Bearer', ...claims }
+    return introspected(call, caller, answer)
   },
 }
 

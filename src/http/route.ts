@@ -67,6 +67,8 @@ export interface Described {
   readonly schema?: ZodType
   /** Where it is not JSON. */
   readonly contentType?: string
+  /** A media type of text that it has where `Accept` asks for it. */
+  readonly also?: string
 }
 
 export interface Route {

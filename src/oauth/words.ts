@@ -41,6 +41,7 @@ export const TYP = {
   feedFrame: 'errand-frame+jwt',
   statement: 'errand-now+jwt',
   introspection: 'token-introspection+jwt', // RFC 9701 §5
+  statusList: 'statuslist+jwt', // draft-ietf-oauth-status-list §5.1
   release: 'errand-release+jwt',
   receipt: 'errand-receipt+jwt',
   securityEvent: 'secevent+jwt', // RFC 8417 §2.3

@@ -194,6 +194,13 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
           ),
       ],
       ['own_security_event', () => ownEvent],
+      [
+        'introspection_response',
+        async () => {
+          const accept = 'application/token-introspection+jwt'
+          return (await tool.form('/introspect', { token: await taken({}) }, { accept })).text
+        },
+      ],
       ['feed_frame', () => feed.body['frame'] as unknown as string],
       ['receipt', () => receipt.body['receipt'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],
