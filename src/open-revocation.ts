@@ -4,16 +4,21 @@ import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import type { Checkpoints } from './audit/checkpoints.ts'
 import { findDecision } from './audit/explain.ts'
-import type { AuditLog, AuditRecord } from './audit/log.ts'
+import type { AuditLog, AuditRecord, Json } from './audit/log.ts'
 import { createGuardedRequest } from './config/guarded-request.ts'
 import type { Snapshot } from './config/snapshot.ts'
 import { every } from './every.ts'
 import type { KeyRing } from './keys/key-ring.ts'
 import { createAcks } from './revoke/acks.ts'
+import { createAudiences } from './revoke/audiences.ts'
+import { createComponents } from './revoke/component.ts'
+import { containmentsOfParts } from './revoke/component-containments.ts'
 import { createBulk } from './revoke/bulk.ts'
+import { boundOf } from './revoke/containment.ts'
 import { createContainments } from './revoke/containments.ts'
 import { createDrills } from './revoke/drills.ts'
 import { createFeed } from './revoke/feed.ts'
+import type { KnownRelease } from './revoke/known-releases.ts'
 import { openLiveTokens } from './revoke/live-open.ts'
 import { openMarks } from './revoke/marks.ts'
 import { createPreview } from './revoke/preview.ts'
@@ -45,15 +50,27 @@ export async function openRevocation(deps: RevocationDeps) {
   const { stores, log, audit, now, closing, onFault, onUnrecorded } = deps
   const patient = createPatientClock({ now, monotonic: deps.monotonic })
   const issued = async (jti: string) => lineIn(await findDecision(log, jti))
-  const revoke = createRevoke({
+  const components = createComponents({
     now,
-    patient,
     log: stores.revocations,
-    tasks: stores.tasks,
+    releases: stores.knownReleases,
+    revoke: createRevoke({
+      now,
+      patient,
+      log: stores.revocations,
+      tasks: stores.tasks,
+      audit,
+      issued,
+      onUnrecorded,
+    }),
     audit,
-    issued,
     onUnrecorded,
+    onError: (error) => onFault(error, 'revocation by component'),
   })
+  closing.push(() => components.close())
+  const { revoke } = components
+  await components.registered(releasesIn(deps.holder.current()))
+  deps.holder.beforeChange((next) => components.registered(releasesIn(next)))
 
   const live = await openLiveTokens({
     now,
@@ -77,7 +94,9 @@ export async function openRevocation(deps: RevocationDeps) {
     log: stores.revocations,
     tasks: stores.tasks,
     revoke,
-    preview: createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live, widened: asRevoked }),
+    preview: components.previewing(
+      createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live, widened: asRevoked }),
+    ),
     widened: asRevoked,
     audit,
     onUnrecorded,
@@ -86,23 +105,36 @@ export async function openRevocation(deps: RevocationDeps) {
 
   return {
     patient,
+    components,
     revoke,
     live,
     marks,
     bulk,
-    ...openProof(deps, revoke),
+    ...(await openProof(deps, revoke)),
     ...openSignals(deps, revoke),
   }
 }
 
 /** The feed, who follows it, and what can be shown of it. */
-function openProof(
+async function openProof(
   { holder, stores, log, audit, sealer, now, monotonic, closing, ring, checkpoints, isFirst }: RevocationDeps,
   revoke: ReturnType<typeof createRevoke>,
 ) {
   const { settings } = holder.current()
   const acks = createAcks()
-  const containments = createContainments({
+  const boundsOf = ({ tools, settings: { tokens } }: Snapshot) =>
+    tools.all.map((tool) => boundOf(tool, tokens.maxLifetimeSeconds))
+  const [loaded] = await log.search({ type: 'config.loaded', limit: 1 })
+  const audiences = createAudiences({
+    monotonic,
+    current: () => boundsOf(holder.current()),
+    recorded: loaded && {
+      details: loaded['details'] as { readonly [name: string]: Json },
+      age: now() * 1000 - loaded.t,
+    },
+  })
+  holder.onChange((_, previous) => audiences.left(boundsOf(previous)))
+  const recorded = createContainments({
     now,
     startedAt: now(),
     // Of several replicas each hears of those verifiers alone that talk to it. Nobody can have been told anything by a
@@ -110,10 +142,10 @@ function openProof(
     listeningSince: settings.store.kind !== 'embedded' ? undefined : isFirst ? 0 : now(),
     log: stores.revocations,
     acks,
-    tools: () => holder.current().tools.all,
-    maxLifetimeSeconds: () => holder.current().settings.tokens.maxLifetimeSeconds,
+    audiences,
     reader: log,
   })
+  const containments = containmentsOfParts(recorded, { log: stores.revocations, reader: log })
   closing.push(() => containments.close())
   const receipts = createReceipts({
     issuer: settings.issuer,
@@ -145,7 +177,7 @@ function openProof(
     newRunId: () => randomBytes(12).toString('base64url'),
   })
   closing.push(() => feed.close())
-  return { acks, containments, receipts, drills, feed, feedKey }
+  return { acks, audiences, containments, receipts, drills, feed, feedKey }
 }
 
 /** What identity providers say of their users, and what receivers are told of ours. */
@@ -200,6 +232,12 @@ function openSignals(
     sealForStream: (stream: string, text: string) => sealer.seal(STREAM_SEAL, stream, Buffer.from(text)),
   }
 }
+
+/** Of all agents; what tokens and revocations name them by is the digest of what they are made of. */
+const releasesIn = ({ agents }: Snapshot): readonly KnownRelease[] =>
+  agents.all.flatMap(({ release }) =>
+    [...(release?.registered.values() ?? [])].map(({ id, manifest: { agent, components } }) => ({ id, agent, components })),
+  )
 
 /** How those whom security events are about are known outside. */
 const namingOf = ({ settings, issuers, agents, machines }: Snapshot): Naming => ({

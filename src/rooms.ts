@@ -169,6 +169,7 @@ export async function openRooms(given: RoomDeps) {
       return found.map((record) => record['details'] as RecordedConfig)
     },
     maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds,
+    toRecord: revocation.audiences.toRecord,
   })
   inForce.loaded(holder.current())
   await inForce.settle()
@@ -189,6 +190,7 @@ export async function openRooms(given: RoomDeps) {
     1_000,
     async () => {
       await inForce.settle()
+      await revocation.components.settle()
       await revoke.sweep()
       await marks.tick()
       await stores.signOuts.prune(patient.forgetBefore())

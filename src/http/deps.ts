@@ -18,8 +18,9 @@ import type { OpenTask } from '../exchange/open-task.ts'
 import type { KeyRing } from '../keys/key-ring.ts'
 import type { Unavailable } from '../oauth/refusal.ts'
 import type { Acks } from '../revoke/acks.ts'
+import type { Audiences } from '../revoke/audiences.ts'
 import type { Bulk } from '../revoke/bulk.ts'
-import type { Containments } from '../revoke/containments.ts'
+import type { PartContainments } from '../revoke/component-containments.ts'
 import type { Drills } from '../revoke/drills.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { Marks } from '../revoke/marks.ts'
@@ -84,7 +85,8 @@ export interface HttpDeps {
   readonly feed: Feed
   readonly feedKey: Uint8Array
   readonly acks: Acks
-  readonly containments: Containments
+  readonly audiences: Audiences
+  readonly containments: PartContainments
   readonly receipts: Receipts
   readonly drills: Drills
   readonly keys: KeyRing

@@ -1,7 +1,6 @@
 /** What `dry_run` answers: the members of a revocation that is not made. */
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
-import { audienceOf } from '../revoke/containment.ts'
 import type { Pinned } from '../revoke/bulk.ts'
 import type { RevocationMode } from '../revoke/revocation-log.ts'
 import type { HttpDeps } from './deps.ts'
@@ -54,14 +53,14 @@ export const previewSchema = z
 const named = (all: ReadonlySet<string>) => ({ total: all.size, names: [...all].sort().slice(0, NAMED) })
 
 export function previewView(
-  deps: Pick<HttpDeps, 'snapshot'>,
+  deps: Pick<HttpDeps, 'snapshot' | 'audiences'>,
   match: HopFacts,
   mode: RevocationMode,
   { preview, bulk }: Pinned,
 ) {
   const { effect, tasks, complete, subjects, agents, audiences, live } = preview
-  const { tools, settings } = deps.snapshot()
-  const reached = tools.all.filter(({ audience }) => audiences.has(audience))
+  const { settings } = deps.snapshot()
+  const reached = deps.audiences.all().filter(({ audience }) => audiences.has(audience))
   return {
     dry_run: true,
     match,
@@ -69,7 +68,7 @@ export function previewView(
     tasks: { total: tasks.length, ids: tasks.slice(0, NAMED), effect, ...(complete ? {} : { complete }) },
     subjects: named(subjects),
     agents: named(agents),
-    tools: named(new Set(reached.map(({ name }) => name))),
+    tools: named(new Set(reached.map(({ tool }) => tool))),
     live_tokens: {
       count: live.count,
       ...(settings.store.kind === 'embedded'
@@ -77,10 +76,7 @@ export function previewView(
         : { exact: false, not_counted: 'other_replicas' as const }),
       ...(live.latestExpiry === undefined ? {} : { latest_expiry: live.latestExpiry }),
     },
-    verifiers: reached.map((each) => {
-      const { tool, by, boundSeconds } = audienceOf(each, settings.tokens.maxLifetimeSeconds, undefined)
-      return { tool, by, bound_seconds: boundSeconds }
-    }),
+    verifiers: reached.map(({ tool, by, boundSeconds }) => ({ tool, by, bound_seconds: boundSeconds })),
     ...(bulk === undefined ? {} : { bulk_token: bulk.token, bulk_token_expires_at: bulk.expiresAt }),
   }
 }

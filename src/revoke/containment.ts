@@ -13,12 +13,15 @@ export interface Applied {
   readonly processes: number
 }
 
-export interface Audience {
+export interface Bounded {
   readonly tool: string
   readonly audience: string
   /** How it comes to refuse by itself. `token_life`: it has no verifier that is registered, or takes tokens elsewhere. */
   readonly by: 'feed' | 'token_life'
   readonly boundSeconds: number
+}
+
+export interface Audience extends Bounded {
   readonly applied?: Applied | undefined
 }
 
@@ -102,12 +105,12 @@ function stateOf(
 }
 
 /** How a tool's audience comes to refuse: what its operations may be late by, or how long its tokens live. */
-export function audienceOf(tool: Tool, maxLifetimeSeconds: number, applied: Applied | undefined): Audience {
+export function boundOf(tool: Tool, maxLifetimeSeconds: number): Bounded {
   const { name, audience, takes, followsFeed, keys, operations, stalenessSeconds } = tool
   const place = { tool: name, audience }
   if (!takes && followsFeed && keys.length > 0) {
     const bounds = [...operations.values()].map(({ effect }) => stalenessSeconds[effect])
-    return { ...place, by: 'feed', boundSeconds: Math.max(0, ...bounds), applied }
+    return { ...place, by: 'feed', boundSeconds: Math.max(0, ...bounds) }
   }
   const longest = takes?.lifetimeSeconds ?? tool.maxTokenLifetimeSeconds
   const life = Math.min(

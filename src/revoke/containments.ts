@@ -1,9 +1,9 @@
 /** What is known of a revocation that was made, for judging where it is in force, and for its receipt. */
 import { parseEpoch } from '@errand/verifier/epoch.ts'
 import type { AuditReader, AuditRecord } from '../audit/log.ts'
-import type { Tool } from '../policy/tool.ts'
 import type { Acks } from './acks.ts'
-import { audienceOf, type Containment, judgeContainment } from './containment.ts'
+import type { Audiences } from './audiences.ts'
+import { type Containment, judgeContainment } from './containment.ts'
 import type { Revocation, RevocationLog } from './revocation-log.ts'
 import { closingOf } from './revoke.ts'
 
@@ -39,8 +39,7 @@ export interface ContainmentsDeps {
   readonly listeningSince: number | undefined
   readonly log: Pick<RevocationLog, 'get' | 'onAdded'>
   readonly acks: Pick<Acks, 'applied'>
-  readonly tools: () => readonly Tool[]
-  readonly maxLifetimeSeconds: () => number
+  readonly audiences: Pick<Audiences, 'all'>
   readonly reader: Pick<AuditReader, 'search' | 'unseal'>
 }
 
@@ -85,15 +84,15 @@ export function createContainments(deps: ContainmentsDeps): Containments {
       return record && readBack(id, record, (await reader.unseal(record))?.subject)
     },
     async of(entry) {
-      const maxLifetime = deps.maxLifetimeSeconds()
       // What was made while it was taken from tasks dies of the second entry.
       const last = (entry.mode === 'contain' ? await deps.log.get(closingOf(entry.id)) : undefined) ?? entry
       return judgeContainment({
         revokedAt: last.at,
         durableAt: await durableAt(last),
-        audiences: deps
-          .tools()
-          .map((tool) => audienceOf(tool, maxLifetime, acks.applied(`tool:${tool.name}`, last.epoch))),
+        audiences: deps.audiences.all().map((each) => ({
+          ...each,
+          applied: each.by === 'feed' ? acks.applied(`tool:${each.tool}`, last.epoch) : undefined,
+        })),
         listeningSince: deps.listeningSince,
         now: now(),
       })

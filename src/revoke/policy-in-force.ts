@@ -2,7 +2,7 @@
  * Brings a loaded configuration into force: it is written down, and tokens that another policy set decided die (D23).
  * Tried until it is done: a reload while a store or the log is away must not leave anything of the old set alive.
  */
-import type { AuditEvent } from '../audit/log.ts'
+import type { AuditEvent, Json } from '../audit/log.ts'
 import type { Revoke } from './revoke.ts'
 import type { Revocation } from './revocation-log.ts'
 
@@ -20,6 +20,8 @@ export interface PolicyInForceDeps {
   /** `config.loaded` records, newest first: the last one, and all since that many Unix seconds. */
   readonly recorded: (since: number) => Promise<readonly RecordedConfig[]>
   readonly maxTokenLifetimeSeconds: number
+  /** What else a restart must know of a configuration that was loaded. */
+  readonly toRecord?: () => { readonly [name: string]: Json }
 }
 
 export interface RecordedConfig {
@@ -44,7 +46,8 @@ export function createPolicyInForce(deps: PolicyInForceDeps): PolicyInForce {
   let settling: Promise<void> = Promise.resolve()
 
   const record = async ({ digest, policyDigest }: LoadedConfig): Promise<undefined> => {
-    await deps.audit.append({ type: 'config.loaded', by: 'system', details: { digest, policy: policyDigest } })
+    const details = { digest, policy: policyDigest, ...deps.toRecord?.() }
+    await deps.audit.append({ type: 'config.loaded', by: 'system', details })
     recorded = digest
   }
 

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type House, openHouse } from '../house.ts'
 
@@ -105,6 +106,35 @@ describe('containment of a revocation', () => {
     expect((await look(late.id, again)).contained).toBe(false)
     again.advance(31)
     expect((await look(late.id, again)).contained).toBe(true)
+    await again.close()
+  })
+
+  it('an audience that is gone from the configuration is waited for while a token of its may live', async () => {
+    const own = await openHouse({
+      config: {
+        'tools/legacy.yaml':
+          'name: legacy\naudience: https://legacy.example.com/\nfollows_feed: false\noperations: {look: {effect: read}}\n',
+      },
+    })
+    const waiting = async (id: string, on: House) =>
+      (await look(id, on)).verifiers.filter(({ state }) => state === 'waiting').map(({ tool }) => tool)
+    const acknowledged = async (epoch: string, on: House) => {
+      for (const tool of TOOLS) await acknowledge(tool, epoch, 'one', on)
+    }
+    await rm(own.config('tools/legacy.yaml'))
+    expect(await own.service.reload()).toBe(true)
+    const early = await revoke({ client_id: 'triage' }, { mode: 'cut' }, own)
+    await acknowledged(early.epoch, own)
+    expect(await waiting(early.id, own)).toEqual(['legacy'])
+    expect((await look(early.id, own)).contained_by).toBeLessThanOrEqual(own.now() + 91)
+    await own.stop()
+    const again = await openHouse({ folder: own.folder, startAt: own.now() + 40 })
+    expect(await waiting(early.id, again)).toEqual(['legacy'])
+    again.advance(330)
+    await again.learnNonce('admin')
+    const late = await revoke({ client_id: 'triage' }, { mode: 'cut' }, again)
+    await acknowledged(late.epoch, again)
+    expect(await look(late.id, again)).toMatchObject({ contained: true })
     await again.close()
   })
 })

@@ -1,7 +1,7 @@
 import { describe, expect, it, test } from 'vitest'
 import type { Tool } from '../../src/policy/tool.ts'
 import { createAcks } from '../../src/revoke/acks.ts'
-import { type Audience, audienceOf, judgeContainment } from '../../src/revoke/containment.ts'
+import { type Audience, boundOf, judgeContainment } from '../../src/revoke/containment.ts'
 
 const REVOKED = 1_000
 const feed = (more: Partial<Audience> = {}): Audience => ({
@@ -78,7 +78,7 @@ describe('containment', () => {
       stalenessSeconds: { read: 30, reversible_write: 5, external_communication: 2 },
       ...more,
     } as unknown as Tool
-    expect(audienceOf(tool, 300, undefined)).toMatchObject({ by, boundSeconds })
+    expect(boundOf(tool, 300)).toMatchObject({ by, boundSeconds })
   })
 
   test('a verifier has applied it since the last of its processes said so, however often they say it again', () => {
