@@ -31,13 +31,17 @@ const NAMED = 3
 export const timeoutOf = ({ timeout }: WaitArgs): number | undefined =>
   timeout === undefined ? undefined : count('timeout', timeout, 86_400)
 
+/** Within the second, or by clocks that differ a little after it: nobody is told of 0 s. */
+const byWhen = (seconds: number, now: number): string =>
+  seconds - now < 1 ? 'any moment' : `${until(seconds, now)} at the latest`
+
 /** What is still open, for people. */
 function remains(state: Json, now: number): string {
   const verifiers = objects(state['verifiers'])
   const waiting = verifiers.filter((each) => each['state'] === 'waiting')
   const places = waiting
     .slice(0, NAMED)
-    .map((each) => `${safe(each['tool'])} (${until(number(each['until']) ?? now, now)} at the latest)`)
+    .map((each) => `${safe(each['tool'])} (${byWhen(number(each['until']) ?? now, now)})`)
   return `in force at ${verifiers.length - waiting.length} of ${verifiers.length} tools${
     places.length === 0
       ? ''

@@ -46,10 +46,14 @@ export function table<Row>(cli: Pick<Cli, 'colors'>, rows: readonly Row[], colum
 
 const width = (text: string): number => [...text].length
 
-/** `name  value` lines; pairs without a value are left out. */
-export function facts(cli: Pick<Cli, 'colors'>, pairs: readonly (readonly [string, unknown])[]): string[] {
+/** `name  value` lines; pairs without a value are left out. Names take `least` characters: what is told in parts lines up. */
+export function facts(
+  cli: Pick<Cli, 'colors'>,
+  pairs: readonly (readonly [string, unknown])[],
+  { least = 0 }: { readonly least?: number } = {},
+): string[] {
   const told = pairs.filter(([, value]) => value !== undefined && value !== '')
-  const widest = Math.max(0, ...told.map(([name]) => name.length))
+  const widest = Math.max(least, ...told.map(([name]) => name.length))
   return told.map(([name, value]) => `${cli.colors.dim(name.padEnd(widest))}  ${safe(value)}`)
 }
 

@@ -40,6 +40,8 @@ const REST = {
   ...WAIT_FLAGS,
   ...JSON_FLAG,
 } as const
+/** As the longest name of what is told of a revocation. */
+const WIDE = { least: 'tasks suspended'.length }
 type Args = ParsedArgs<typeof TASKS & typeof REST> & Partial<ParsedArgs<typeof MATCH>>
 
 /** Asks for it, shows what came of it, and waits where that was asked for. */
@@ -58,10 +60,14 @@ async function perform(cli: Cli, args: Args, asked: () => Promise<Json>): Promis
   const { exit, state } = await afterwards(cli, await adminClient(cli), id, args)
   if (args.json) cli.out(json({ ...answer, ...state }))
   else
-    for (const line of facts(cli, [
-      ['contained', time(state['contained_at'])],
-      ['receipt', args.receipt],
-    ]))
+    for (const line of facts(
+      cli,
+      [
+        ['contained', time(state['contained_at'])],
+        ['receipt', args.receipt],
+      ],
+      WIDE,
+    ))
       cli.out(line)
   return exit
 }
@@ -126,15 +132,19 @@ function show(cli: Cli, args: Args, answer: Json): void {
   const ended = texts(answer['tasks_ended'])
   const suspended = texts(answer['tasks_suspended'])
   const contained = texts(answer['tasks_contained'])
-  for (const line of facts(cli, [
-    ['revocation', answer['id']],
-    ['epoch', answer['epoch']],
-    ['match', matchText(answer['match'])],
-    ['mode', answer['mode']],
-    ['tasks ended', ended.length === 0 ? undefined : ended.length],
-    ['tasks contained', contained.length === 0 ? undefined : contained.length],
-    ['tasks suspended', suspended.length === 0 ? undefined : suspended.length],
-  ]))
+  for (const line of facts(
+    cli,
+    [
+      ['revocation', answer['id']],
+      ['epoch', answer['epoch']],
+      ['match', matchText(answer['match'])],
+      ['mode', answer['mode']],
+      ['tasks ended', ended.length === 0 ? undefined : ended.length],
+      ['tasks contained', contained.length === 0 ? undefined : contained.length],
+      ['tasks suspended', suspended.length === 0 ? undefined : suspended.length],
+    ],
+    WIDE,
+  ))
     cli.out(line)
   if (answer['mode'] === 'ban') cli.err(`until: errand readmit ${safe(answer['id'])} --reason …`)
   if (answer['mode'] === 'suspend') cli.err(`until: errand resume ${safe(answer['id'])} --reason …`)
