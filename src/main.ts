@@ -23,7 +23,7 @@ import { openRootGuard } from './secrets/open-root-guard.ts'
 import { plain } from './service-log.ts'
 import { type OpenedLog, openAuditLog } from './store/files/audit-log.ts'
 import { hasData } from './store/history.ts'
-import { openStores, type Stores } from './store/open.ts'
+import { type OpenedStores, openStores, type Stores } from './store/open.ts'
 import { type TenantRooms, type Tenants, openTenants } from './tenants.ts'
 
 export interface ServeOptions {
@@ -324,7 +324,7 @@ async function openAudit({
   readonly dataDir: string
   readonly nowMs: () => number
   readonly sealer: Sealer
-  readonly stores: Stores
+  readonly stores: OpenedStores
   readonly logger: Logger
 }): Promise<OpenedLog> {
   const subjectVault = createSubjectVault({
@@ -338,6 +338,7 @@ async function openAudit({
     folder: join(dataDir, 'audit'),
     now: nowMs,
     subjectVault,
+    reserve: stores.reserve,
     onChange: (state) =>
       logger[state === 'closed' ? 'debug' : state === 'working' ? 'info' : 'error']({ state }, 'audit log'),
     onTree: (done, of) => logger.info({ done, of }, 'the tree over the audit log is made from its records'),

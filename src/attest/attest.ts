@@ -245,8 +245,9 @@ export async function spendEvidence(
   { oneUse }: Pick<AttestationResult, 'oneUse'>,
   replayGuard: ReplayGuard,
   slot: EvidenceSlot = 'client',
+  urgent = false,
 ): Promise<Result<true>> {
-  if (oneUse === undefined || (await replayGuard.spend(oneUse.id, oneUse.expiresAt))) return ok(true)
+  if (oneUse === undefined || (await replayGuard.spend(oneUse.id, oneUse.expiresAt, urgent))) return ok(true)
   return refuse('evidence_replayed', slot)
 }
 

@@ -63,7 +63,7 @@ export interface CheckedProof {
 export interface Dpop {
   check(request: DpopRequest): Result<CheckedProof>
   /** Throws `Unavailable('replay_guard_unavailable')` where it cannot be known whether the proof is fresh. */
-  spend(proof: CheckedProof): Promise<Result<true>>
+  spend(proof: CheckedProof, urgent?: boolean): Promise<Result<true>>
   /** The value of `DPoP-Nonce` for this client's next request. */
   freshNonce(clientHint?: string): string
 }
@@ -126,7 +126,7 @@ export function createDpop(deps: DpopDeps): Dpop {
         },
       })
     },
-    spend: async ({ oneUse, slot, lasts }) => {
+    spend: async ({ oneUse, slot, lasts }, urgent = false) => {
       if (lasts && memory) {
         const first = memory.spend(oneUse.id)
         // Looked at again, and after the memory was: forgotten with its window, a proof must not be used by whoever was
@@ -134,7 +134,7 @@ export function createDpop(deps: DpopDeps): Dpop {
         if (!lasts()) return refuse('nonce_stale', slot)
         return first ? ok(true) : refuse('proof_replayed', slot)
       }
-      return (await deps.replayGuard.spend(oneUse.id, oneUse.expiresAt)) ? ok(true) : refuse('proof_replayed', slot)
+      return (await deps.replayGuard.spend(oneUse.id, oneUse.expiresAt, urgent)) ? ok(true) : refuse('proof_replayed', slot)
     },
     freshNonce: (clientHint = '') => nonces.fresh(clientHint),
   }

@@ -16,6 +16,7 @@ export const EVENT_TYPES = [
   'task.reserved',
   'task.refused',
   'revocation.added',
+  'revocation.expanded', // by component: which releases it stands for
   'revocation.readmitted',
   'revocation.resumed',
   'revocation.marked', // a place in the log by time, each minute in which something was issued
@@ -84,6 +85,17 @@ export interface AuditEvent {
   /** Everything else worth knowing; no secrets, no tokens, no personal data. */
   readonly details?: { readonly [name: string]: Json }
 }
+
+const ENDINGS: readonly EventType[] = [
+  'revocation.added',
+  'task.ended',
+  'task.suspended',
+  'task.contained',
+  'subject.signed_out',
+]
+
+/** That somebody, and not the service by itself, ended something: it is recorded also where the disk is full. */
+export const endsByOrder = ({ type, by }: AuditEvent): boolean => ENDINGS.includes(type) && by !== 'system'
 
 export interface Receipt {
   readonly logId: string

@@ -5,6 +5,7 @@ import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusa
 import { isReceiver } from '../revoke/signals/transmit.ts'
 import { giveBack } from './admission.ts'
 import { claimedName } from './claimed-name.ts'
+import { isKeptFree } from './gate.ts'
 import type { Call, Caller } from './route.ts'
 
 export interface Presented {
@@ -69,10 +70,12 @@ export async function callerOf(
       if (!proof) return refuse('proof_required', 'api')
       if (proof.value.jkt !== keyThumbprint) return refuse('key_switch', 'api')
     }
-    const spent = await spendEvidence({ oneUse }, deps.replayGuard, slot)
+    // Whoever may end things is let in also where the disk is full.
+    const urgent = machine.kind === 'admin' && isKeptFree(call.c.req.path)
+    const spent = await spendEvidence({ oneUse }, deps.replayGuard, slot, urgent)
     if (!spent.ok) return spent
     if (proof) {
-      const fresh = await deps.dpop.spend(proof.value)
+      const fresh = await deps.dpop.spend(proof.value, urgent)
       if (!fresh.ok) return fresh
     }
     if (!allowed.includes(machine.kind)) return refuse('not_permitted', 'api', { proven: true })

@@ -50,7 +50,7 @@ async function ordererOf(call: Call): Promise<Result<Orderer>> {
     byIss: (iss) => issuers.byIss(iss),
   })
   if (!order.ok) return order
-  const spent = await spendEvidence(order.value, deps.replayGuard, 'api')
+  const spent = await spendEvidence(order.value, deps.replayGuard, 'api', true)
   if (!spent.ok) return spent
   giveBack(c)
   const { issuer, issuedAt } = order.value

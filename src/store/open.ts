@@ -15,6 +15,7 @@ import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
 import { lockDataDir } from './embedded/lock.ts'
 import { openEmbedded } from './embedded/open.ts'
+import { openReserve, type Reserve } from './files/reserve.ts'
 import { hasHistory } from './history.ts'
 import { createPatientClock } from './patient-clock.ts'
 
@@ -43,6 +44,11 @@ export interface Stores {
   close(): Promise<void>
 }
 
+export interface OpenedStores extends Stores {
+  /** Of the data folder, which the audit log shares. */
+  readonly reserve: Reserve
+}
+
 export interface OpenStoresDeps {
   readonly store: ServiceSettings['store']
   /** Locked for this process in either case: the audit log is local also where the state is not. */
@@ -54,10 +60,11 @@ export interface OpenStoresDeps {
 }
 
 /** Throws a `StoreFault` that says what to do. */
-export async function openStores({ store, dataDir, now, monotonic }: OpenStoresDeps): Promise<Stores> {
+export async function openStores({ store, dataDir, now, monotonic }: OpenStoresDeps): Promise<OpenedStores> {
   const lock = lockDataDir(dataDir)
   const { forgetBefore } = createPatientClock({ now, monotonic })
   try {
+    const reserve = openReserve(dataDir)
     const stores =
       store.kind === 'redis'
         ? // Its driver is loaded where there is a Redis: a start without one does not wait for it.
@@ -68,9 +75,10 @@ export async function openStores({ store, dataDir, now, monotonic }: OpenStoresD
             forgetBefore,
             monotonic,
           })
-        : await openEmbedded({ dataDir, now, forgetBefore })
+        : await openEmbedded({ dataDir, now, forgetBefore, reserve })
     return {
       ...stores,
+      reserve,
       close: async () => {
         await stores.close()
         lock.release()

@@ -1,34 +1,22 @@
 /** FI-5: the disk of the embedded store is full, then freed. */
-import { execFileSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openStores } from '../../src/store/open.ts'
 import { fresh, range, START } from '../contract/world.ts'
+import { mountSmallDisk } from './small-disk.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'errand-full-'))
-const mounted = mountSmall(folder)
+const disk = mountSmallDisk(folder, 16)
 afterAll(() => {
-  // Lazily: libsql holds a closed file until its statements are collected.
-  if (mounted) execFileSync('umount', ['-l', folder])
+  disk?.unmount()
   rmSync(folder, { recursive: true, force: true })
 })
 
-function mountSmall(path: string): boolean {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', path], { stdio: 'ignore' })
-    return true
-  } catch {
-    console.log('no small file system can be mounted here: the test of a full disk is skipped')
-    return false
-  }
-}
-
-describe.skipIf(!mounted)('the embedded store on a full disk', () => {
+describe.skipIf(!disk)('the embedded store on a full disk, as root', () => {
   it('mints nothing, still revokes from the space set aside for it, and recovers by itself', async () => {
     const dataDir = join(folder, 'data')
-    const ballast = join(folder, 'ballast')
     const stores = await openStores({
       store: { kind: 'embedded' },
       dataDir,
@@ -36,9 +24,9 @@ describe.skipIf(!mounted)('the embedded store on a full disk', () => {
       monotonic: () => performance.now(),
     })
     const spent: string[] = []
-    await expect(async () => {
-      for (;;) appendFileSync(ballast, Buffer.alloc(64 * 1024, 1))
-    }).rejects.toThrow('ENOSPC')
+    const reserved = () => statSync(join(dataDir, 'errand.reserve')).size
+    const whole = reserved()
+    disk?.fill()
     await expect(async () => {
       for (;;) {
         const ids = range(100).map(() => fresh('id').padEnd(120, 'x'))
@@ -47,7 +35,7 @@ describe.skipIf(!mounted)('the embedded store on a full disk', () => {
       }
     }).rejects.toMatchObject({ reason: 'replay_guard_unavailable' })
     expect(await stores.healthy()).toBe(false)
-    expect(existsSync(join(dataDir, 'errand.reserve'))).toBe(true)
+    expect(reserved()).toBe(whole)
 
     const rev = await stores.revocations.epoch()
     for (const n of range(20)) {
@@ -64,9 +52,16 @@ describe.skipIf(!mounted)('the embedded store on a full disk', () => {
       expect((await stores.revocations.check({ hops: [{ facts: match, rev }] })).dead?.hop).toBe(0)
     }
 
-    rmSync(ballast)
+    // Its space is for what ends something, and nothing else gets into it.
+    expect(reserved()).toBeLessThan(whole)
+    await expect(stores.replayGuard.spend(fresh('id'), START + 60)).rejects.toMatchObject({
+      reason: 'replay_guard_unavailable',
+    })
+    expect(await stores.replayGuard.spend(fresh('id'), START + 60, true)).toBe(true)
+
+    disk?.free()
     expect(await stores.healthy()).toBe(true)
-    expect(existsSync(join(dataDir, 'errand.reserve'))).toBe(true)
+    expect(reserved()).toBe(whole)
     for (const id of spent) expect(await stores.replayGuard.spend(id, START + 60)).toBe(false)
     expect(await stores.replayGuard.spend(fresh('id'), START + 60)).toBe(true)
     await stores.close()

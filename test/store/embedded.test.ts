@@ -6,6 +6,7 @@ import Libsql from 'libsql'
 import { afterAll, describe, expect, it } from 'vitest'
 import { SEGMENT_HEADER_BYTES } from '../../src/audit/frame.ts'
 import { openDatabase } from '../../src/store/embedded/database.ts'
+import { openReserve } from '../../src/store/files/reserve.ts'
 import { openStores } from '../../src/store/open.ts'
 import { describeStores } from '../contract/all.ts'
 import { fresh, range, START, type World } from '../contract/world.ts'
@@ -197,7 +198,7 @@ describe('group commit', () => {
   it('undoes the writes of the one step that threw, and keeps those of its neighbours', async () => {
     const dataDir = join(base, fresh('data'))
     mkdirSync(dataDir)
-    const db = openDatabase(dataDir)
+    const db = openDatabase(dataDir, openReserve(dataDir))
     const insert = db.prepare('INSERT INTO spent VALUES (?, ?)')
     const committed: string[] = []
     const steps = range(9).map((n) =>
@@ -221,7 +222,7 @@ describe('group commit', () => {
   it('reads every row of a long answer', async () => {
     const dataDir = join(base, fresh('data'))
     mkdirSync(dataDir)
-    const db = openDatabase(dataDir)
+    const db = openDatabase(dataDir, openReserve(dataDir))
     const insert = db.prepare('INSERT INTO spent VALUES (?, ?)')
     // libsql reads a hundred rows at a time.
     for (const total of [99, 100, 101, 200, 350]) {
@@ -249,7 +250,7 @@ describe('group commit', () => {
       await Promise.all(range(100).map((n) => stores.replayGuard.spend(`new-${tick}-${n}`, START + 2000)))
     }
     await close()
-    const db = openDatabase(join(base, 'sweep'))
+    const db = openDatabase(join(base, 'sweep'), openReserve(join(base, 'sweep')))
     const left = db.prepare("SELECT count(*) AS n FROM spent WHERE id LIKE 'old-%'").one([])
     expect(left?.['n']).toBe(0)
     expect(db.prepare("SELECT count(*) AS n FROM spent WHERE id LIKE 'new-%'").one([])?.['n']).toBe(3000)
@@ -268,7 +269,7 @@ describe('group commit', () => {
       await Promise.all(ids.map((id) => world.stores.keyPins.pin(id, 'first', START + 941 + tick)))
     }
     await world.close()
-    const db = openDatabase(dataDir)
+    const db = openDatabase(dataDir, openReserve(dataDir))
     const count = (like: string) =>
       db.prepare('SELECT count(*) AS n FROM key_pins WHERE evidence LIKE ?').one([like])?.['n']
     expect([count('old-%'), count('a-%'), count('z-%')]).toEqual([0, 1500, 1500])

@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { createJournal, type Entry } from '../../src/store/embedded/journal.ts'
 import { realLogFiles } from '../../src/store/files/log-files.ts'
+import { openReserve } from '../../src/store/files/reserve.ts'
 import { range } from '../contract/world.ts'
 import { waitingForDisk } from './files/disk.ts'
 
@@ -33,7 +34,7 @@ function open(dataDir = join(base, String(folders++)), files = realLogFiles()) {
       return value
     },
   }
-  const journal = createJournal({ dataDir, db, files })
+  const journal = createJournal({ dataDir, db, reserve: openReserve(dataDir), files })
   journal.carries('spent', { carry: (entry) => void carried.push(entry) })
   const setAway = (value: boolean) => {
     away = value

@@ -125,6 +125,9 @@ describe.skipIf(!redisIsHere())('when Redis fails', () => {
     await expect(stores.replayGuard.spend('x', START + 60)).rejects.toMatchObject({
       reason: 'replay_guard_unavailable',
     })
+    // An administrator who comes to end something.
+    expect(await stores.replayGuard.spend('y', START + 60, true)).toBe(true)
+    expect(await stores.replayGuard.spend('y', START + 60, true)).toBe(false)
     await expect(stores.tasks.open(someTask(), START)).rejects.toMatchObject({ reason: 'store_unavailable' })
     await expect(stores.tasks.reserve(task.id, { calls: 1, exchanges: 0, cost: 0 }, START)).rejects.toMatchObject({
       reason: 'store_unavailable',

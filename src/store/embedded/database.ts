@@ -1,9 +1,10 @@
 /** The embedded database: one file, one process, and one fsync for everything that arrives in one tick. */
-import { chmodSync, existsSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import Libsql from 'libsql'
 import { type Reason, Unavailable } from '../../oauth/refusal.ts'
 import { StoreFault } from '../fault.ts'
+import type { Reserve } from '../files/reserve.ts'
 import { hasHistory } from '../history.ts'
 import { createPrivate } from './lock.ts'
 import { FORMAT, MIGRATIONS, SCHEMA } from './schema.ts'
@@ -24,7 +25,7 @@ interface WriteOptions<T> {
   readonly reason?: Reason
   /** Called at once after the commit, before anything else of this process runs and before the promise resolves. */
   readonly committed?: (value: T) => void
-  /** Worth the reserved space when the disk is full: a revocation. */
+  /** Worth the reserved space when the disk is full: what ends something by somebody's order. */
   readonly urgent?: boolean
 }
 
@@ -51,13 +52,9 @@ interface Pending {
   readonly reject: (error: unknown) => void
 }
 
-const RESERVE_BYTES = 4 * 1024 * 1024
-
-export function openDatabase(dataDir: string): EmbeddedDatabase {
+export function openDatabase(dataDir: string, reserve: Reserve): EmbeddedDatabase {
   const path = join(dataDir, 'errand.db')
   const db = openFile(dataDir, path)
-  const reserve = join(dataDir, 'errand.reserve')
-  fillReserve(reserve)
 
   const begin = db.prepare('BEGIN IMMEDIATE')
   const commit = db.prepare('COMMIT')
@@ -86,13 +83,9 @@ export function openDatabase(dataDir: string): EmbeddedDatabase {
     try {
       settle([pending], transaction([pending]))
     } catch (error) {
-      if (pending.options.urgent && isFull(error) && existsSync(reserve)) {
-        // The kill switch works with the disk full: the space was set aside for it.
-        unlinkSync(reserve)
-        alone(pending)
-        return
-      }
-      pending.reject(fault(error, pending.options.reason))
+      // The kill switch works with the disk full: the space was set aside for it.
+      if (pending.options.urgent && isFull(error) && reserve.release()) alone(pending)
+      else pending.reject(fault(error, pending.options.reason))
     }
   }
 
@@ -111,7 +104,9 @@ export function openDatabase(dataDir: string): EmbeddedDatabase {
   }
 
   function write<T>(step: () => T, options: WriteOptions<T> = {}): Promise<T> {
-    if (closed) return Promise.reject(new Unavailable(options.reason ?? 'store_unavailable', 'the store is closed'))
+    const { reason = 'store_unavailable', urgent } = options
+    if (closed) return Promise.reject(new Unavailable(reason, 'the store is closed'))
+    if (!urgent && !reserve.spares()) return Promise.reject(new Unavailable(reason, 'the disk is full'))
     return new Promise<T>((resolve, reject) => {
       if (queue.length === 0) setImmediate(flush)
       queue.push({ step, options, resolve, reject } as Pending)
@@ -124,8 +119,8 @@ export function openDatabase(dataDir: string): EmbeddedDatabase {
     write,
     healthy: async () => {
       try {
+        reserve.refill()
         await write(() => beat.run([]))
-        if (!existsSync(reserve)) fillReserve(reserve)
         return true
       } catch {
         return false
@@ -140,7 +135,7 @@ export function openDatabase(dataDir: string): EmbeddedDatabase {
     close: async () => {
       if (closed) return
       // Queued behind everything that was accepted.
-      await write(() => undefined)
+      await write(() => undefined, { urgent: true })
       closed = true
       // libsql keeps the file open until its statements are collected: what is in the log goes to its place now.
       db.pragma('wal_checkpoint(TRUNCATE)')
@@ -208,17 +203,6 @@ function migrate(db: Libsql.Database, path: string, history: boolean): void {
   if (found < FORMAT) {
     const steps = Array.from({ length: FORMAT - found }, (_, i) => MIGRATIONS[found + i] ?? '')
     db.exec(`BEGIN EXCLUSIVE; ${steps.join('')} UPDATE meta SET value = ${FORMAT} WHERE name = 'format'; COMMIT;`)
-  }
-}
-
-function fillReserve(path: string): void {
-  if (existsSync(path)) return
-  try {
-    // Zeroes would be stored as a hole by some file systems.
-    writeFileSync(path, Buffer.alloc(RESERVE_BYTES, 0x5a), { mode: 0o600, flag: 'wx' })
-  } catch {
-    // Already full: half a reserve is none.
-    if (existsSync(path)) unlinkSync(path)
   }
 }
 

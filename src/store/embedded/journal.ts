@@ -13,6 +13,7 @@ import { crc32 } from 'node:zlib'
 import { type Reason, Unavailable } from '../../oauth/refusal.ts'
 import { type LogFiles, realLogFiles } from '../files/log-files.ts'
 import { StoreFault } from '../fault.ts'
+import { isRoomGone, type Reserve } from '../files/reserve.ts'
 import { writeFully } from '../files/segments.ts'
 import type { EmbeddedDatabase } from './database.ts'
 
@@ -29,8 +30,8 @@ export interface Carrier {
 export interface Journal {
   /** Who carries entries of this kind over. */
   carries(kind: string, carrier: Carrier): void
-  /** Resolves when it is on disk; throws `Unavailable` where it cannot be. */
-  append(entry: Entry, reason?: Reason): Promise<void>
+  /** Resolves when it is on disk; throws `Unavailable` where it cannot be. `urgent`: worth the reserved space. */
+  append(entry: Entry, reason?: Reason, urgent?: boolean): Promise<void>
   /** Carries over what an earlier run left; before the first append, when all carriers are known. */
   recover(): Promise<void>
   /** Finishes what is queued and carries everything over. */
@@ -55,6 +56,7 @@ interface Waiting {
   readonly entry: Entry
   readonly line: string
   readonly reason: Reason
+  readonly urgent: boolean
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
 }
@@ -87,9 +89,10 @@ function readEntries(path: string): Entry[] {
 export function createJournal(deps: {
   readonly dataDir: string
   readonly db: Pick<EmbeddedDatabase, 'write'>
+  readonly reserve: Reserve
   readonly files?: LogFiles
 }): Journal {
-  const { dataDir, db, files = realLogFiles() } = deps
+  const { dataDir, db, reserve, files = realLogFiles() } = deps
   const carriers = new Map<string, Carrier>()
   let number = 0
   let file: File | undefined
@@ -179,9 +182,12 @@ export function createJournal(deps: {
       file = undefined
       if (spoilt && spoilt.entries.size > 0) retire(spoilt)
       else if (spoilt) await discard(spoilt)
-      for (const { reject, reason } of batch)
-        reject(new Unavailable(reason, 'the embedded store cannot write its journal', { cause }))
-      return
+      const urgent = batch.filter((each) => each.urgent)
+      const again = urgent.length > 0 && isRoomGone(cause) && reserve.release()
+      for (const each of batch)
+        if (!again || !each.urgent)
+          each.reject(new Unavailable(each.reason, 'the embedded store cannot write its journal', { cause }))
+      return again ? commit(urgent) : undefined
     }
     const { entries, size, begunAt } = file
     for (const { entry, resolve } of batch) {
@@ -214,10 +220,11 @@ export function createJournal(deps: {
     carries: (kind, carrier) => {
       carriers.set(kind, carrier)
     },
-    append: (entry, reason = 'store_unavailable') =>
+    append: (entry, reason = 'store_unavailable', urgent = false) =>
       new Promise((resolve, reject) => {
         if (closed) return reject(new Unavailable(reason, 'the store is closed'))
-        queue.push({ entry, line: lineOf(entry), reason, resolve, reject })
+        if (!urgent && !reserve.spares()) return reject(new Unavailable(reason, 'the disk is full'))
+        queue.push({ entry, line: lineOf(entry), reason, urgent, resolve, reject })
         // A turn later, so that what is appended together is written together.
         pumping ??= Promise.resolve().then(pump)
       }),

@@ -1,4 +1,5 @@
 /** Opens every embedded adapter over one database file. */
+import { openReserve, type Reserve } from '../files/reserve.ts'
 import type { Stores } from '../open.ts'
 import { checkAuditMarker, writeAuditMarker } from './audit-marker.ts'
 import { createBulkPins } from './bulk-pins.ts'
@@ -22,10 +23,11 @@ export async function openEmbedded(deps: {
   dataDir: string
   now: () => number
   forgetBefore: () => number
+  reserve?: Reserve
 }): Promise<Stores> {
-  const { dataDir, now, forgetBefore } = deps
-  const db = openTogether(dataDir)
-  const journal = createJournal({ dataDir, db })
+  const { dataDir, now, forgetBefore, reserve = openReserve(dataDir) } = deps
+  const db = openTogether(dataDir, reserve)
+  const journal = createJournal({ dataDir, db, reserve })
   const stores: Stores = {
     replayGuard: createReplayGuard({ db, journal, forgetBefore }),
     keyPins: createKeyPins({ db, journal, forgetBefore }),
@@ -57,8 +59,8 @@ export async function openEmbedded(deps: {
   }
 }
 
-function openTogether(dataDir: string): EmbeddedDatabase {
-  const db = openDatabase(dataDir)
+function openTogether(dataDir: string, reserve: Reserve): EmbeddedDatabase {
+  const db = openDatabase(dataDir, reserve)
   try {
     checkAuditMarker(db, dataDir)
     return db

@@ -23,13 +23,13 @@ export function createReplayGuard(deps: {
   })
 
   return {
-    spend: async (id, expiresAt) => {
+    spend: async (id, expiresAt, urgent) => {
       // Nothing else of this process runs between the look and the note, and no other process has the folder.
       db.assertOpen('replay_guard_unavailable')
       if (spent.has(id) || find.one([id]) !== undefined) return false
       spent.add(id)
       try {
-        await journal.append(['spent', id, Math.ceil(expiresAt)], 'replay_guard_unavailable')
+        await journal.append(['spent', id, Math.ceil(expiresAt)], 'replay_guard_unavailable', urgent)
       } catch (error) {
         // Nobody was let through with it.
         spent.delete(id)

@@ -73,7 +73,8 @@ export function createRevocationLog(deps: {
           return { entry: toRevocation(find.one([entry.id])!), added: true }
         },
         {
-          urgent: true,
+          // What the service does by itself, for tasks whose heartbeats it cannot write, say, may not use it up.
+          urgent: entry.by !== 'system',
           // On disk first, then seen by checks, then acknowledged: an epoch that was handed out is never given twice.
           committed: ({ entry: stored, added }) => {
             if (!added) return

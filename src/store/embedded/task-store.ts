@@ -254,7 +254,9 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
         .all([...given.map(([, value]) => value), filter.limit])
         .map(read)
     },
-    end: (id, state, reason, at) => db.write(() => end(id, state, reason, at), { committed: forgetHeld }),
+    end: (id, state, reason, at) =>
+      // Those that end by themselves wait: where nobody can write, nobody keeps a task alive, and they are many.
+      db.write(() => end(id, state, reason, at), { urgent: state !== 'expired', committed: forgetHeld }),
     contain: (id, containment, now) =>
       db.write(() => takeFrom(id, containment, now), { urgent: true, committed: forgetHeld }),
     suspend: (id, by, now) => db.write(() => suspend(id, by, now), { urgent: true, committed: forgetHeld }),

@@ -2,29 +2,31 @@
  * The audit log on local disk. One writer takes all that is queued, writes it at once and syncs it once; an append
  * resolves after that sync. Whatever fails, the rule is the same: no durable record, no answer but `Unavailable`.
  *
- *   room gone      what was half written is cut off; appends fail until a probe finds room again
+ *   room gone      what was half written is cut off; appends fail until a probe finds room again, but for what ends
+ *                  something by somebody's order: that is written to space that was set aside
  *   sync failed    that file is never synced again (the kernel may have dropped the pages and report success): it is
  *                  cut back to what is known durable, and the log goes on in a new segment once one can be made
  *   file gone      unlinked, replaced, or on a read-only file system: appends fail until it is back in its place
  *   disk hangs     appends fail after a time-out, and at once while it lasts
  */
 import { join } from 'node:path'
-import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES, writeFrame } from '../../audit/frame.ts'
+import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES } from '../../audit/frame.ts'
 import type { KeptCheckpoints, LogTree } from '../../audit/checkpoints.ts'
 import { isLogId, newLogId } from '../../audit/ids.ts'
 import { LOG_ID_FILE } from '../../audit/layout.ts'
-import type { AuditEvent, AuditLog, AuditReader, Receipt } from '../../audit/log.ts'
-import { assemble, createDraftMemory, type Draft, draftRecord, sealedFor } from '../../audit/record.ts'
+import { type AuditEvent, type AuditLog, type AuditReader, endsByOrder, type Receipt } from '../../audit/log.ts'
+import { createDraftMemory, type Draft, draftRecord, sealedFor } from '../../audit/record.ts'
 import { createStrangerFold } from '../../audit/strangers.ts'
 import type { SubjectVault } from '../../audit/subject-vault.ts'
 import { Unavailable } from '../../oauth/refusal.ts'
 import { StoreFault } from '../fault.ts'
 import { createAuditReader } from './audit-reader.ts'
-import { noteRecord, regressed } from './blocks.ts'
 import { type LogFiles, realLogFiles } from './log-files.ts'
 import { createKeptCheckpoints } from './kept-checkpoints.ts'
-import { leavesOf, openLogTree } from './log-tree.ts'
-import { beginSegment, closeSegment, openSegments, putFile, writeFully } from './segments.ts'
+import { openLogTree } from './log-tree.ts'
+import { createLogWriter, MAX_BATCH_BYTES } from './log-writer.ts'
+import type { Reserve } from './reserve.ts'
+import { openSegments, putFile } from './segments.ts'
 
 export interface AuditLogDeps {
   /** Holds `log-id` and one folder per log. */
@@ -36,6 +38,8 @@ export interface AuditLogDeps {
   /** Milliseconds that never go back, for time-outs. */
   readonly monotonic?: () => number
   readonly subjectVault: SubjectVault
+  /** Of the data folder; without it nothing is set aside. */
+  readonly reserve?: Reserve
   readonly maxSegmentBytes?: number
   readonly appendTimeoutMs?: number
   readonly files?: LogFiles
@@ -56,15 +60,14 @@ type LogState = 'working' | 'full' | 'sync_failed' | 'displaced' | 'hung' | 'clo
 
 interface Waiting {
   readonly draft: Draft
+  readonly urgent: boolean
   readonly deadline: number
   readonly resolve: (receipt: Receipt) => void
   readonly reject: (error: Error) => void
 }
 
 const TICK_MS = 250
-const MAX_BATCH_BYTES = 4 << 20
 const MAX_QUEUE = 20_000
-const PROBE_BYTES = 1 << 16
 /** Where several arrive together, a sync is begun no sooner after the one before: more of them share one. */
 const GATHER_MS = 2
 
@@ -75,7 +78,7 @@ const everyReal = (ms: number, run: () => Promise<void>) => {
 }
 
 export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
-  const { now, subjectVault, maxSegmentBytes = 32 << 20, appendTimeoutMs = 5000 } = deps
+  const { now, subjectVault, reserve, maxSegmentBytes = 32 << 20, appendTimeoutMs = 5000 } = deps
   const { files = realLogFiles(), every = everyReal, monotonic = () => performance.now() } = deps
   const logId = await openLogId(files, deps.folder, deps.logId)
   const folder = join(deps.folder, logId)
@@ -84,8 +87,16 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
   const place = { files, folder, logId }
   const opened = await openSegments(place)
   const { closed } = opened
-  let active = opened.active
-  const reader = createAuditReader({ files, folder, logId, closed, active: () => active, subjectVault })
+  const writer = createLogWriter({
+    place,
+    closed,
+    active: opened.active,
+    maxSegmentBytes,
+    now,
+    grown: (first, leaves) => tree.grown(first, leaves),
+  })
+  const { active } = writer
+  const reader = createAuditReader({ files, folder, logId, closed, active, subjectVault })
   const tree = await openLogTree({
     files,
     folder,
@@ -100,94 +111,56 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
   let writing: readonly Waiting[] = []
   let pumping: Promise<void> | undefined
   let minding = false
+  let recovering: Promise<void> | undefined
   let closing = false
   let lastBatch = 0
   const strangers = createStrangerFold()
   const memory = createDraftMemory()
-  const batchBuffer = Buffer.allocUnsafe(MAX_BATCH_BYTES + MAX_RECORD_BYTES * 2)
 
   const unavailable = (why: string, cause?: unknown) =>
     new Unavailable('audit_unavailable', `the audit log cannot be written: ${why}`, { cause })
+
+  /** What is urgent is taken also where there is no room. */
+  const takes = (urgent: boolean): boolean => {
+    if (hung || closing) return false
+    if (state === 'full') return urgent && reserve !== undefined
+    return state === 'working' && (urgent || reserve?.tapped() !== true)
+  }
 
   const become = (next: Exclude<LogState, 'hung'>, cause?: unknown) => {
     if (state === next || state === 'closed') return
     state = next
     deps.onChange?.(next, cause)
     if (next === 'working') return
-    const refused = queue
-    queue = []
+    const refused = queue.filter((it) => !takes(it.urgent))
+    queue = queue.filter((it) => takes(it.urgent))
     for (const it of refused) it.reject(unavailable(next, cause))
   }
 
-  const beginNext = async () => {
-    const before = active
-    const segment = await closeSegment(place, before)
-    active = await beginSegment(place, before.first + before.blocks.count, before.blocks.high)
-    closed.push(segment)
-    await files.close(before.fd).catch(() => undefined)
-  }
-
   /** Writes and syncs one batch, then answers. */
-  const commit = async (batch: readonly Waiting[]) => {
-    const fail = (next: 'full' | 'sync_failed', cause: unknown) => {
-      for (const it of batch) it.reject(unavailable(next, cause))
-      become(next, cause)
+  const commit = async (batch: readonly Waiting[]): Promise<void> => {
+    const written = await writer.write(batch.map(({ draft }) => draft))
+    if (written.ok) {
+      // Found out of its place meanwhile: it is durable, but nobody will find it there.
+      if (state === 'displaced') for (const it of batch) it.reject(unavailable(state))
+      else for (const [at, it] of batch.entries()) it.resolve({ logId, index: written.first + at })
+      return
     }
-    try {
-      if (active.size >= maxSegmentBytes) await beginNext()
-    } catch (cause) {
-      return fail('full', cause)
-    }
-    const { first, blocks, fd, size } = active
-    const time = now()
-    const notes: [offset: number, time: number][] = []
-    let length = 0
-    const put = (draft: Draft) => {
-      notes.push([size + length, time])
-      const text = assemble(draft, first + blocks.count + notes.length - 1, time)
-      length += writeFrame(batchBuffer, length, text, length)
-    }
-    if (regressed(blocks.high, time))
-      put(
-        draftRecord(
-          { type: 'clock_regressed', by: 'system', details: { from: blocks.high, to: time } },
-          logId,
-          undefined,
-        ),
-      )
-    const firstOfBatch = first + blocks.count + notes.length
-    for (const it of batch) put(it.draft)
-
-    const reachingDisk = writeFully(files, fd, batchBuffer.subarray(0, length), size)
-    const leaves = leavesOf(batchBuffer.subarray(0, length)) // while the disk works
-    try {
-      await reachingDisk
-    } catch (cause) {
-      // Anything else may be what a sync would have said.
-      if (!isRoomGone(cause)) return fail('sync_failed', cause)
-      const cutBack = await files.truncate(fd, size).then(
-        () => true,
-        () => false,
-      )
-      return fail(cutBack ? 'full' : 'sync_failed', cause)
-    }
-    try {
-      await files.flush(fd)
-    } catch (cause) {
-      return fail('sync_failed', cause)
-    }
-    const firstWritten = first + blocks.count
-    for (const [offset, at] of notes) noteRecord(blocks, offset, at)
-    active.size = size + length
-    tree.grown(firstWritten, leaves)
-    // Found out of its place meanwhile: it is durable, but nobody will find it there.
-    if (state === 'displaced') for (const it of batch) it.reject(unavailable(state))
-    else for (const [at, it] of batch.entries()) it.resolve({ logId, index: firstOfBatch + at })
+    const { fault, cause } = written
+    const urgent = batch.filter((it) => it.urgent)
+    const again = fault === 'full' && urgent.length > 0 && reserve?.release() === true
+    for (const it of batch) if (!again || !it.urgent) it.reject(unavailable(fault, cause))
+    become(fault, cause)
+    writing = urgent
+    if (again) await commit(urgent)
   }
 
+  const writes = () => state === 'working' || state === 'full'
   let begunAt = Number.NEGATIVE_INFINITY
   const pump = async () => {
-    while (queue.length > 0 && state === 'working') {
+    // What is looked for at the end of the file must not meet what is written there.
+    await recovering
+    while (queue.length > 0 && writes()) {
       const early = GATHER_MS - (performance.now() - begunAt)
       if (lastBatch > 1 && early > 0 && !closing) await pause(early)
       let bytes = 0
@@ -222,25 +195,28 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
           hung = false
           deps.onChange?.(state)
         }
-        if (queue.length > 0 && state === 'working') startPump()
+        if (queue.length > 0 && writes()) startPump()
       })
   }
 
-  const enqueue = (draft: Draft): Promise<Receipt> =>
+  const why = () => (hung ? 'hung' : state === 'working' && !closing ? 'full' : state)
+
+  const enqueue = (draft: Draft, urgent: boolean): Promise<Receipt> =>
     new Promise((resolve, reject) => {
-      if (state !== 'working' || hung || closing) return reject(unavailable(hung ? 'hung' : state))
+      if (!takes(urgent)) return reject(unavailable(why()))
       if (queue.length >= MAX_QUEUE) return reject(unavailable('too much is waiting'))
-      queue.push({ draft, deadline: monotonic() + appendTimeoutMs, resolve, reject })
+      queue.push({ draft, urgent, deadline: monotonic() + appendTimeoutMs, resolve, reject })
       startPump()
     })
 
   const append = async (event: AuditEvent): Promise<Receipt> => {
-    if (state !== 'working' || hung) throw unavailable(hung ? 'hung' : state)
+    const urgent = endsByOrder(event)
+    if (!takes(urgent)) throw unavailable(why())
     const whom = sealedFor(event)
     const sealer = whom === undefined ? undefined : (subjectVault.peek(whom) ?? (await subjectVault.of(whom)))
     const draft = draftRecord(event, logId, sealer, memory)
     if (draft.length * 3 > MAX_RECORD_BYTES) throw new RangeError('the event is too large for one record')
-    return enqueue(draft)
+    return enqueue(draft, urgent)
   }
 
   const expire = () => {
@@ -261,42 +237,17 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
     )
   }
 
-  /** Whether the file we write to is the one that is found under its name. */
-  const inPlace = async (): Promise<boolean> => {
-    const { path, ino, dev, size } = active
-    const id = await files.identify(path)
-    if (id === undefined || id.ino !== ino || id.dev !== dev || id.size < size) return false
-    await files.checkWritable(path)
-    return true
-  }
-
   const recover = async () => {
-    if (state === 'full') {
-      const { fd, size } = active
-      try {
-        await writeFully(files, fd, Buffer.alloc(PROBE_BYTES), size)
-      } catch (cause) {
-        if (!isRoomGone(cause)) return become('sync_failed', cause)
-        throw cause
-      } finally {
-        await files.truncate(fd, size)
-      }
-    } else if (state === 'sync_failed') {
-      const { fd, size, first, blocks, path } = active
-      await files.truncate(fd, size)
-      if (blocks.count > 0) await beginNext()
-      else {
-        await files.remove(path)
-        active = await beginSegment(place, first, blocks.high)
-        await files.close(fd).catch(() => undefined)
-      }
-    } else if (!(await inPlace())) return
+    if (state === 'full' || state === 'sync_failed') {
+      const mended = await writer.mend(state)
+      if (mended !== 'mended') return become(mended.fault, mended.cause)
+    } else if (!(await writer.inPlace())) return
     become('working')
   }
 
   const mind = async () => {
     if (state === 'closed' || state === 'sync_failed' || hung) return
-    const there = await inPlace().catch((cause: unknown) => {
+    const there = await writer.inPlace().catch((cause: unknown) => {
       become('displaced', cause)
       return true
     })
@@ -306,14 +257,15 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
   const look = async () => {
     if (minding || state === 'closed') return
     minding = true
-    try {
-      if (state === 'working') await mind()
-      else if (pumping === undefined) await recover()
-    } catch {
-      // Still not working: looked at again at the next tick.
-    } finally {
-      minding = false
+    reserve?.spares()
+    if (state === 'working') await mind()
+    else if (pumping === undefined) {
+      // Where it fails it is looked at again at the next tick.
+      recovering = recover().catch(() => undefined)
+      await recovering
+      recovering = undefined
     }
+    minding = false
   }
 
   const stop = every(TICK_MS, async () => {
@@ -327,7 +279,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
       await append({ type: 'recovered_tail', by: 'system', details: { kind, index, bytes } })
   } catch (error) {
     stop()
-    await files.close(active.fd)
+    await files.close(active().fd)
     throw error
   }
 
@@ -335,7 +287,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
     logId,
     append,
     countStranger: (source, reason) => strangers.count(source, reason, now()),
-    healthy: () => state === 'working' && !hung,
+    healthy: () => state === 'working' && !hung && reserve?.tapped() !== true,
     close: async () => {
       if (closing) return
       if (state === 'working') await flushStrangers(true)
@@ -351,7 +303,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
       stop()
       await tree.close()
       become('closed')
-      await files.close(active.fd)
+      await files.close(active().fd)
     },
     get size() {
       return reader.size
@@ -385,7 +337,3 @@ async function openLogId(files: LogFiles, folder: string, wanted: string | undef
   // Durable with the log's own folder: nothing is in that before both are.
   return logId
 }
-
-/** Of a write that waits for the disk, the errors that are no word about what was already written. */
-const isRoomGone = (cause: unknown): boolean =>
-  cause instanceof Error && 'code' in cause && ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS'].includes(String(cause.code))

@@ -48,7 +48,7 @@ export interface OpenedSegments {
   readonly recovered: readonly Recovered[]
 }
 
-interface Place {
+export interface Place {
   readonly files: LogFiles
   readonly folder: string
   readonly logId: string

@@ -8,6 +8,7 @@ import { findDecision } from '../../../src/audit/explain.ts'
 import { newLogId } from '../../../src/audit/ids.ts'
 import { segmentName, sidecarName } from '../../../src/audit/layout.ts'
 import { openAuditLog } from '../../../src/store/files/audit-log.ts'
+import type { Reserve } from '../../../src/store/files/reserve.ts'
 import { issuing, manualTimer, memorySubjectKeys, vaultOver } from '../../audit/fixtures.ts'
 import { auditLogContract } from '../../contract/audit-log.ts'
 import { failingFiles, waitingForDisk } from './disk.ts'
@@ -32,7 +33,13 @@ auditLogContract(async (given) => {
   return { log: await open(), reopen: open }
 })
 
-async function setUp({ maxSegmentBytes = 1 << 20, folder }: { maxSegmentBytes?: number; folder?: string } = {}) {
+interface SetUp {
+  readonly maxSegmentBytes?: number
+  readonly folder?: string
+  readonly reserve?: Reserve
+}
+
+async function setUp({ maxSegmentBytes = 1 << 20, folder, reserve }: SetUp = {}) {
   const home = folder ?? (await newFolder())
   const clock = { ms: 1_800_000_000_000, monotonic: 0 }
   const timer = manualTimer()
@@ -50,6 +57,7 @@ async function setUp({ maxSegmentBytes = 1 << 20, folder }: { maxSegmentBytes?: 
       files: disk.files,
       every: timer.every,
       onChange: (state) => states.push(state),
+      ...(reserve === undefined ? {} : { reserve }),
     })
   const log = await open()
   const some = async (count: number, to = log) => {
@@ -319,6 +327,53 @@ describe('FI-5 a full disk', () => {
     await log.close()
     expect(await check(folder)).toMatchObject({ ok: true, records: 4 })
   })
+
+  it.each([
+    ['in the middle of a segment', 1 << 20],
+    ['at the change of segments', 100],
+  ])(
+    'FI-5 %s, records what somebody ended in the space set aside for it, and nothing else until that is whole',
+    async (_, maxSegmentBytes) => {
+      const parts = { left: 2, whole: true, room: false }
+      const reserve: Reserve = {
+        tapped: () => !parts.whole,
+        refill: () => (parts.whole ||= parts.room),
+        spares: () => reserve.refill(),
+        release: () => {
+          parts.whole = false
+          parts.left -= 1
+          disk.faults.room = parts.left >= 0 ? 5_000 : 0
+          return parts.left >= 0
+        },
+      }
+      const { folder, log, some, disk, timer } = await setUp({ reserve, maxSegmentBytes })
+      await some(2)
+      disk.faults.room = 0
+      const both = await Promise.allSettled([
+        log.append({ type: 'task.opened' }),
+        log.append({ type: 'revocation.added', by: 'admin' }),
+        log.append({ type: 'task.ended', by: 'system' }),
+      ])
+      expect(both.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'rejected'])
+      await timer.tick()
+      // There is some room by now, and it is not for this.
+      expect(log.healthy()).toBe(false)
+      await expect(some(1)).rejects.toMatchObject(unavailable)
+      expect(await log.append({ type: 'task.ended', by: 'admin' })).toMatchObject({ index: 3 })
+      disk.faults.room = 0
+      expect(await log.append({ type: 'revocation.added', by: 'admin' })).toMatchObject({ index: 4 })
+      disk.faults.room = 0
+      await expect(log.append({ type: 'revocation.added', by: 'admin' })).rejects.toMatchObject(unavailable)
+      disk.faults.room = Number.POSITIVE_INFINITY
+      parts.room = true
+      await timer.tick()
+      await timer.tick()
+      expect(log.healthy()).toBe(true)
+      await some(1)
+      await log.close()
+      expect(await check(folder)).toMatchObject({ ok: true, records: 6 })
+    },
+  )
 
   it('FI-5 also when it fills up at the change of segments', async () => {
     const { folder, log, some, disk, timer } = await setUp({ maxSegmentBytes: 500 })
