@@ -276,11 +276,11 @@ payments:refund: at stage, raise \`stage\`
       reason: 'key leaked',
     })
     expect(out).toBe(
-      `revocation   rev_AAECAwQFBgcICQoLDA0ODw
-epoch        0.8
-match        client_id=research and aud=https://tickets.example.com/
-mode         ban
-tasks ended  2
+      `revocation       rev_AAECAwQFBgcICQoLDA0ODw
+epoch            0.8
+match            client_id=research and aud=https://tickets.example.com/
+mode             ban
+tasks ended      2
 `,
     )
     expect(err).toBe('until: errand readmit rev_AAECAwQFBgcICQoLDA0ODw --reason …\n')
