@@ -78,8 +78,8 @@ export function createBulk(deps: BulkDeps): Bulk {
       if (mode === 'contain')
         return (await revoke.byMatch({ ...told, match: { task: id }, mode, ...(taken ? { taken } : {}) })).tasks
       const held = await tasks.suspend(id, entry.id, now())
-      // It is paused: what it was given since the mark dies, and nothing more is given to it.
-      if (held.length > 0) await revoke.byMatch({ ...told, match: { task: id }, mode: 'cut' })
+      // It is paused: what it was given since the mark dies, and whoever read it before that reads it again.
+      if (held.length > 0) await revoke.byMatch({ ...told, match: { task: id }, mode: 'cut', closes: entry.id })
       return held
     }
     const touched = [...new Set(mode === 'cut' ? [] : await each(named, step))]

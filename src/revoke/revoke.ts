@@ -61,6 +61,7 @@ export interface RevokeRequest {
   readonly correlation?: string
   readonly absolute?: boolean
   readonly banUntil?: number
+  readonly closes?: string
   /** Unix seconds: kept longer than any token lives, where caches must forget a key first. */
   readonly keepUntil?: number
   /** Given where the same revocation may be asked for again: the same id is the same entry. */
@@ -208,19 +209,21 @@ export function createRevoke(deps: RevokeDeps): Revoke {
 
   return {
     endTask,
-    async byMatch({ match, mode, taken, reason, by, correlation, absolute, banUntil, keepUntil = 0, id, before }) {
+    async byMatch(request) {
+      const { match, mode, taken, reason, by, correlation, absolute, banUntil, closes, before } = request
       const now = deps.now()
       const entry: NewRevocation = {
-        id: id ?? newId('rev'),
+        id: request.id ?? newId('rev'),
         match: await widened(deps, match),
         mode,
         reason,
         by,
         at: now,
-        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, keepUntil),
+        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, request.keepUntil ?? 0),
         ...(taken ? { taken } : {}),
         ...(absolute ? { absolute } : {}),
         ...(banUntil === undefined ? {} : { banUntil }),
+        ...(closes === undefined ? {} : { closes }),
         ...(before === undefined ? {} : { before }),
       }
       const { entry: stored, added } = await add(entry, correlation)

@@ -89,6 +89,24 @@ function describeUnderWay(name: string, store: () => Promise<{ readonly text: st
       expect([answer.status, answer.body['reason'], answer.body['rule']]).toEqual([400, 'authority_contained', id])
       expect((await one.ask(TICKETS)).status).toBe(200)
     })
+
+    it('L15 is given nothing for a task that a pinned suspension pauses between reading it and asking of revocations', async () => {
+      const { stores } = house.service
+      const one = await open()
+      const match = { client_id: 'research' }
+      const { bulk_token: bulk } = await revoke({ match, mode: 'suspend', dry_run: true })
+      const asking = stopped(stores.revocations, 'check', issuing(1))
+      const asked = one.ask()
+      await asking.there
+      const done = await revoke({ bulk_token: bulk })
+      expect(done['tasks_suspended']).toContain(one.task)
+      asking.release()
+      const answer = await asked
+      expect([answer.status, answer.body['reason']]).toEqual([400, 'suspended'])
+      const resumed = await house.admin('POST', `/revocations/${done['id']}/resume`, { reason: 'it was nothing' })
+      expect(resumed.status, resumed.text).toBe(200)
+      expect((await one.ask()).status).toBe(200)
+    })
   })
 }
 
