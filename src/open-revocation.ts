@@ -9,6 +9,7 @@ import { createGuardedRequest } from './config/guarded-request.ts'
 import type { Snapshot } from './config/snapshot.ts'
 import { every } from './every.ts'
 import type { KeyRing } from './keys/key-ring.ts'
+import { createBuckets } from './http/buckets.ts'
 import { createAcks } from './revoke/acks.ts'
 import { createAudiences } from './revoke/audiences.ts'
 import { createComponents } from './revoke/component.ts'
@@ -182,7 +183,7 @@ async function openProof(
 
 /** What identity providers say of their users, and what receivers are told of ours. */
 function openSignals(
-  { holder, stores, audit, sealer, logger, now, closing, ring, onFault, onUnrecorded }: RevocationDeps,
+  { holder, stores, audit, sealer, logger, now, monotonic, closing, ring, onFault, onUnrecorded }: RevocationDeps,
   revoke: ReturnType<typeof createRevoke>,
 ) {
   const { issuer, mode } = holder.current().settings
@@ -196,6 +197,7 @@ function openSignals(
     signOut,
     audit,
     onUnrecorded,
+    ration: createBuckets({ monotonic }).take,
   })
   const polls = createSignalPolls({
     sources: () => holder.current().issuers.all.filter(hasSignals),

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { setErrorOf } from '../revoke/signals/security-event.ts'
 import { giveBack } from './admission.ts'
+import { refused } from './refused.ts'
 import type { Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
 
@@ -21,16 +22,19 @@ export const receiveRoute: Route = {
     },
     ...errorAnswers(413, 429, 503),
   },
-  async handle({ c, deps, wire }) {
+  async handle(call) {
+    const { c, deps, wire } = call
     const body = c.get('body')
     const isSet = (c.req.header('content-type') ?? '').split(';', 1)[0]!.trim().toLowerCase() === CONTENT_TYPE
     const answer = isSet && body?.ok ? await deps.receive(body.value, 'push', wire.correlation) : undefined
-    if (answer?.known) giveBack(c)
+    // What comes again is paid for, whosever it was.
+    if (answer?.first) giveBack(c)
     if (answer?.ok) return new Response(null, { status: 202, headers: { 'Cache-Control': 'no-store' } })
+    if (answer?.refusal.reason === 'rate_limited') return refused(call, answer.refusal, { recorded: true })
     const reason = answer?.refusal.reason ?? 'media_type'
     c.set('reason', reason)
     deps.metrics.refused(reason)
-    if (!answer?.known) deps.audit.countStranger(wire.source, reason)
+    if (!answer?.first) deps.audit.countStranger(wire.source, reason)
     const description = answer ? 'the token cannot be taken' : `send a token as ${CONTENT_TYPE}`
     return Response.json(
       { err: setErrorOf(reason), description: answer?.known ? reason : description },

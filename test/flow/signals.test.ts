@@ -165,6 +165,70 @@ describe('security events that are pushed', () => {
     expect(await house.records({ type: 'subject.signed_out' })).toHaveLength(1)
   })
 
+  it('F1 H4 one that was refused is written down once, and whoever sends it again pays for it', async () => {
+    const house = await open()
+    const foreign = await event(house, `${CAEP}session-revoked`, {}, { aud: 'https://another.example' })
+    const answers: string[] = []
+    while (answers.at(-1) !== '429') {
+      const { status, body } = await push(house, foreign)
+      answers.push(String(status))
+      expect(['400 invalid_audience', '429 temporarily_unavailable']).toContain(
+        `${status} ${body['err'] ?? body['error']}`,
+      )
+      expect(answers.length).toBeLessThan(200)
+    }
+    const records = await house.records({ type: 'signal.refused' })
+    expect(records).toMatchObject([{ by: 'issuer:idp', reason: 'wrong_audience' }])
+    // What is new from the provider has given back what it took.
+    house.advance(2)
+    for (let each = 0; each < 120; each++)
+      expect((await push(house, await event(house, `${SSF}verification`))).status).toBe(202)
+  })
+
+  it('H4 many that are refused, each another, are written down some at a time', async () => {
+    const house = await open()
+    for (let each = 0; each < 20; each++)
+      await push(house, await event(house, `${CAEP}session-revoked`, {}, { aud: 'https://another.example' }))
+    expect(await house.records({ type: 'signal.refused' })).toHaveLength(2)
+    house.advance(10)
+    await push(house, await event(house, `${CAEP}session-revoked`, {}, { aud: 'https://another.example' }))
+    expect(await house.records({ type: 'signal.refused' })).toHaveLength(3)
+  })
+
+  it('F1 H4 one that was carried out is paid for by whoever sends it again', async () => {
+    const house = await open()
+    const token = await event(house, `${SSF}verification`)
+    const answers: number[] = []
+    while (answers.at(-1) !== 429 && answers.length < 200) answers.push((await push(house, token)).status)
+    expect(answers.at(-1)).toBe(429)
+    expect(await house.records({ type: 'signal.received' })).toHaveLength(1)
+  })
+
+  it('H4 a provider that ends users without number is slowed down, and loses none', async () => {
+    const house = await open()
+    const tokens = await Promise.all(
+      Array.from({ length: 205 }, (_, user) =>
+        event(house, `${CAEP}session-revoked`, {}, { sub_id: { format: 'iss_sub', iss: IDP, sub: `user ${user}` } }),
+      ),
+    )
+    const late: string[] = []
+    for (const token of tokens) {
+      const answer = await push(house, token)
+      if (answer.status === 202) continue
+      expect([answer.status, answer.body['error'], answer.headers.get('retry-after')]).toEqual([
+        429,
+        'temporarily_unavailable',
+        '1',
+      ])
+      late.push(token)
+    }
+    expect(late).toHaveLength(5)
+    expect(await house.records({ type: 'subject.signed_out', limit: 300 })).toHaveLength(200)
+    house.advance(1)
+    for (const token of late) expect((await push(house, token)).status).toBe(202)
+    expect(await house.records({ type: 'subject.signed_out', limit: 300 })).toHaveLength(205)
+  })
+
   it('A1 B2 B7 C2 refuses what is no event of the provider with the codes of RFC 8935, and ends nothing', async () => {
     const house = await open()
     const alice = await atWork(house)

@@ -58,6 +58,8 @@ export function createSignalPolls(deps: {
     state.faults = {}
     for (const [jti, token] of Object.entries(sets).slice(0, MAX_EVENTS)) {
       const received = await deps.receive(String(token), source)
+      // Neither taken nor refused: it comes again, with what follows it.
+      if (!received.ok && received.refusal.reason === 'rate_limited') break
       if (received.ok && received.value === jti) state.acks.push(jti)
       else if (received.ok) state.faults[jti] = { err: 'invalid_request', description: 'its jti is another' }
       else state.faults[jti] = { err: setErrorOf(received.refusal.reason), description: received.refusal.reason }

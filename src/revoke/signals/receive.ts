@@ -2,22 +2,32 @@
  * What a signal of an identity provider does here: some events end everything of the user they are about (CAEP 1.0), the
  * rest is acknowledged and written down. Nothing else of it is believed.
  */
+import { createHash } from 'node:crypto'
 import { CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
 import type { ReplayGuard } from '../../attest/replay-guard.ts'
 import type { AuditEvent, AuditLog } from '../../audit/log.ts'
-import { type Refusal, type Result, Unavailable } from '../../oauth/refusal.ts'
+import { ok, type Refusal, type Result, refuse, Unavailable } from '../../oauth/refusal.ts'
 import type { SignOuts } from '../../tokens/sign-outs.ts'
 import { SIGN_OUT_KNOWN_SECONDS, type SignOut } from '../sign-out.ts'
 import { readSecurityEvent, type SecurityEvent, type Source } from './security-event.ts'
 import { subjectNamedBy } from './subject-id.ts'
 import { EVENT } from './words.ts'
 
-/** `known` where somebody whose key had signed it was refused: written down already. */
+/** What one provider may have carried out or written down in a second: each is an entry that verifiers keep, or a record. */
+export const EVENTS_PER_SECOND = 100
+/** Whoever was sent an event of a provider that is not for us can send it here: such have a ration beside that. */
+const REFUSALS_PER_SECOND = 1
+const REFUSED_KNOWN_SECONDS = 86_400
+
+/**
+ * `known` where the key of a provider had signed it. `first` where it was that and had not come before: carried out, or
+ * refused and written down. Whatever comes again is paid for by who sends it.
+ */
 export type Receive = (
   token: string,
   by: 'push' | Source,
   correlation?: string,
-) => Promise<Result<string> & { readonly known: boolean }>
+) => Promise<Result<string> & { readonly known: boolean; readonly first: boolean }>
 
 export interface ReceiveDeps {
   readonly now: () => number
@@ -28,6 +38,8 @@ export interface ReceiveDeps {
   readonly signOut: SignOut
   readonly audit: Pick<AuditLog, 'append'>
   readonly onUnrecorded?: (type: string) => void
+  /** Seconds to wait, or 0 where one more of so many a second may go on. */
+  readonly ration: (key: string, perSecond: number) => number
 }
 
 export function createReceive(deps: ReceiveDeps): Receive {
@@ -40,12 +52,13 @@ export function createReceive(deps: ReceiveDeps): Receive {
         source = known
       },
     )
-    if (read.ok) {
-      await act(deps, source!, read.value, correlation)
-      return { ok: true, value: read.value.jti, known: true }
+    if (!read.ok) {
+      const first = source !== undefined && (await refusedTo(deps, source, token, read.refusal, correlation))
+      return { ...read, known: source !== undefined, first }
     }
-    if (source) await refusedTo(deps, source, read.refusal, correlation)
-    return { ...read, known: source !== undefined }
+    const done = await act(deps, source!, read.value, correlation)
+    if (!done.ok) return { ...done, known: true, first: false }
+    return { ok: true, value: read.value.jti, known: true, first: done.value }
   }
 }
 
@@ -57,23 +70,39 @@ function sourceOf({ issuers }: ReceiveDeps, by: 'push' | Source, iss: string): S
   )
 }
 
-async function act(deps: ReceiveDeps, source: Source, event: SecurityEvent, correlation: string | undefined) {
+/** Whether it was the first time. */
+async function act(
+  deps: ReceiveDeps,
+  source: Source,
+  event: SecurityEvent,
+  correlation: string | undefined,
+): Promise<Result<boolean>> {
   const kept = event.issuedAt + SIGN_OUT_KNOWN_SECONDS + CLOCK_LEEWAY_SECONDS
   const isFirst = () => deps.replayGuard.spend(event.id, kept)
+  const ration = () => deps.ration(`signals:${source.name}`, EVENTS_PER_SECOND)
   const more = correlation === undefined ? {} : { correlation }
   const by = `issuer:${source.name}`
   const ended = endedBy(event.events)
   const named = ended === undefined ? undefined : subjectNamedBy(userIn(event.subjectId), deps.issuers())
   // A provider speaks for its own users; what it says of anybody else's is noted and nothing more.
   if (ended === undefined || named?.found !== 'subject' || named.issuer.name !== source.name) {
-    if (await isFirst()) await told(deps, { type: 'signal.received', by, ...more, details: detailsOf(event) })
-    return
+    if (!(await isFirst())) return ok(false)
+    if (ration() > 0) deps.onUnrecorded?.('signal.received')
+    else await told(deps, { type: 'signal.received', by, ...more, details: detailsOf(event) })
+    return ok(true)
   }
   const { subject } = named
   const before = Math.min(ended.at ?? event.issuedAt, event.issuedAt)
   const settled = await deps.signOuts.settled(subject)
   const carriedOut = settled !== undefined && settled >= before
-  if (carriedOut && !(await isFirst())) return
+  if (carriedOut && !(await isFirst())) return ok(false)
+  const wait = ration()
+  if (carriedOut && wait > 0) {
+    deps.onUnrecorded?.('subject.signed_out')
+    return ok(true)
+  }
+  // Nothing of it is spent: it comes again, and is carried out then.
+  if (wait > 0) return refuse('rate_limited', 'api', { retryAfterSeconds: wait })
   await deps.signOut({
     subject,
     before,
@@ -85,6 +114,7 @@ async function act(deps: ReceiveDeps, source: Source, event: SecurityEvent, corr
   })
   // Spent last: cut off before, it comes again and is carried out then.
   if (!carriedOut) await isFirst()
+  return ok(true)
 }
 
 /** Which event ends everything of its user, and when it happened, where it says. */
@@ -123,8 +153,21 @@ function userIn(subjectId: unknown): unknown {
 const nameOf = (type: string): string => type.slice(type.lastIndexOf('/') + 1)
 const detailsOf = ({ jti, events }: SecurityEvent) => ({ set: jti, events: Object.keys(events).slice(0, 8) })
 
-const refusedTo = (deps: ReceiveDeps, source: Source, { reason }: Refusal, correlation: string | undefined) =>
-  told(deps, {
+/** Written down once, and of each provider some at a time: whether it was. */
+async function refusedTo(
+  deps: ReceiveDeps,
+  source: Source,
+  token: string,
+  { reason }: Refusal,
+  correlation: string | undefined,
+): Promise<boolean> {
+  if (deps.ration(`refused-signals:${source.name}`, REFUSALS_PER_SECOND) > 0) return false
+  // Of what was signed alone: some signatures can be written in two ways.
+  const signed = createHash('sha256')
+    .update(token.slice(0, token.lastIndexOf('.')))
+    .digest('base64url')
+  if (!(await deps.replayGuard.spend(`refused-event:${signed}`, deps.now() + REFUSED_KNOWN_SECONDS))) return false
+  await told(deps, {
     type: 'signal.refused',
     decision: 'refuse',
     reason,
@@ -132,6 +175,8 @@ const refusedTo = (deps: ReceiveDeps, source: Source, { reason }: Refusal, corre
     ...(correlation === undefined ? {} : { correlation }),
     details: { route: 'security event' },
   })
+  return true
+}
 
 /** Nothing depends on these records. */
 async function told(deps: ReceiveDeps, event: AuditEvent): Promise<void> {
