@@ -151,17 +151,28 @@ const streamRoute: Route = {
   },
 }
 
+/** As a verifier names each of its processes. */
+const INSTANCE = /^[A-Za-z0-9_-]{1,64}$/
+
 const keyRoute: Route = {
   method: 'GET',
   path: '/revocations/key',
   access: ['tool', 'admin'],
   tag: 'Feed',
   summary: 'The key under which values travel in the feed, for registered verifiers',
+  query: { instance: 'which process of the tool begins: a revocation waits for its first word' },
   answers: {
     200: { description: 'The key', schema: z.object({ key: z.string(), kid: z.string() }) },
-    ...errorAnswers(401, 403, 429, 503),
+    ...errorAnswers(400, 401, 403, 429, 503),
   },
-  handle({ deps }) {
+  handle(call) {
+    const { deps, c, caller } = call
+    const instance = c.req.query('instance')
+    if (instance !== undefined && !INSTANCE.test(instance)) {
+      const detail = 'instance is up to 64 letters, digits, _ and -'
+      return refused(call, refuse('bad_param', 'request', { proven: true, detail }).refusal)
+    }
+    if (caller?.kind === 'tool' && instance !== undefined) deps.acks.begun(caller.client.clientId, instance, deps.now())
     return Response.json(
       { key: Buffer.from(deps.feedKey).toString('base64url'), kid: feedKeyId(deps.feedKey) },
       { headers: { 'Cache-Control': 'no-store' } },
@@ -172,11 +183,7 @@ const keyRoute: Route = {
 const note = z.string().max(4096)
 const ackSchema = z.strictObject({
   epoch: z.string().max(40),
-  instance: z
-    .string()
-    .regex(/^[A-Za-z0-9_-]{1,64}$/)
-    .describe('Which process of the tool this is')
-    .optional(),
+  instance: z.string().regex(INSTANCE).describe('Which process of the tool this is').optional(),
   kids: z
     .array(z.string().max(128))
     .max(1024)

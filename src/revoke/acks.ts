@@ -30,6 +30,11 @@ interface Acknowledged {
 }
 
 export interface Acks {
+  /**
+   * A process asked for what it needs to read the feed: until it says how far it is, it may accept what others refuse by
+   * now, and nothing has been applied by all.
+   */
+  begun(verifier: string, instance: string, at: number): void
   note(verifier: string, said: Said, at: number): void
   /** A process that ends holds nothing up. */
   leave(verifier: string, instance?: string): void
@@ -48,6 +53,15 @@ type Latest = Pick<Said, 'epoch' | 'regression'> & { readonly at: number; readon
 
 export function createAcks(): Acks {
   const latest = new Map<string, Map<string, Latest>>()
+  /** Those that have said nothing yet, and since when. */
+  const silent = new Map<string, Map<string, number>>()
+
+  const forget = <Each>(some: Map<string, Each>, when: (each: Each) => number, at: number): void => {
+    for (const [name, each] of some) {
+      if (when(each) + FORGET_SECONDS >= at && some.size <= MAX_INSTANCES) break
+      some.delete(name)
+    }
+  }
 
   function all(): readonly Acknowledged[] {
     return [...latest].map(([verifier, processes]) => {
@@ -64,6 +78,13 @@ export function createAcks(): Acks {
   }
 
   return {
+    begun(verifier, instance, at) {
+      if (latest.get(verifier)?.has(instance)) return
+      const some = silent.get(verifier) ?? new Map<string, number>()
+      silent.set(verifier, some)
+      some.set(instance, at)
+      forget(some, (since) => since, at)
+    },
     note(verifier, { epoch, instance = '', regression }, at) {
       const processes = latest.get(verifier) ?? new Map<string, Latest>()
       latest.set(verifier, processes)
@@ -77,24 +98,26 @@ export function createAcks(): Acks {
         since: moved ? at : known.since,
         ...(seen ? { regression: seen } : {}),
       })
-      for (const [name, said] of processes) {
-        if (said.at + FORGET_SECONDS >= at && processes.size <= MAX_INSTANCES) break
-        processes.delete(name)
-      }
+      forget(processes, (said) => said.at, at)
+      const others = silent.get(verifier)
+      others?.delete(instance)
+      if (others) forget(others, (since) => since, at)
     },
     leave(verifier, instance = '') {
       const processes = latest.get(verifier)
       processes?.delete(instance)
       if (processes?.size === 0) latest.delete(verifier)
+      silent.get(verifier)?.delete(instance)
     },
     all,
     reached: (epoch) =>
       all()
-        .filter((said) => compareEpochs(said.epoch, epoch) >= 0)
+        .filter((said) => compareEpochs(said.epoch, epoch) >= 0 && !silent.get(said.verifier)?.size)
         .map((said) => ({ verifier: said.verifier, epoch: formatEpoch(said.epoch), at: said.at })),
     applied(verifier, epoch) {
       const processes = [...(latest.get(verifier)?.values() ?? [])]
-      if (processes.length === 0 || processes.some((said) => compareEpochs(said.epoch, epoch) < 0)) return undefined
+      if (processes.length === 0 || silent.get(verifier)?.size) return undefined
+      if (processes.some((said) => compareEpochs(said.epoch, epoch) < 0)) return undefined
       const least = processes.reduce((one, other) => (compareEpochs(other.epoch, one.epoch) < 0 ? other : one))
       const at = Math.max(...processes.map(({ since }) => since))
       return { epoch: formatEpoch(least.epoch), at, processes: processes.length }

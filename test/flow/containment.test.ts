@@ -68,6 +68,19 @@ describe('containment of a revocation', () => {
     expect((await look(id)).contained).toBe(true)
   })
 
+  it('a process that began lately and has said nothing holds its tool up', async () => {
+    const { call } = await house.tool('crm')
+    expect((await call('GET', '/revocations/key?instance=lately')).status).toBe(200)
+    const { id, epoch } = await revoke({ client_id: 'triage' }, { mode: 'cut' })
+    for (const tool of TOOLS) if (tool !== 'tickets') await acknowledge(tool, epoch)
+    const state = async () => (await look(id)).verifiers.find(({ tool }) => tool === 'crm')?.state
+    expect(await state()).toBe('waiting')
+    await acknowledge('crm', epoch, 'lately')
+    expect(await state()).toBe('acknowledged')
+    const refused = await call('GET', '/revocations/key?instance=no%20name')
+    expect([refused.status, refused.body['reason']]).toEqual([400, 'bad_param'])
+  })
+
   it('the log names every task that was ended or suspended, also a thousand and more', async () => {
     const { tasks, revocations } = house.service.stores
     const model = (await tasks.get(await open()))!

@@ -44,4 +44,25 @@ describe('acknowledgements', () => {
     acks.note('tool:crm', { epoch: at(2), instance: 'two' }, 102)
     expect(acks.all()[0]).toMatchObject({ regression, instances: 2 })
   })
+
+  test('a process that began and has said nothing holds its verifier up until it speaks, leaves or is long gone', () => {
+    const acks = createAcks()
+    const applied = () => [acks.applied('tool:crm', at(7)) !== undefined, acks.reached(at(7)).length === 1]
+    acks.note('tool:crm', { epoch: at(7), instance: 'one' }, 100)
+    acks.begun('tool:crm', 'one', 101) // it lost its key, and is known
+    expect(applied()).toEqual([true, true])
+    acks.begun('tool:crm', 'two', 101)
+    acks.note('tool:crm', { epoch: at(7), instance: 'one' }, 110)
+    expect(applied()).toEqual([false, false])
+    acks.note('tool:crm', { epoch: at(7), instance: 'two' }, 110)
+    expect(applied()).toEqual([true, true])
+    acks.begun('tool:crm', 'three', 111)
+    acks.leave('tool:crm', 'three')
+    expect(applied()).toEqual([true, true])
+    acks.begun('tool:crm', 'gone', 111)
+    acks.note('tool:crm', { epoch: at(7), instance: 'one' }, 291)
+    expect(applied()).toEqual([false, false])
+    acks.note('tool:crm', { epoch: at(7), instance: 'one' }, 292)
+    expect(applied()).toEqual([true, true])
+  })
 })

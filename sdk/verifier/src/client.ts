@@ -38,7 +38,8 @@ export interface ServiceClient {
   reserve(task: string, reservation: Reservation): Promise<'reserved' | 'exhausted' | 'gone'>
   acknowledge(said: Acknowledgement): Promise<void>
   /** The key of the feed's value digests. */
-  feedKey(): Promise<Uint8Array>
+  /** `instance`: which process asks; whoever waits for a revocation to be everywhere then waits for its first word. */
+  feedKey(instance?: string): Promise<Uint8Array>
   /** Who we are, for one request: the feed keeps places for verifiers that say so. */
   authorization(): Promise<string>
 }
@@ -113,8 +114,9 @@ export function createServiceClient(deps: ServiceClientDeps): ServiceClient {
       if (status >= 300) throw new ServiceUnavailable(`the service answered ${status}`, { status })
     },
 
-    async feedKey() {
-      const { key } = jsonObject(await ask('/revocations/key', 'GET'))
+    async feedKey(instance) {
+      const query = instance === undefined ? '' : `?instance=${encodeURIComponent(instance)}`
+      const { key } = jsonObject(await ask(`/revocations/key${query}`, 'GET'))
       const bytes = typeof key === 'string' ? decodeBase64url(key) : undefined
       if (!bytes || bytes.length < 16) throw new ServiceUnavailable('not a feed key')
       return bytes

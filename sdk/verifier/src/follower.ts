@@ -83,6 +83,8 @@ export function createFollower(deps: FollowerDeps): Follower {
   let keyDoubted = false
   const waiters = new Set<{ readonly epoch: Epoch; readonly wake: () => void }>()
 
+  /** The processes of one tool acknowledge each for itself. */
+  const instance = randomBase64url(12)
   const url = (path: string) => endpoint(deps.feedUrl ?? deps.serviceUrl, path)
   // A relay that saw an assertion could use it at the service, in our place.
   const identity = async (): Promise<{ authorization?: string }> =>
@@ -99,7 +101,7 @@ export function createFollower(deps: FollowerDeps): Follower {
 
   async function stateWithKey(): Promise<FeedState> {
     if (state && !keyDoubted) return state
-    const feedKey = await client.feedKey()
+    const feedKey = await client.feedKey(instance)
     const keyId = feedKeyId(feedKey)
     if (!state || keyId !== knownKeyId) {
       const restored = await keeper.load({ issuer: deps.issuer, feedKey, keyId })
@@ -230,8 +232,6 @@ export function createFollower(deps: FollowerDeps): Follower {
     keeper.changed(state!)
   }
 
-  /** The processes of one tool acknowledge each for itself. */
-  const instance = randomBase64url(12)
   const acknowledger = createAcknowledger({
     epoch: () => state?.epoch() && formatEpoch(state.epoch()!),
     say: () => ({ instance, kids: deps.jwks.kids(), ...(regression ? { regression } : {}) }),
