@@ -139,6 +139,24 @@ describe('the gate of a tenant', () => {
     expect(enter('/token')).toBe(true)
   })
 
+  it.each(['/revocations', '/global-token-revocation', '/ssf/events', '/ssf/events?x', '/.well-known/jwks.json'])(
+    'keeps a share for %s',
+    (target) => {
+      const one = gate(4)
+      while (one.enter('POST', '/token').ok);
+      expect(one.enter('POST', target).ok).toBe(true)
+    },
+  )
+
+  it.each(['/ssf/streams', '/ssf/eventsx', '/ssf/events/x', '/x/revocations', '/revocationsx', '/tasks'])(
+    'keeps none for %s',
+    (target) => {
+      const one = gate(4)
+      while (one.enter('POST', '/token').ok);
+      expect(one.enter('POST', target).ok).toBe(false)
+    },
+  )
+
   it('so many are worked on at once, and what is kept free goes beyond the quota and not beyond all bounds', () => {
     const limits = createLimits({ maxConcurrent: () => 3, quota: () => 2, monotonic: () => clock.ms })
     expect([limits.enter(), limits.enter(), limits.enter(), limits.enter(true), limits.enter(true)]).toEqual([
