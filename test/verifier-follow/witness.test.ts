@@ -54,6 +54,20 @@ describe('a verifier as a witness of the audit log', () => {
     expect(witness.see(note(8), by(1, { notBefore: 0 }))).toEqual({ before: note(9), after: note(8) })
   })
 
+  test('Q3 of more logs than it keeps it forgets the one seen longest ago, and goes on watching new ones', () => {
+    const witness = createWitness()
+    const log = (at: number) => `replica-${at}`
+    for (let at = 0; at < 64; at++) witness.see(note(5, 'honest', log(at)), by(at))
+    witness.see(note(5, 'honest', log(0)), by(100))
+    witness.see(note(5, 'honest', 'new'), by(101))
+    expect(witness.newest()).toHaveLength(64)
+    expect(witness.see(note(4, 'honest', 'new'), by(102))).toBeDefined()
+    expect(witness.see(note(4, 'honest', log(0)), by(103))).toBeDefined()
+    expect(witness.see(note(4, 'honest', log(1)), by(104))).toBeUndefined()
+    // In the same order after a restart.
+    expect(createWitness(witness.newest()).newest()).toEqual(witness.newest())
+  })
+
   test('what is no checkpoint says nothing', () => {
     const witness = createWitness()
     for (const text of ['', 'a\n1\nshort\n', `a\n01\n${'A'.repeat(43)}=\n`, `${'a'.repeat(5000)}`])

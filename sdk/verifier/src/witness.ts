@@ -7,7 +7,7 @@
 /** The first three lines of a signed note (C2SP tlog-checkpoint): origin, size, root. */
 const CHECKPOINT = /^([^\n]{1,256})\n(0|[1-9][0-9]{0,15})\n([A-Za-z0-9+/]{43}=)\n/
 const MAX_CHECKPOINT_LENGTH = 4096
-/** Each replica of a service has a log of its own. */
+/** Each replica of a service has a log of its own. Beyond it the one that was seen longest ago is forgotten. */
 const MAX_LOGS = 64
 
 export interface Regression {
@@ -31,7 +31,7 @@ export interface Brought {
 export interface Witness {
   /** What contradicts what was seen before; that stays what later ones are held against. */
   see(note: string, by: Brought): Regression | undefined
-  /** The newest of each log. */
+  /** The newest of each log, that of the log seen last at the end. */
   newest(): readonly string[]
 }
 
@@ -51,13 +51,18 @@ export function createWitness(kept: readonly string[] = []): Witness {
     const [, origin, size, root] = parts as unknown as [string, string, string, string]
     const it: Seen = { note, size: Number(size), root, run, s, at }
     const before = logs.get(origin)
+    const keep = (seen: Seen): void => {
+      logs.delete(origin)
+      logs.set(origin, seen) // seen last
+      if (logs.size > MAX_LOGS) logs.delete(logs.keys().next().value!)
+    }
     if (before) {
+      keep(it.size > before.size ? it : before)
       const later = (run === before.run && s > before.s) || (notBefore !== undefined && notBefore > before.at)
       const contradicts = it.size === before.size ? root !== before.root : it.size < before.size && later
-      if (contradicts) return { before: before.note, after: note }
-      if (it.size <= before.size) return undefined
-    } else if (logs.size >= MAX_LOGS) return undefined
-    logs.set(origin, it)
+      return contradicts ? { before: before.note, after: note } : undefined
+    }
+    keep(it)
     return undefined
   }
 
