@@ -17,6 +17,7 @@ export interface Named {
   readonly jti?: string | undefined
   readonly kid?: string | undefined
   readonly release?: string | undefined
+  readonly component?: string | undefined
 }
 
 /** What cannot be a name of the kind at all: no service is needed to say so. */
@@ -41,12 +42,13 @@ export function taskId(id: string, what = 'that'): string {
 
 /** Refuses names that the service does not know. Where it cannot be asked, the command goes on: it must not depend on it. */
 export async function checkKnown(cli: Cli, client: Client, named: Named): Promise<void> {
-  const { agent, sub, task, root, kid, release } = named
+  const { agent, sub, task, root, kid, release, component } = named
   if (agent !== undefined) {
     const agents = await namesIn(client, '/agents', 'agents', agent.startsWith('spiffe://') ? 'spiffe_id' : 'client_id')
     mustBe('agent', agent, agents)
   }
   if (release !== undefined) mustBe('release', release, await namesIn(client, '/releases', 'releases', 'release'))
+  if (component !== undefined) await mustHave(client, component)
   if (kid !== undefined) mustBe('key', kid, await namesIn(client, '/keys', 'keys', 'kid'))
   if (sub?.includes('|')) {
     const issuer = sub.slice(0, sub.indexOf('|'))
@@ -66,6 +68,15 @@ function mustBe(kind: string, name: string, known: readonly string[]): void {
   if (known.length === 0 || known.includes(name)) return
   const near = nearest(name, known)
   throw unknown(`there is no ${kind} ${safe(name)}${near === undefined ? '' : `, did you mean ${safe(near)}?`}`)
+}
+
+/** Where no release is registered at all, there is nothing to compare with. */
+async function mustHave(client: Client, component: string): Promise<void> {
+  const all = await namesIn(client, '/releases', 'releases', 'release')
+  if (all.length === 0) return
+  const path = `/releases?component=${encodeURIComponent(component)}`
+  if ((await namesIn(client, path, 'releases', 'release')).length > 0) return
+  throw unknown(`no registered release has the component ${safe(component)}`)
 }
 
 const unknown = (message: string): CliError =>

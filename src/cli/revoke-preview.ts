@@ -31,6 +31,7 @@ export function previewLines(cli: Pick<Cli, 'colors'>, answer: Json): readonly s
   const rows = [
     row(TASKS[text(tasks['effect']) ?? ''] ?? 'tasks', tasks, texts(tasks['ids']), tasks['complete'] === false),
     named('subjects', 'subjects'),
+    ...(answer['releases'] === undefined ? [] : [named('releases', 'releases')]),
     named('agents', 'agents'),
     named('tools', 'tools'),
     {

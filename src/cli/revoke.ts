@@ -1,15 +1,15 @@
 /** `errand revoke`, `suspend`, `resume`, `readmit`, `ban list`: the one switch. */
 import type { ParsedArgs } from 'citty'
 import { nearest } from '../policy/suggest.ts'
+import type { Match } from '../revoke/component-match.ts'
 import { EFFECTS } from '@errand/verifier/claims.ts'
-import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
 import type { Client, Json } from './client.ts'
 import { afterwards, timeoutOf, WAIT_FLAGS } from './containment-wait.ts'
 import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
-import { matchText, objects, text, texts } from './rows.ts'
+import { matchText, object, objects, text, texts } from './rows.ts'
 import { previewLines } from './revoke-preview.ts'
 import { JSON_FLAG, verb } from './verb.ts'
 
@@ -30,6 +30,7 @@ const MATCH = {
   kid: dimension('kid', 'tokens signed by this key'),
   policy: dimension('digest', 'tokens that this policy set decided'),
   release: dimension('id', 'tokens of this release of an agent'),
+  component: dimension('name[@version]', 'every release that has this component, also those registered later'),
   domain: dimension('name', 'agents of this trust domain'),
   all: { type: 'boolean', description: 'everything of this issuer' },
 } as const
@@ -82,10 +83,11 @@ async function ask(cli: Cli, args: Args, body: Json): Promise<Json> {
     kid: args.kid,
     policy: args.policy,
     release: args.release,
+    component: args.component,
     domain: args.domain,
     ...(args.agent?.startsWith('spiffe://') ? { agent: args.agent } : { client_id: args.agent }),
   }
-  const match: { -readonly [D in keyof HopFacts]: string } = Object.fromEntries(
+  const match: { -readonly [D in keyof Match]: string } = Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined),
   )
   const some = Object.keys(match).length > 0 || args.tool !== undefined
@@ -132,6 +134,7 @@ function show(cli: Cli, args: Args, answer: Json): void {
   const ended = texts(answer['tasks_ended'])
   const suspended = texts(answer['tasks_suspended'])
   const contained = texts(answer['tasks_contained'])
+  const releases = texts(answer['releases'])
   for (const line of facts(
     cli,
     [
@@ -139,6 +142,7 @@ function show(cli: Cli, args: Args, answer: Json): void {
       ['epoch', answer['epoch']],
       ['match', matchText(answer['match'])],
       ['mode', answer['mode']],
+      ['releases', object(answer['match'])['component'] === undefined ? undefined : releases.join(' ') || 'none yet'],
       ['tasks ended', ended.length === 0 ? undefined : ended.length],
       ['tasks contained', contained.length === 0 ? undefined : contained.length],
       ['tasks suspended', suspended.length === 0 ? undefined : suspended.length],
@@ -174,6 +178,7 @@ export const revoke = verb({
     'errand revoke --sub "dev|alice" --tool payments --mode cut --reason "role changed"',
     'errand revoke --task task_7Jx0vT3mQk2hYzR1bN5dWg --reason "wrong customer" --dry-run',
     'errand revoke --release 3fK0uVb1mXq7sWc2dYe5Za --reason "bad component" --wait --receipt out.json',
+    'errand revoke --component litellm@1.82.8 --reason "malicious version of a part" --dry-run',
     'errand revoke --bulk-token bulk_5Zq0vT3mQk2hYzR1bN5dWgq8Jx0vT3mQ --reason "wrong customer"',
   ],
   async run(args, cli) {

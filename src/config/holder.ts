@@ -19,6 +19,8 @@ export interface ConfigHolder {
   failure(): ReloadFailure | undefined
   /** Reads everything anew. True where what was read is in force now; callers at one time share one reading. */
   reload(): Promise<boolean>
+  /** Awaited before what was read is in force; where it fails, the old configuration stays. */
+  beforeChange(step: (next: Snapshot) => Promise<void>): void
   /** Told after each change of what is in force. */
   onChange(listener: (next: Snapshot, previous: Snapshot) => void): void
   /** Told after each attempt that failed. */
@@ -45,6 +47,7 @@ export function createConfigHolder({
   let reading: Promise<boolean> | undefined
   let again = false
   const listeners: ((next: Snapshot, previous: Snapshot) => void)[] = []
+  const steps: ((next: Snapshot) => Promise<void>)[] = []
   const failureListeners: ((failure: ReloadFailure) => void)[] = []
 
   function failed(problems: string): false {
@@ -65,6 +68,13 @@ export function createConfigHolder({
     // These are bound when the service starts; a snapshot that says otherwise would not be what is in force.
     const fixed = fixedAtStart(snapshot, next)
     if (fixed !== undefined) return failed(`errand.yaml: a change of ${fixed} needs a restart`)
+    if (next.digest !== snapshot.digest) {
+      try {
+        for (const step of steps) await step(next)
+      } catch (error) {
+        return failed(`the configuration cannot be used: ${error instanceof Error ? error.message : 'unknown cause'}`)
+      }
+    }
     lastFailure = undefined
     if (next.digest === snapshot.digest) return true
     const previous = snapshot
@@ -98,6 +108,7 @@ export function createConfigHolder({
     current: () => snapshot,
     failure: () => lastFailure,
     reload,
+    beforeChange: (step) => void steps.push(step),
     onChange: (listener) => void listeners.push(listener),
     onFailure: (listener) => void failureListeners.push(listener),
     watch(paths) {

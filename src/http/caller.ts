@@ -16,6 +16,10 @@ export interface Presented {
 export const nameOf = (caller: Caller): string =>
   caller.kind === 'agent' ? caller.proven.attested.agent.clientId : caller.client.clientId
 
+/** Of a route that administrators alone may use. */
+export const adminOf = ({ caller }: Pick<Call, 'caller'>): string =>
+  caller?.kind === 'admin' ? caller.client.clientId : 'unknown'
+
 /** `Authorization: ClientAssertion <jwt>`, exactly one, evidence in a header of its own, or a client certificate with `Client-Id`. */
 export function presentedInHeaders({ c, wire }: Call): Result<Presented> {
   const authorization = c.req.header('authorization')

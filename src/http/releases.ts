@@ -17,7 +17,7 @@ const releaseSchema = z
   })
   .meta({ id: 'Release' })
 
-const COMPONENT = /^[\x21-\x7e]{1,400}$/
+export const componentText = z.string().regex(/^[\x21-\x7e]{1,400}$/)
 
 export const releasesRoute: Route = {
   method: 'GET',
@@ -32,7 +32,7 @@ export const releasesRoute: Route = {
   },
   handle(call) {
     const { agent, component } = call.c.req.query()
-    if (component !== undefined && !COMPONENT.test(component)) {
+    if (component !== undefined && !componentText.safeParse(component).success) {
       return refused(
         call,
         refuse('bad_param', 'request', { proven: true, detail: 'component is a name, name@version or a package URL' })

@@ -1,6 +1,7 @@
 /** What `dry_run` answers: the members of a revocation that is not made. */
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
+import { shownMatch } from '../revoke/component-match.ts'
 import type { Pinned } from '../revoke/bulk.ts'
 import type { RevocationMode } from '../revoke/revocation-log.ts'
 import type { HttpDeps } from './deps.ts'
@@ -16,6 +17,7 @@ export const previewSchema = z
     dry_run: z.literal(true),
     match: z.record(z.string(), z.string()),
     mode: z.string(),
+    releases: members('By component: those that have it').optional(),
     tasks: z.object({
       total: z.number().int(),
       ids: z.array(z.string()).describe(`${NAMED} at most`),
@@ -58,13 +60,14 @@ export function previewView(
   mode: RevocationMode,
   { preview, bulk }: Pinned,
 ) {
-  const { effect, tasks, complete, subjects, agents, audiences, live } = preview
+  const { effect, tasks, complete, subjects, agents, audiences, live, releases } = preview
   const { settings } = deps.snapshot()
   const reached = deps.audiences.all().filter(({ audience }) => audiences.has(audience))
   return {
     dry_run: true,
-    match,
+    match: shownMatch(match),
     mode,
+    ...(releases ? { releases: named(new Set(releases)) } : {}),
     tasks: { total: tasks.length, ids: tasks.slice(0, NAMED), effect, ...(complete ? {} : { complete }) },
     subjects: named(subjects),
     agents: named(agents),

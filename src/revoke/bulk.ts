@@ -10,6 +10,7 @@ import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { BulkPins, Pin, SpentPin } from './bulk-pins.ts'
+import { shownMatch } from './component-match.ts'
 import type { Preview } from './preview.ts'
 import type { Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
 import { type Revoke, toldTasks } from './revoke.ts'
@@ -114,7 +115,7 @@ export function createBulk(deps: BulkDeps): Bulk {
         ...(match.sub === undefined ? {} : { subject: match.sub }),
         details: {
           act: 'revocation.previewed',
-          match: { ...match, ...(match.sub === undefined ? {} : { sub: '(subject)' }) },
+          match: { ...shownMatch(match), ...(match.sub === undefined ? {} : { sub: '(subject)' }) },
           mode,
           tasks: whole.length,
         },

@@ -21,6 +21,8 @@ export interface Preview {
   readonly agents: ReadonlySet<string>
   readonly audiences: ReadonlySet<string>
   readonly live: LiveMatch
+  /** By component: those that have it. */
+  readonly releases?: readonly string[]
 }
 
 export interface PreviewDeps {

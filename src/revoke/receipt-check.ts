@@ -144,7 +144,7 @@ const isUnder = ({ index, record, path }: Record, { size, root }: Checkpoint): b
 
 /** What the record of a revocation says otherwise. */
 function differenceIn(revocation: JsonObject, record: JsonObject): string | undefined {
-  const { match, mode, taken, before, reason } = detailsOf(record)
+  const { match, mode, taken, before, reason, confirmed_by } = detailsOf(record)
   const { epoch, by, subject } = record
   const logged: { readonly [name: string]: JsonValue | undefined } = {
     epoch,
@@ -155,6 +155,7 @@ function differenceIn(revocation: JsonObject, record: JsonObject): string | unde
     taken,
     before,
     reason,
+    confirmed_by,
   }
   const text = (value: JsonValue | undefined) => (value === undefined ? '' : canonicalize(value as Json))
   return Object.keys(logged).find((name) => text(logged[name]) !== text(revocation[name]))

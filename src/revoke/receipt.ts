@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import { canonicalize } from '../audit/canonical.ts'
 import type { AuditRecord, Json } from '../audit/log.ts'
+import { shownMatch } from './component-match.ts'
 import type { Containment } from './containment.ts'
 import type { TouchedTasks } from './containments.ts'
 import type { Revocation } from './revocation-log.ts'
@@ -41,12 +42,14 @@ export interface Statement extends Omit<Containment, 'pending_downstream'> {
   readonly iat: number
   readonly revocation: Json
   readonly tasks: TouchedTasks
+  /** By component: those that it stands for. */
+  readonly releases?: readonly string[]
   readonly downstream: readonly DownstreamResult[]
 }
 
 /** How the log writes a match: a subject stands beside it, as a keyed hash. */
 const matchInLog = (match: Revocation['match']): { readonly [dimension: string]: string } =>
-  match.sub === undefined ? { ...match } : { ...match, sub: '(subject)' }
+  match.sub === undefined ? { ...shownMatch(match) } : { ...shownMatch(match), sub: '(subject)' }
 
 export function statementOf(facts: {
   readonly issuer: string
@@ -55,6 +58,7 @@ export function statementOf(facts: {
   readonly record: AuditRecord | undefined
   readonly containment: Containment
   readonly tasks: Statement['tasks']
+  readonly releases?: readonly string[] | undefined
   /** Whether the subject is named: then the receipt is for nobody else. */
   readonly named: boolean
 }): Statement {
@@ -75,10 +79,12 @@ export function statementOf(facts: {
       ...asRecorded(record),
       reason,
       by,
+      ...(entry.confirmedBy === undefined ? {} : { confirmed_by: entry.confirmedBy }),
       at,
     },
     ...containment,
     tasks,
+    ...(facts.releases === undefined ? {} : { releases: facts.releases }),
     downstream: [],
   }
 }

@@ -6,7 +6,7 @@ import type { AuditLog, AuditReader, Json } from '../audit/log.ts'
 import { proveInclusion } from '../audit/log-proof.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import { TYP } from '../oauth/words.ts'
-import type { Containments } from './containments.ts'
+import type { PartContainments } from './component-containments.ts'
 import { type Anchor, type AnchoredRecord, type Statement, statementDigest, statementOf } from './receipt.ts'
 import type { Revocation } from './revocation-log.ts'
 
@@ -24,7 +24,7 @@ export interface Receipts {
 export interface ReceiptsDeps {
   readonly issuer: string
   readonly now: () => number
-  readonly containments: Containments
+  readonly containments: PartContainments
   readonly audit: Pick<AuditLog, 'append' | 'logId'>
   readonly reader: Pick<AuditReader, 'get'>
   readonly tree: LogTree
@@ -57,12 +57,13 @@ export function createReceipts(deps: ReceiptsDeps): Receipts {
 
   return {
     async issue(entry, { by, named, correlation }) {
-      const [record, containment, tasks] = await Promise.all([
+      const [record, containment, tasks, releases] = await Promise.all([
         containments.recordOf(entry),
         containments.of(entry),
         containments.tasksOf(entry),
+        containments.releasesOf(entry),
       ])
-      const statement = statementOf({ issuer, now: now(), entry, record, containment, tasks, named })
+      const statement = statementOf({ issuer, now: now(), entry, record, containment, tasks, releases, named })
       const { index } = await audit.append({
         type: 'receipt.issued',
         cause: entry.id,

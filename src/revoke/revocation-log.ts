@@ -24,6 +24,10 @@ export interface NewRevocation {
   readonly reason: string
   /** Who did it: an admin's, tool's or agent's client id, or `system`. */
   readonly by: string
+  /** Where it took two. */
+  readonly confirmedBy?: string
+  /** The revocation by component that it is a part of: that one is lifted, and this one with it. */
+  readonly partOf?: string
   /** Unix seconds. */
   readonly at: number
   /** Unix seconds after which no token it could match is alive: then the entry may be dropped. */

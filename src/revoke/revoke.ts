@@ -13,6 +13,7 @@ import { newId } from '../tasks/ids.ts'
 import type { TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
+import { shownMatch } from './component-match.ts'
 import { containMatching, endMatching, suspendMatching } from './matching-tasks.ts'
 import type { NewRevocation, Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
 
@@ -58,6 +59,8 @@ export interface RevokeRequest {
   readonly taken?: NonNullable<NewRevocation['taken']>
   readonly reason: string
   readonly by: string
+  readonly confirmedBy?: string
+  readonly partOf?: string
   readonly correlation?: string
   readonly absolute?: boolean
   readonly banUntil?: number
@@ -77,6 +80,8 @@ export interface Revoked {
   readonly added: boolean
   readonly tasks: readonly string[]
   readonly another?: true
+  /** By component: the releases that have it. */
+  readonly releases?: readonly string[]
 }
 
 export interface Revoke {
@@ -122,8 +127,10 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       // A subject is personal: it goes where the log hashes and seals it.
       ...(entry.match.sub === undefined ? {} : { subject: entry.match.sub }),
       details: {
-        match: { ...entry.match, ...(entry.match.sub === undefined ? {} : { sub: '(subject)' }) },
+        match: { ...shownMatch(entry.match), ...(entry.match.sub === undefined ? {} : { sub: '(subject)' }) },
         mode: entry.mode,
+        ...(entry.partOf === undefined ? {} : { part_of: entry.partOf }),
+        ...(entry.confirmedBy === undefined ? {} : { confirmed_by: entry.confirmedBy }),
         ...(entry.taken ? { taken: [...entry.taken.tools, ...entry.taken.operations].slice(0, MOST_RECORDED) } : {}),
         ...(entry.before ? { before: formatEpoch(entry.before) } : {}),
         reason: entry.reason,
@@ -210,7 +217,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
   return {
     endTask,
     async byMatch(request) {
-      const { match, mode, taken, reason, by, correlation, absolute, banUntil, closes, before } = request
+      const { match, mode, taken, reason, by, confirmedBy, partOf, correlation, absolute, banUntil, before } = request
       const now = deps.now()
       const entry: NewRevocation = {
         id: request.id ?? newId('rev'),
@@ -221,9 +228,11 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         at: now,
         expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, request.keepUntil ?? 0),
         ...(taken ? { taken } : {}),
+        ...(confirmedBy === undefined ? {} : { confirmedBy }),
+        ...(partOf === undefined ? {} : { partOf }),
         ...(absolute ? { absolute } : {}),
         ...(banUntil === undefined ? {} : { banUntil }),
-        ...(closes === undefined ? {} : { closes }),
+        ...(request.closes === undefined ? {} : { closes: request.closes }),
         ...(before === undefined ? {} : { before }),
       }
       const { entry: stored, added } = await add(entry, correlation)

@@ -8,6 +8,7 @@ import type { ServiceSettings } from '../config/settings.ts'
 import type { IdempotencyStore } from '../exchange/idempotency.ts'
 import type { KeyStore } from '../keys/key-store.ts'
 import type { BulkPins } from '../revoke/bulk-pins.ts'
+import type { KnownReleases } from '../revoke/known-releases.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
@@ -31,6 +32,7 @@ export interface Stores {
   readonly liveTasks: LiveTasks
   readonly revocations: RevocationLog
   readonly bulkPins: BulkPins
+  readonly knownReleases: KnownReleases
   readonly signOuts: SignOuts
   readonly signalStreams: SignalStreams
   readonly idempotency: IdempotencyStore

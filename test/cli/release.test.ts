@@ -290,6 +290,30 @@ abcdefghijklmnopqrstuv  research  1.4.0    2027-01-15 08:00:00Z  pkg:pypi/litell
     expect(service.received.at(-1)).toMatchObject({ path: '/releases', query: { component: 'litellm@1.82.8' } })
   })
 
+  it('revokes by component, of which a release must be known, and says what it stands for', async () => {
+    service.answers.set('GET /releases', { releases: [{ release: 'abcdefghijklmnopqrstuv' }] })
+    const match = { component: 'litellm@1.82.8' }
+    service.answers.set('POST /revocations', {
+      id: 'rev_1',
+      epoch: '1.1',
+      match,
+      mode: 'ban',
+      releases: ['abcdefghijklmnopqrstuv'],
+    })
+    const revoke = () => service.cli('revoke', '--component', 'litellm@1.82.8', '--reason', 'bad part')
+    const done = await revoke()
+    expect([done.exit, done.out], done.err).toEqual([0, expect.stringMatching(/releases +abcdefghijklmnopqrstuv\n/)])
+    expect(service.received.at(-1)?.body).toMatchObject({ match })
+    service.answers.set('GET /releases', ({ query }: { query: object }) => ({
+      releases: 'component' in query ? [] : [{ release: 'abcdefghijklmnopqrstuv' }],
+    }))
+    const missed = await revoke()
+    expect([missed.exit, missed.err]).toEqual([
+      2,
+      expect.stringContaining('no registered release has the component litellm@1.82.8'),
+    ])
+  })
+
   it('aims no revocation at a release that nobody registered', async () => {
     service.answers.set('GET /releases', { releases: [{ release: 'abcdefghijklmnopqrstuv' }] })
     service.answers.set('POST /revocations', { id: 'rev_1', epoch: '1.1', match: {}, mode: 'ban' })

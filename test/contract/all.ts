@@ -4,6 +4,7 @@ import { describeIdempotency } from './idempotency.ts'
 import { describeJoining } from './joining.ts'
 import { describeKeyPins } from './key-pins.ts'
 import { describeKeyStore } from './key-store.ts'
+import { describeKnownReleases } from './known-releases.ts'
 import { describeLiveTasks } from './live-tasks.ts'
 import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
@@ -24,6 +25,7 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeTaskStore(name, open)
   describeLiveTasks(name, open)
   describeRevocationLog(name, open)
+  describeKnownReleases(name, open)
   describeBulkPins(name, open)
   describeSignOuts(name, open)
   describeSignalStreams(name, open)

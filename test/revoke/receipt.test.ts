@@ -86,6 +86,7 @@ describe('a receipt', () => {
       recordOf: async () => (more.recorded === false ? undefined : log.get(5)),
       tasksOf: async () => ({ ended: TASKS, suspended: [], contained: [] }),
       find: async () => entry,
+      releasesOf: async () => undefined,
       close: () => undefined,
     }
     const receipts = createReceipts({

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
+import { componentOf } from '../component-match.ts'
 import type { Revocation } from '../revocation-log.ts'
 import { EVENT } from './words.ts'
 
@@ -37,6 +38,8 @@ export function toldOf(entry: Revocation, naming: Naming): Told | undefined {
   if (match.task !== undefined && /^task (?:completed|expired):/.test(reason)) return undefined
   // What it closes was told.
   if (closes !== undefined) return undefined
+  // It kills nothing: each release that it stands for is told by itself.
+  if (componentOf(match) !== undefined) return undefined
   const subjectId = subjectOf(match, naming)
   const common = {
     event_timestamp: at,

@@ -9,6 +9,7 @@ import { createJournal } from './journal.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
+import { createKnownReleases } from './known-releases.ts'
 import { createLiveTasks } from './live-tasks.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
@@ -39,6 +40,7 @@ export async function openEmbedded(deps: {
     tasks: createTaskStore({ db, journal }),
     liveTasks: createLiveTasks({ db }),
     revocations: createRevocationLog({ db, now, forgetBefore }),
+    knownReleases: createKnownReleases({ db }),
     bulkPins: createBulkPins({ db, forgetBefore }),
     signOuts: createSignOuts({ db }),
     signalStreams: createSignalStreams({ db }),

@@ -137,10 +137,10 @@ export function createRevocationLog(deps: {
 }
 
 /** What few entries have. */
-type More = Pick<NewRevocation, 'taken' | 'before' | 'closes'>
+type More = Pick<NewRevocation, 'taken' | 'before' | 'closes' | 'partOf' | 'confirmedBy'>
 
-const moreOf = ({ taken, before, closes }: More): string | null => {
-  const more = JSON.stringify({ taken, before, closes })
+const moreOf = ({ taken, before, closes, partOf, confirmedBy }: More): string | null => {
+  const more = JSON.stringify({ taken, before, closes, partOf, confirmedBy })
   return more === '{}' ? null : more
 }
 

@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 9
+export const FORMAT = 10
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -63,6 +63,14 @@ CREATE TABLE signal_queue (
 CREATE INDEX signal_queue_order ON signal_queue (stream, position);
 `
 
+/** Every release that was registered, with its components; and revocations that wait for a second person. */
+const COMPONENTS_AND_TWO_PEOPLE = `
+CREATE TABLE releases (id TEXT PRIMARY KEY, packed TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE pending_revocations (
+  id TEXT PRIMARY KEY, expires_at INTEGER NOT NULL, pending TEXT NOT NULL, confirmed_by TEXT, done INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
@@ -73,6 +81,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
   6: CONTAINED,
   7: BULK,
   8: SIGNAL_STREAMS,
+  9: COMPONENTS_AND_TWO_PEOPLE,
 }
 
 export const SCHEMA = `
@@ -135,4 +144,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}${COMPONENTS_AND_TWO_PEOPLE}`

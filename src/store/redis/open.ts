@@ -6,6 +6,7 @@ import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
+import { createKnownReleases } from './known-releases.ts'
 import { createLiveTasks } from './live-tasks.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
@@ -40,6 +41,7 @@ export async function openRedis(deps: {
       tasks: createTaskStore({ redis }),
       liveTasks: createLiveTasks({ redis }),
       revocations: await createRevocationLog({ redis, now, forgetBefore }),
+      knownReleases: createKnownReleases({ redis }),
       bulkPins: createBulkPins({ redis, forgetBefore }),
       signOuts: createSignOuts({ redis }),
       signalStreams: createSignalStreams({ redis }),
