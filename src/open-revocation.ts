@@ -1,6 +1,6 @@
 /** What ends things for one issuer, who is told of it, and what proves it. */
 import { randomBytes } from 'node:crypto'
-import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
+import { type AccessTokenClaims, CLOCK_LEEWAY_SECONDS } from '@errand/verifier/claims.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import type { Checkpoints } from './audit/checkpoints.ts'
 import { findDecision } from './audit/explain.ts'
@@ -83,6 +83,8 @@ export async function openRevocation(deps: RevocationDeps) {
   const marks = await openMarks({
     now,
     mark: () => stores.revocations.mark(),
+    // Replicas' clocks are believed as far as verifiers' are.
+    clocksApartSeconds: deps.holder.current().settings.store.kind === 'embedded' ? 0 : CLOCK_LEEWAY_SECONDS,
     audit,
     recorded: async (since) =>
       (await log.search({ type: 'revocation.marked', since: since * 1000, limit: 1000 })).toReversed(),

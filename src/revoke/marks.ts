@@ -1,6 +1,7 @@
 /**
  * Places in the log by time: what was issued until T becomes what was checked before a mark. A mark is taken in each minute
- * in which something was issued, and where there is none since T; so a window reaches a minute further than T at most.
+ * in which something was issued, and where there is none since T; so a window reaches a minute further than T at most, and
+ * further by what the clocks of several replicas may differ.
  */
 import { type Epoch, formatEpoch, parseEpoch } from '@errand/verifier/epoch.ts'
 import type { AuditEvent, AuditRecord } from '../audit/log.ts'
@@ -17,6 +18,11 @@ export interface MarksDeps {
   readonly audit: { append(event: AuditEvent): Promise<unknown> }
   /** `revocation.marked` records since that many Unix seconds, oldest first. */
   readonly recorded: (since: number) => Promise<readonly AuditRecord[]>
+  /**
+   * So far apart may the clocks be of those that issue by this log: what another checked before a moment of its clock, it
+   * checked before that moment and this much of ours. Nothing where one process alone issues.
+   */
+  readonly clocksApartSeconds: number
   /** Told of a mark that could not be recorded: after a restart windows reach further. */
   readonly onError: (error: unknown) => void
 }
@@ -26,7 +32,7 @@ export interface Marks {
   issued(): void
   /** To be called each second or so. */
   tick(): Promise<void>
-  /** The first mark after everything that was checked before `time`; for a later time never an earlier mark. */
+  /** The first mark after everything that has been checked before `time`; for a later time never an earlier mark. */
   markFor(time: number): Promise<Mark>
 }
 
@@ -79,7 +85,7 @@ export async function openMarks(deps: MarksDeps): Promise<Marks> {
     markFor: (time) =>
       inTurn(async () => {
         // By their order and not by their times, which may go back: after the last one from before it.
-        const before = marks.findLastIndex(({ at }) => at < time)
+        const before = marks.findLastIndex(({ at }) => at < time + deps.clocksApartSeconds)
         return marks[before + 1] ?? take()
       }),
   }

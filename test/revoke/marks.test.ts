@@ -5,7 +5,7 @@ import type { AuditEvent, AuditRecord } from '../../src/audit/log.ts'
 import { openMarks } from '../../src/revoke/marks.ts'
 
 /** A service with a log that moves with each mark and each revocation, and the epoch that each token was checked at. */
-async function world() {
+async function world(clocksApartSeconds = 0) {
   const clock = { now: 1_800_000_000 }
   let sequence = 0
   const records: AuditEvent[] = []
@@ -13,6 +13,7 @@ async function world() {
     openMarks({
       now: () => clock.now,
       mark: async () => ({ generation: 1, sequence: ++sequence }),
+      clocksApartSeconds,
       audit: { append: async (event: AuditEvent) => records.push(event) },
       recorded: async () => records as unknown as readonly AuditRecord[],
       onError: (error) => {
@@ -75,4 +76,29 @@ it('marks a minute in which something was issued, and no other', async () => {
     await marks.tick()
   }
   expect(records.length).toBe(3)
+})
+
+it('L11 a window kills also what a replica issued whose clock is behind, as far as clocks may be apart', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: -30, max: 30 }),
+      fc.array(fc.tuple(fc.constantFrom('here', 'there', 'wait'), fc.integer({ min: 1, max: 70 })), { maxLength: 40 }),
+      fc.integer({ min: 0, max: 600 }),
+      async (ahead, steps, age) => {
+        const { clock, open, rev } = await world(30)
+        const marks = await open()
+        const issued: { at: number; rev: ReturnType<typeof rev> }[] = []
+        for (const [step, seconds] of steps) {
+          if (step === 'wait') clock.now += seconds
+          else issued.push({ at: clock.now + (step === 'there' ? ahead : 0), rev: rev() })
+          if (step === 'here') marks.issued()
+          await marks.tick()
+        }
+        const until = clock.now - age
+        const { epoch } = await marks.markFor(until)
+        for (const token of issued) if (token.at < until) expect(compareEpochs(token.rev, epoch)).toBeLessThan(0)
+      },
+    ),
+    { numRuns: 300 },
+  )
 })
