@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Verifier } from '@errand/verifier/verifier.ts'
 import { parseEpoch } from '@errand/verifier/epoch.ts'
+import { feedKeyId } from '@errand/verifier/feed-frame.ts'
 import { writeFeed } from '../../src/cli/feed-files.ts'
 import { createFeed, type Feed } from '../../src/revoke/feed.ts'
 import { revocation } from '../verifier-follow/fake-log.ts'
@@ -100,6 +101,40 @@ describe('the feed as files', () => {
     expect(asked).toContain(`${FILES}/snapshot.json`)
     const call = { operation: 'ticket.read', arguments: {} }
     await expect(it.verify(request(token, { now: clock.now }), call)).rejects.toMatchObject({ code: 'revoked' })
+  })
+
+  const signedDelta = (after: number) => {
+    const k = feedKeyId(new Uint8Array(32).fill(3))
+    const at = { seq: 0, s: 0, prev: '', after: `0.${after}`, epoch: `0.${after + 1}` }
+    const frame = service.signFeed('errand-frame+jwt', { iss: ISSUER, run: 'files', k, kind: 'delta', ...at })
+    return Response.json({ frame })
+  }
+
+  it('L6 is read no further where a file brings nothing new, whatever it says is next', async () => {
+    await reached('0.0')
+    const asked: string[] = []
+    const it = verifier(asked, async (url) => (url.endsWith('/snapshot.json') ? served(url) : signedDelta(0)))
+    await it.ready()
+    expect(asked.filter((url) => url.startsWith(FILES))).toEqual([
+      `${FILES}/snapshot.json`,
+      `${FILES}/after/0.0.json`,
+      `${FILES}/after/0.1.json`,
+    ])
+  })
+
+  it('is read for five seconds and no longer, however many files there are', async () => {
+    await reached('0.0')
+    stop.abort()
+    await writing
+    for (let entry = 0; entry < 20; entry++) await service.log.add(revocation({ jti: `revoked ${entry}` }))
+    const asked: string[] = []
+    const it = verifier(asked, async (url) => {
+      clock.pass(1.5)
+      return url.endsWith('/snapshot.json') ? served(url) : signedDelta(Number(/after\/0\.(\d+)/.exec(url)![1]))
+    })
+    await it.ready()
+    expect(asked.filter((url) => url.startsWith(FILES))).toHaveLength(4)
+    await until(() => it.status()?.epoch === '0.20')
   })
 
   it('is left aside where it is away, forged, or of an older generation', async () => {

@@ -28,6 +28,8 @@ const REFRESH_EVERY_MS = 200
 const REFRESH_AFTER_FAILURE_MS = 1_000
 const STREAM_FAILURES_BEFORE_POLLING = 3
 const MAX_FILES = 64
+/** For all of them: what is missing then is asked of the service. */
+const FILES_TIMEOUT_MS = 5_000
 const POLLS_BEFORE_STREAMING_AGAIN = 30
 export interface FollowerDeps {
   readonly issuer: string
@@ -134,8 +136,11 @@ export function createFollower(deps: FollowerDeps): Follower {
 
   /** What is there, however old: the rest is asked of the service, and entries are true wherever they come from. */
   async function begin(to: FeedState): Promise<void> {
+    const until = monotonic() + FILES_TIMEOUT_MS
     const file = async (name: string) => {
-      const limits = { timeoutMs: SYNC_TIMEOUT_MS, maxBytes: MAX_FEED_BYTES, signal: closing.signal }
+      const timeoutMs = Math.min(SYNC_TIMEOUT_MS, until - monotonic())
+      if (timeoutMs <= 0) return undefined
+      const limits = { timeoutMs, maxBytes: MAX_FEED_BYTES, signal: closing.signal }
       const answer = await fetchText(fetch, endpoint(deps.filesUrl!, name), limits)
       if (answer.status === 404 || answer.status === 403) return undefined
       const frame = await readFrame(jsonObject(answer)['frame'], deps)
@@ -143,8 +148,15 @@ export function createFollower(deps: FollowerDeps): Follower {
       return frame
     }
     let next = await file('/snapshot.json')
-    for (let files = 0; next && apply(to, next) === 'applied' && files < MAX_FILES; files++)
-      next = await file(`/after/${formatEpoch(next.epoch)}.json`)
+    for (let files = 0; next && files < MAX_FILES; files++) {
+      const before = to.epoch()
+      const outcome = apply(to, next)
+      const here = to.epoch()
+      // One that brings nothing names itself as its next.
+      const further = here && (!before || compareEpochs(here, before) > 0)
+      if (outcome !== 'applied' || !further) return
+      next = await file(`/after/${formatEpoch(here)}.json`)
+    }
   }
 
   async function pull(to: FeedState, snapshot: boolean, waitSeconds?: number): Promise<void> {
