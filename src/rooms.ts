@@ -194,6 +194,7 @@ export async function openRooms(given: RoomDeps) {
       await revoke.sweep()
       await marks.tick()
       await stores.signOuts.prune(patient.forgetBefore())
+      await bulk.sweep()
     },
     (error) => onFault(error, 'sweep'),
   )
@@ -203,6 +204,7 @@ export async function openRooms(given: RoomDeps) {
     app,
     sweep: async () => {
       await marks.tick()
+      await bulk.sweep()
       return revoke.sweep()
     },
     freshNonce: (client: string) => exchanging.dpop.freshNonce(client),

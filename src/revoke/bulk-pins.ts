@@ -29,6 +29,8 @@ export interface SpentPin extends Pin {
 
 export type PinSpent =
   | { readonly outcome: 'spent'; readonly pin: Pin }
+  /** By the same maker before, and not carried out to the end: it goes on for the reason of then, however late. */
+  | { readonly outcome: 'begun'; readonly pin: SpentPin }
   /** `revocation`: what it was used for. */
   | { readonly outcome: 'used'; readonly revocation: string }
   | { readonly outcome: 'expired' }
@@ -41,7 +43,7 @@ export interface BulkPins {
   spend(digest: string, by: string, reason: string, now: number): Promise<PinSpent>
   /** All of it has been carried out. */
   done(digest: string): Promise<void>
-  /** Spent, and not carried out to the end: a stop came in between. */
+  /** Spent, and not carried out to the end: somebody is at it, or a fault or a stop came in between. */
   unfinished(): Promise<readonly { readonly digest: string; readonly pin: SpentPin }[]>
 }
 

@@ -19,6 +19,8 @@ const BULK_TOKEN_SECONDS = 900
 /** Each is ended by an entry of its own, so that what it was given since the mark dies too. */
 const MAX_PINNED_TASKS = 10_000
 const AT_ONCE = 100
+/** Somebody may be at it elsewhere: so long it is left to them. Two at once do the same, and no harm. */
+const LEFT_ALONE_SECONDS = 30
 
 export interface Pinned {
   readonly preview: Preview
@@ -26,17 +28,23 @@ export interface Pinned {
   readonly bulk?: { readonly token: string; readonly expiresAt: number }
 }
 
+interface Done {
+  readonly entry: Revocation
+  readonly mode: RevocationMode
+  readonly tasks: readonly string[]
+}
+
 export interface Bulk {
   preview(match: HopFacts, mode: RevocationMode, by: string, taken?: Pin['taken']): Promise<Pinned>
-  /** Answers the entry and the tasks that were ended or suspended. */
-  execute(
-    token: string,
-    by: string,
-    reason: string,
-    correlation: string,
-  ): Promise<Result<{ readonly entry: Revocation; readonly mode: RevocationMode; readonly tasks: readonly string[] }>>
+  /**
+   * Answers the entry and the tasks that were ended or suspended by now. Where a fault came in between, the same maker
+   * goes on with the same token.
+   */
+  execute(token: string, by: string, reason: string, correlation: string): Promise<Result<Done>>
   /** After a start: what a stop came in between of. */
   finish(): Promise<void>
+  /** What a fault came in between of, here or at another replica, and nobody went on with. */
+  sweep(): Promise<void>
 }
 
 export interface BulkDeps {
@@ -55,39 +63,76 @@ export interface BulkDeps {
 /** Who can read the store learns no bulk token. */
 const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url')
 
+const entryOf = (revocation: string, task: string): string =>
+  `rev_${createHash('sha256').update(`${revocation} ${task}`).digest('base64url').slice(0, 22)}`
+
 export function createBulk(deps: BulkDeps): Bulk {
   const { now, pins, log, tasks, revoke } = deps
 
-  async function each(ids: readonly string[], step: (id: string) => Promise<readonly string[]>): Promise<string[]> {
-    const done: string[] = []
-    for (let at = 0; at < ids.length; at += AT_ONCE)
-      for (const some of await Promise.all(ids.slice(at, at + AT_ONCE).map(step))) done.push(...some)
-    return done
+  /** What this process is at, by its digest. */
+  const underWay = new Map<string, Promise<Done>>()
+  /** What somebody seems to be at, and since when; or when it was last tried here. */
+  const elsewhere = new Map<string, number>()
+
+  /** In parts, each of which is told: what a fault comes in between of has its records. */
+  async function each(
+    ids: readonly string[],
+    step: (id: string) => Promise<readonly string[]>,
+    tell: (some: readonly string[]) => Promise<void>,
+  ): Promise<readonly string[]> {
+    const done = new Set<string>()
+    for (let at = 0; at < ids.length; at += AT_ONCE) {
+      const steps = await Promise.allSettled(ids.slice(at, at + AT_ONCE).map(step))
+      const some = steps.flatMap((each) => (each.status === 'fulfilled' ? each.value : []))
+      const found = some.filter((id) => !done.has(id))
+      for (const id of found) done.add(id)
+      await tell([...new Set(found)])
+      for (const each of steps) if (each.status === 'rejected') throw each.reason
+    }
+    return [...done]
   }
 
   /** Again, it does what is left to do. */
   async function carryOut(
     { match, mode, taken, mark, tasks: named, by, revocation, reason }: SpentPin,
     request?: string,
-  ) {
+  ): Promise<Done> {
     const told = { reason, by, ...(request === undefined ? {} : { correlation: request }) }
     // A ban that keeps nothing out is a cut, and tasks that end.
     const kept = mode === 'suspend' ? mode : 'cut'
+    /** The same entry of each task, however often it is asked for. */
+    const own = (task: string) => ({ match: { task }, id: entryOf(revocation, task) })
     const { entry } = await revoke.byMatch({ ...told, match, mode: kept, id: revocation, before: mark })
+    // Lifted since: what goes on again is not stopped by who comes late.
+    if (entry.readmitted) return { entry, mode, tasks: [] }
     const step = async (id: string): Promise<readonly string[]> => {
       if (mode === 'ban') return revoke.endTask(id, 'revoked', reason, by, request)
       if (mode === 'contain')
-        return (await revoke.byMatch({ ...told, match: { task: id }, mode, ...(taken ? { taken } : {}) })).tasks
+        return (await revoke.byMatch({ ...told, ...own(id), mode, ...(taken ? { taken } : {}) })).tasks
       const held = await tasks.suspend(id, entry.id, now())
       // It is paused: what it was given since the mark dies, and whoever read it before that reads it again.
-      if (held.length > 0) await revoke.byMatch({ ...told, match: { task: id }, mode: 'cut', closes: entry.id })
+      if (held.length > 0) await revoke.byMatch({ ...told, ...own(id), mode: 'cut', closes: entry.id })
       return held
     }
-    const touched = [...new Set(mode === 'cut' ? [] : await each(named, step))]
+    const tell = (some: readonly string[]) => toldTasks(deps, { ...entry, mode }, some, request)
+    const touched = mode === 'cut' ? [] : await each(named, step, tell)
     // Lifted meanwhile: what was held after that would be held for ever.
     if (mode === 'suspend' && (await log.get(entry.id))?.readmitted !== undefined) await tasks.wake(entry.id, now())
-    await toldTasks(deps, { ...entry, mode }, touched, request)
     return { entry, mode, tasks: touched }
+  }
+
+  /** Whoever asks meanwhile waits for the same. */
+  function goOn(digest: string, pin: SpentPin, request?: string): Promise<Done> {
+    const known = underWay.get(digest)
+    if (known) return known
+    const going = carryOut(pin, request)
+      .then(async (done) => {
+        await pins.done(digest)
+        return done
+      })
+      .finally(() => underWay.delete(digest))
+    underWay.set(digest, going)
+    return going
   }
 
   return {
@@ -132,14 +177,19 @@ export function createBulk(deps: BulkDeps): Bulk {
         const detail = `it was used for ${spent.revocation}`
         return refuse('bulk_token_used', 'request', { proven: true, detail })
       }
-      const done = await carryOut({ ...spent.pin, reason }, correlation)
-      await pins.done(digest)
-      return ok(done)
+      return ok(await goOn(digest, { reason, ...spent.pin }, correlation))
     },
     async finish() {
-      for (const { digest, pin } of await pins.unfinished()) {
-        await carryOut(pin)
-        await pins.done(digest)
+      for (const { digest, pin } of await pins.unfinished()) await goOn(digest, pin)
+    },
+    async sweep() {
+      const open = await pins.unfinished()
+      for (const digest of elsewhere.keys()) if (!open.some((each) => each.digest === digest)) elsewhere.delete(digest)
+      for (const { digest, pin } of open) {
+        const since = elsewhere.get(digest) ?? now()
+        const alone = now() - since >= LEFT_ALONE_SECONDS
+        elsewhere.set(digest, alone ? now() : since)
+        if (alone && !underWay.has(digest)) await goOn(digest, pin)
       }
     },
   }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Unavailable } from '../../src/oauth/refusal.ts'
 import { type House, openHouse } from '../house.ts'
 
 const MANY = (text: string) => `${text}\nbounds: { strangers_per_second_per_source: 100000 }\n`
@@ -185,6 +186,61 @@ describe('the preview of a revocation', () => {
       const again = await openHouse({ folder: own.folder, startAt: own.now() + 5 })
       expect(await stateOf(there.task, again)).toBe('revoked')
       await again.close()
+    })
+
+    describe('and interrupted by a fault', () => {
+      const interrupted = async (mode: string, method: 'end' | 'suspend' | 'contain') => {
+        const own = await openHouse({ config: { 'errand.yaml': MANY } })
+        const [one, other] = [await token(own), await token(own, { user: 'bob' })]
+        const take = mode === 'contain' ? { take: { tools: ['tickets'] } } : {}
+        const { bulk_token: bulk } = await preview(RESEARCH, own, { mode, ...take })
+        const { tasks } = own.service.stores
+        const real = tasks[method] as (id: string, ...rest: never[]) => Promise<readonly string[]>
+        const fault = () => Promise.reject(new Unavailable('store_unavailable', 'away for a moment'))
+        Object.assign(tasks, {
+          [method]: (id: string, ...rest: never[]) => (id === other.task ? fault() : real(id, ...rest)),
+        })
+        expect((await execute(bulk, {}, own)).status).toBe(503)
+        Object.assign(tasks, { [method]: real })
+        return { own, one, other, bulk }
+      }
+
+      it.each([
+        ['ban', 'end', 'tasks_ended', 'revoked'],
+        ['suspend', 'suspend', 'tasks_suspended', 'suspended'],
+        ['contain', 'contain', 'tasks_contained', 'active'],
+      ] as const)('a %s goes on by the same token, once', async (mode, method, touched, state) => {
+        const { own, one, other, bulk } = await interrupted(mode, method)
+        expect(await stateOf(one.task, own)).toBe(state)
+        const both = [execute(bulk, { reason: 'again' }, own), execute(bulk, {}, own)]
+        const [done, beside] = await Promise.all(both)
+        expect([done?.status, beside?.status], done?.text).toEqual([201, 201])
+        expect(done?.body[touched]).toContain(other.task)
+        expect(beside?.body).toEqual(done?.body)
+        expect(done?.body['reason']).toBe('as it was shown')
+        expect([await stateOf(other.task, own), await active(other.text, own)]).toEqual([state, false])
+        const over = await execute(bulk, {}, own)
+        expect([over.status, over.body['reason']]).toEqual([400, 'bulk_token_used'])
+        // Each task by one entry of its own, however often it was asked for.
+        const entries = await own.service.stores.revocations.after()
+        expect(entries.filter(({ match }) => match.task === one.task)).toHaveLength(mode === 'contain' ? 2 : 1)
+        const told = (await own.records({ cause: String(done?.body['id']) })).flatMap(({ details }) =>
+          Object.values(details as Record<string, unknown>).flat(),
+        )
+        expect(told).toEqual(expect.arrayContaining([one.task, other.task]))
+        await own.close()
+      })
+
+      it('goes on by itself when nobody asks again', async () => {
+        const { own, other, bulk } = await interrupted('suspend', 'suspend')
+        await own.service.sweep()
+        expect(await stateOf(other.task, own)).toBe('active')
+        own.advance(30)
+        await own.service.sweep()
+        expect(await stateOf(other.task, own)).toBe('suspended')
+        expect((await execute(bulk, {}, own)).body['reason']).toBe('bulk_token_used')
+        await own.close()
+      })
     })
 
     it('is refused when it is old, unknown, or comes with anything else', async () => {

@@ -24,6 +24,8 @@ export function createBulkPins(deps: { db: EmbeddedDatabase; forgetBefore: () =>
           const row = find.one([digest])
           if (row?.['made_by'] !== by) return { outcome: 'unknown' }
           const pin = toPin(row['pin'])
+          if (row['reason'] !== null && row['done'] === 0)
+            return { outcome: 'begun', pin: { ...pin, reason: String(row['reason']) } }
           if (row['reason'] !== null) return { outcome: 'used', revocation: pin.revocation }
           if (now >= pin.expiresAt) return { outcome: 'expired' }
           use.run([reason, digest])

@@ -24,7 +24,11 @@ const SPEND = script(
 local text = redis.call('HGET', K .. 'bulkpins', arg(1))
 local pin = text and cjson.decode(text)
 if not pin or pin.by ~= arg(2) then return {'unknown'} end
-if redis.call('HEXISTS', K .. 'bulkpins:used', arg(1)) == 1 then return {'used', pin.revocation} end
+local reason = redis.call('HGET', K .. 'bulkpins:used', arg(1))
+if reason then
+  if redis.call('SISMEMBER', K .. 'bulkpins:open', arg(1)) == 1 then return {'begun', text, reason} end
+  return {'used', pin.revocation}
+end
 if tonumber(arg(4)) >= pin.expiresAt then return {'expired'} end
 redis.call('SADD', K .. 'bulkpins:open', arg(1))
 redis.call('HSET', K .. 'bulkpins:used', arg(1), arg(3))
@@ -66,8 +70,9 @@ export function createBulkPins(deps: { redis: RedisClient; forgetBefore: () => n
     },
     spend: async (digest, by, reason, now) => {
       const reply = await redis.run(SPEND, [digest, by, reason, now])
-      const [outcome, text = ''] = reply
+      const [outcome, text = '', before = ''] = reply
       if (outcome === 'spent') return { outcome, pin: JSON.parse(text) as Pin }
+      if (outcome === 'begun') return { outcome, pin: { ...(JSON.parse(text) as Pin), reason: before } }
       if (outcome === 'used') return { outcome, revocation: text }
       if (outcome === 'expired' || outcome === 'unknown') return { outcome }
       throw unexpected(reply)
