@@ -3,9 +3,10 @@
  * kept or looked through for the answer. In memory: after a start it is made again from the audit log.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { compareEpochs, type Epoch } from '@errand/verifier/epoch.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
-import type { NoteIssued } from '../tokens/issued.ts'
+import type { IssuedToken, NoteIssued } from '../tokens/issued.ts'
 import { addExpiry, clearExpiries, expire, type Expiries, latestExpiry, newExpiries } from './expiries.ts'
 import {
   alike,
@@ -23,6 +24,8 @@ import type { Revocation } from './revocation-log.ts'
 /** Kinds of tokens that are told apart; what comes beyond is one number. */
 const MAX_GROUPS = 100_000
 const MAX_KILLED_TASKS = 100_000
+/** What was checked before a revocation is over so long after it, also where clocks differ. */
+const KILLED_SECONDS = MAX_TOKEN_LIFETIME_SECONDS + 120
 /** As many as are looked at without letting others have a turn. */
 const AT_ONCE = 10_000
 const SWEPT_AT_ONCE = 4_000
@@ -62,8 +65,8 @@ export function createLiveTokens({
 }): LiveTokens {
   const groups = new Set<LiveGroup>()
   /** By the task they are for, and by the tasks above it. */
-  const ofTask = new Map<string, LiveGroup[]>()
-  const below = new Map<string, LiveGroup[]>()
+  const ofTask = new Map<string, Set<LiveGroup>>()
+  const below = new Map<string, Set<LiveGroup>>()
   const rest = newExpiries()
   let left = { most: 0, until: 0 }
 
@@ -120,7 +123,7 @@ export function createLiveTokens({
 
   return {
     note(token, rev, hopsOf) {
-      const known = ofTask.get(token.task.id)?.find((one) => alike(one, token))
+      const known = likeIn(ofTask.get(token.task.id), token)
       const group = known ?? begun(token, rev, hopsOf)
       if (!group) {
         addTo(rest, token.expiresAt, now())
@@ -142,12 +145,14 @@ export function createLiveTokens({
     },
     killed({ match, epoch, before = epoch, absolute = false, expiresAt }) {
       if (expiresAt <= now()) return
-      const kill: Kill = { match: wantedBy(match), epoch, before, absolute, until: expiresAt }
-      if (compareEpochs(epoch, last) > 0) last = epoch
+      // An entry may be kept for much longer, until caches have forgotten a key: here it would hold up what comes after it.
+      const until = Math.min(expiresAt, now() + KILLED_SECONDS)
+      const kill: Kill = { match: wantedBy(match), epoch, before, absolute, until }
+      last = later(last, epoch)
       const { task, ...others } = match
       if (task === undefined || Object.keys(others).length > 0) {
         // Ids are not kept: somewhere one is counted that is dead.
-        if (match.jti !== undefined) unsureUntil = Math.max(unsureUntil, expiresAt)
+        if (match.jti !== undefined) unsureUntil = Math.max(unsureUntil, until)
         broad.push(kill)
         return
       }
@@ -158,9 +163,11 @@ export function createLiveTokens({
       if (tasksKilled.size >= MAX_KILLED_TASKS) {
         const [first, oldest] = tasksKilled.entries().next().value!
         tasksKilled.delete(first)
-        forgotten = oldest.epoch
+        forgotten = later(forgotten, oldest.epoch)
       }
-      tasksKilled.set(task, kill)
+      const known = tasksKilled.get(task)
+      tasksKilled.delete(task) // what ends last stands last
+      tasksKilled.set(task, known ? both(known, kill) : kill)
     },
     async matching(match, { withTasks }) {
       const found = { count: 0, exact: true, latest: 0 }
@@ -245,14 +252,30 @@ function addTo(expiries: Expiries, at: number, now: number): void {
   if (at > now) addExpiry(expiries, at)
 }
 
-function put(index: Map<string, LiveGroup[]>, task: string, group: LiveGroup): void {
+function put(index: Map<string, Set<LiveGroup>>, task: string, group: LiveGroup): void {
   const groups = index.get(task)
-  if (groups) groups.push(group)
-  else index.set(task, [group])
+  if (groups) groups.add(group)
+  else index.set(task, new Set([group]))
 }
 
-function take(index: Map<string, LiveGroup[]>, task: string, group: LiveGroup): void {
-  const groups = index.get(task)?.filter((one) => one !== group) ?? []
-  if (groups.length === 0) index.delete(task)
-  else index.set(task, groups)
+function take(index: Map<string, Set<LiveGroup>>, task: string, group: LiveGroup): void {
+  const groups = index.get(task)
+  groups?.delete(group)
+  if (groups?.size === 0) index.delete(task)
 }
+
+function likeIn(groups: Iterable<LiveGroup> | undefined, token: IssuedToken): LiveGroup | undefined {
+  if (groups) for (const group of groups) if (alike(group, token)) return group
+  return undefined
+}
+
+const later = (one: Epoch, other: Epoch): Epoch => (compareEpochs(one, other) < 0 ? other : one)
+
+/** Of the same match: dead is what either kills, also where the later one is about a window that ended before the other. */
+const both = (one: Kill, other: Kill): Kill => ({
+  match: other.match,
+  before: later(one.before, other.before),
+  epoch: later(one.epoch, other.epoch),
+  absolute: one.absolute || other.absolute,
+  until: Math.max(one.until, other.until),
+})

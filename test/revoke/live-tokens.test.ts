@@ -170,4 +170,37 @@ describe('counts of live tokens', () => {
     expect(await count({ kid: 'k9' })).toEqual([1, false])
     expect(await count({ client_id: 'research' })).toEqual([1, true])
   })
+
+  it('forgets a revocation when nothing that it killed can live, also behind one that is kept for a month', async () => {
+    const { clock, live, issue, kill, count } = counting()
+    kill({ kid: 'stolen' }, 5, { absolute: true, expiresAt: clock.now + 30 * 86_400 })
+    kill({ jti: 'one' }, 6, { expiresAt: clock.now + 30 * 86_400 })
+    kill({ aud: 'crm' }, 7)
+    clock.now += 420
+    live.sweep()
+    issue({ aud: 'crm', rev: 6 })
+    expect(await count({ aud: 'crm' })).toEqual([1, true])
+  })
+
+  it('holds what ended a task against what comes late, also after a window of issue that ended before it', async () => {
+    const { issue, kill, count } = counting()
+    kill({ task: 't1' }, 10)
+    kill({ task: 't1' }, 11, { before: epoch(5) })
+    issue({ rev: 7 })
+    expect(await count({ task: 't1' })).toEqual([0, true])
+    issue({ rev: 10 })
+    expect(await count({ task: 't1' })).toEqual([1, true])
+  })
+
+  it('forgets thousands of kinds of token below one task in a moment', async () => {
+    const { clock, live, issue, count } = counting()
+    const parent: CheckedHop = { rev: epoch(1), facts: { ...factsOf({ task: 'root' }), jti: 'above' } }
+    for (let n = 0; n < 20_000; n++) issue({ task: `child-${n}`, root: 'root', parent })
+    expect(await count({ task: 'root' })).toEqual([20_000, true])
+    clock.now += 301
+    const began = performance.now()
+    for (let n = 0; n < 6; n++) live.sweep()
+    expect(await count({})).toEqual([0, true])
+    expect(performance.now() - began).toBeLessThan(1_000)
+  })
 })
