@@ -49,12 +49,14 @@ export interface Acks {
 }
 
 /** `since`: when it first said the epoch that it says. */
-type Latest = Pick<Said, 'epoch' | 'regression'> & { readonly at: number; readonly since: number }
+type Latest = Pick<Said, 'epoch'> & { readonly at: number; readonly since: number }
 
 export function createAcks(): Acks {
   const latest = new Map<string, Map<string, Latest>>()
   /** Those that have said nothing yet, and since when. */
   const silent = new Map<string, Map<string, number>>()
+  /** One of each verifier: all its processes see one log, and each says again what it has seen. */
+  const regressions = new Map<string, { readonly instance: string; readonly seen: SeenRegression }>()
 
   const forget = <Each>(some: Map<string, Each>, when: (each: Each) => number, at: number): void => {
     for (const [name, each] of some) {
@@ -66,7 +68,7 @@ export function createAcks(): Acks {
   function all(): readonly Acknowledged[] {
     return [...latest].map(([verifier, processes]) => {
       const said = [...processes.values()]
-      const regression = said.find((each) => each.regression)?.regression
+      const regression = regressions.get(verifier)?.seen
       return {
         verifier,
         epoch: said.reduce((least, { epoch }) => (compareEpochs(epoch, least) < 0 ? epoch : least), said[0]!.epoch),
@@ -89,16 +91,18 @@ export function createAcks(): Acks {
       const processes = latest.get(verifier) ?? new Map<string, Latest>()
       latest.set(verifier, processes)
       const known = processes.get(instance)
-      const seen = regression ?? known?.regression
+      if (regression && (regressions.get(verifier)?.instance ?? instance) === instance)
+        regressions.set(verifier, { instance, seen: regression })
       processes.delete(instance) // the one heard of last stands last
       const moved = !known || compareEpochs(known.epoch, epoch) < 0
       processes.set(instance, {
         epoch: moved ? epoch : known.epoch,
         at: Math.max(at, known?.at ?? at),
         since: moved ? at : known.since,
-        ...(seen ? { regression: seen } : {}),
       })
       forget(processes, (said) => said.at, at)
+      const teller = regressions.get(verifier)?.instance
+      if (teller !== undefined && !processes.has(teller)) regressions.delete(verifier)
       const others = silent.get(verifier)
       others?.delete(instance)
       if (others) forget(others, (since) => since, at)
@@ -107,6 +111,7 @@ export function createAcks(): Acks {
       const processes = latest.get(verifier)
       processes?.delete(instance)
       if (processes?.size === 0) latest.delete(verifier)
+      if (regressions.get(verifier)?.instance === instance) regressions.delete(verifier)
       silent.get(verifier)?.delete(instance)
     },
     all,

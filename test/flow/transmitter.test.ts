@@ -202,6 +202,17 @@ describe('a stream that a receiver polls', () => {
     expect(after[0]).toBe(before[0])
   })
 
+  it('H4 a verification is asked for as seldom in a stream made anew', async () => {
+    const { receiver, id, house } = await streaming()
+    expect((await receiver('POST', '/ssf/verify', { stream_id: id })).status).toBe(204)
+    expect((await receiver('DELETE', `/ssf/streams?stream_id=${id}`)).status).toBe(204)
+    const { body } = await receiver('POST', '/ssf/streams', {})
+    const again = () => receiver('POST', '/ssf/verify', { stream_id: body['stream_id'] })
+    expect((await again()).status).toBe(429)
+    house.advance(30)
+    expect((await again()).status).toBe(204)
+  })
+
   it('waits for news where it may, and answers as soon as there is some', async () => {
     const { house, poll } = await streaming()
     const waiting = poll({ returnImmediately: false })

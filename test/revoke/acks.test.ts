@@ -43,6 +43,16 @@ describe('acknowledgements', () => {
     acks.note('tool:crm', { epoch: at(2), instance: 'one' }, 101)
     acks.note('tool:crm', { epoch: at(2), instance: 'two' }, 102)
     expect(acks.all()[0]).toMatchObject({ regression, instances: 2 })
+    // One is kept, and goes with the process that said it: the others say theirs again.
+    const other = { before: 'c', after: 'd' }
+    acks.note('tool:crm', { epoch: at(2), instance: 'two', regression: other }, 103)
+    expect(acks.all()[0]).toMatchObject({ regression })
+    acks.leave('tool:crm', 'one')
+    expect(acks.all()[0]).not.toHaveProperty('regression')
+    acks.note('tool:crm', { epoch: at(2), instance: 'two', regression: other }, 104)
+    expect(acks.all()[0]).toMatchObject({ regression: other })
+    acks.note('tool:crm', { epoch: at(2), instance: 'three' }, 400)
+    expect(acks.all()[0]).not.toHaveProperty('regression')
   })
 
   test('a process that began and has said nothing holds its verifier up until it speaks, leaves or is long gone', () => {

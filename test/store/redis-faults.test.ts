@@ -186,6 +186,22 @@ describe.skipIf(!redisIsHere())('when Redis fails', () => {
     expect((await stores.revocations.epoch()).sequence).toBe(1)
   })
 
+  it('keeps nothing of streams of security events that are no more', async () => {
+    const server = await serve()
+    const { signalStreams } = await open(server.url)
+    const cursor = { generation: 1, sequence: 1 }
+    for (const id of ['stream_1', 'stream_2']) {
+      const settings = { delivery: 'poll', status: 'enabled', removed: [] } as const
+      await signalStreams.create({ id, receiver: 'receiver:siem', cursor, ...settings })
+      await signalStreams.append(id, { generation: 1, sequence: 2 }, [{ jti: 'j', claims: '{}' }], 10)
+      await signalStreams.add(id, { jti: 'more', claims: '{}' })
+      await signalStreams.remove(id)
+      await signalStreams.add(id, { jti: 'late', claims: '{}' })
+      await signalStreams.restart(id, cursor)
+    }
+    expect(await admin(server, (redis) => redis.keys('*signals*'))).toEqual([])
+  })
+
   it('M10 keeps to its own prefix, and answers no nonsense where somebody else wrote there', async () => {
     const server = await serve()
     const [one, two] = [await open(server.url, 'one'), await open(server.url, 'two')]

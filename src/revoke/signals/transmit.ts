@@ -62,9 +62,10 @@ interface Pushing {
 
 export function createTransmitter(deps: TransmitDeps): Transmitter {
   const { streams, log, now } = deps
+  // By receiver: one that deletes its stream and makes another is who it was.
   const pushing = new Map<string, Pushing>()
-  const underWay = new Set<string>()
   const verifiedAt = new Map<string, number>()
+  const underWay = new Set<string>()
   const waiting = new Set<() => void>()
   let stale = true
   let running: Promise<void> | undefined
@@ -113,8 +114,8 @@ export function createTransmitter(deps: TransmitDeps): Transmitter {
   async function push(stream: SignalStream): Promise<void> {
     const to = receiverOf(stream)?.receiver.pushUrl
     if (to === undefined) return
-    const state = pushing.get(stream.id) ?? { failures: 0, nextAt: 0 }
-    pushing.set(stream.id, state)
+    const state = pushing.get(stream.receiver) ?? { failures: 0, nextAt: 0 }
+    pushing.set(stream.receiver, state)
     // A clock that was set back must not make it wait until then.
     if (now() < state.nextAt && state.nextAt - now() <= LONGEST_WAIT_SECONDS) return
     try {
@@ -187,9 +188,9 @@ export function createTransmitter(deps: TransmitDeps): Transmitter {
       if (first) deps.onProblem(stream.receiver, `refused ${refused.length} of its events: ${first[1].err}`)
     },
     async verify(stream, state) {
-      const wait = (verifiedAt.get(stream.id) ?? Number.NEGATIVE_INFINITY) + MIN_VERIFICATION_SECONDS - now()
+      const wait = (verifiedAt.get(stream.receiver) ?? Number.NEGATIVE_INFINITY) + MIN_VERIFICATION_SECONDS - now()
       if (wait > 0 && wait <= MIN_VERIFICATION_SECONDS) return Math.ceil(wait)
-      verifiedAt.set(stream.id, now())
+      verifiedAt.set(stream.receiver, now())
       await streams.add(stream.id, about(stream, EVENT.verification, state === undefined ? {} : { state }))
       wake()
       void run().catch(() => undefined)

@@ -53,6 +53,7 @@ local kept = found(arg(1))
 if not kept then return {'none'} end
 redis.call('HDEL', K .. 'signals:receivers', cjson.decode(kept).receiver)
 redis.call('DEL', K .. 'signals:queue:' .. arg(1), K .. 'signals:claims:' .. arg(1))
+redis.call('HDEL', K .. 'signals:places', arg(1))
 redis.call('HDEL', K .. 'signals:cursors', arg(1))
 redis.call('HDEL', K .. 'signals:streams', arg(1))
 return {'removed'}
@@ -106,7 +107,8 @@ end
 return {'done', tostring(gone)}
 `)
 
-const RESTART = script(`
+const RESTART = script(`${FIND}
+if not found(arg(1)) then return {'done'} end
 redis.call('HSET', K .. 'signals:cursors', arg(1), arg(2))
 redis.call('DEL', K .. 'signals:queue:' .. arg(1), K .. 'signals:claims:' .. arg(1))
 return {'done'}
