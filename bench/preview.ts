@@ -8,6 +8,7 @@ import { createBulk } from '../src/revoke/bulk.ts'
 import { createLiveTokens } from '../src/revoke/live-tokens.ts'
 import { createPreview } from '../src/revoke/preview.ts'
 import { openStores } from '../src/store/open.ts'
+import { newId } from '../src/tasks/ids.ts'
 import type { IssuedToken } from '../src/tokens/issued.ts'
 import type { Bench } from './bench.ts'
 import { tasksIn } from './fill.ts'
@@ -18,6 +19,8 @@ const TASKS = 10_000
 /** Of which none is like another: as many as are told apart. */
 const UNLIKE = 100_000
 const ROUNDS = 9
+const ENTRIES = 1_000
+const last = (sorted: readonly number[]): number => sorted[Math.floor(sorted.length * 0.99)]!
 const TOOLS = ['tickets', 'crm', 'payments', 'warehouse', 'github'].map((name) => `https://${name}.example.com/`)
 const REV = { generation: 1, sequence: 1 }
 
@@ -116,6 +119,33 @@ export async function previewSection({ note, say, quick }: Bench): Promise<void>
         note: 'members, mark and pin in the embedded store; no HTTP',
       })
     }
+
+    const unlisten = stores.revocations.onAdded(live.killed)
+    const entries = quick ? 50 : ENTRIES
+    const entered = async (match: (at: number) => HopFacts) => {
+      const times: number[] = []
+      for (let at = 0; at < entries; at++) {
+        const began = performance.now()
+        await stores.revocations.add({
+          id: newId('rev'),
+          match: match(at),
+          mode: 'cut',
+          reason: 'a measurement',
+          by: 'admin',
+          at: now(),
+          expiresAt: now() + 3600,
+        })
+        times.push(performance.now() - began)
+      }
+      return times.sort((a, b) => a - b)
+    }
+    const none = await entered((at) => ({ aud: `https://nobody-${at}.example.com/` }))
+    const all = await entered(() => ({ client_id: 'research' }))
+    unlisten()
+    note(`a revocation of ${TOKENS} live tokens, on disk and counted, 99 % of ${entries}`, last(all), 'ms', {
+      atMost: 20,
+    })
+    note('the same where no token is live', last(none), 'ms')
 
     const unlike = createLiveTokens({ now })
     const names = Array.from({ length: UNLIKE }, (_, at) => `task_${String(at).padStart(22, '0')}`)
