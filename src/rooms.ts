@@ -17,6 +17,7 @@ import { openKeys } from './open-keys.ts'
 import { openRevocation } from './open-revocation.ts'
 import { verifiersBehind } from './revoke/acks.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
+import { followSeal } from './revoke/follow-seal.ts'
 import { plain } from './service-log.ts'
 import { storesWithSpans } from './spans.ts'
 import type { OpenedLog } from './store/files/audit-log.ts'
@@ -105,6 +106,7 @@ export async function openRooms(given: RoomDeps) {
     verifiersBehind: async () => verifiersBehind(await stores.revocations.epoch(), acks.all()),
     process: tenants !== undefined,
   })
+    storeSealed: () => stores.sealing.current() !== undefined,
   const { bundles, ...exchanging } = openExchange({
     ...deps,
     audit,
@@ -151,6 +153,7 @@ export async function openRooms(given: RoomDeps) {
       },
       ...(tracing === undefined ? {} : { tracing }),
       ...(tenants === undefined ? {} : { tenants }),
+      sealing: stores.sealing,
       stopping: () => stopping,
       onUnavailable: (error, correlation) =>
         logger.warn({ correlation, reason: error.reason, err: plain(error) }, 'a dependency is away'),
@@ -189,6 +192,16 @@ export async function openRooms(given: RoomDeps) {
   const sweep = every(
     1_000,
     async () => {
+  // What was given back while it opened is carried on by the start itself, just now.
+  followSeal({
+    sealing: stores.sealing,
+    audit: log,
+    carryOn: async () => {
+      await revoke.finish()
+      await bulk.finish()
+    },
+    onError: (error) => onFault(error, 'unsealing'),
+  })
       await inForce.settle()
       await revocation.components.settle()
       await revoke.sweep()

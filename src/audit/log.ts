@@ -37,6 +37,8 @@ export const EVENT_TYPES = [
   'admin.refused',
   'strangers.refused', // folded: source, reason, second, count
   'service.started',
+  'store.sealed', // it may have lost something, or an administrator wants nothing issued
+  'store.unsealed',
   'service.stopped',
   'clock_regressed',
   'recovered_tail',

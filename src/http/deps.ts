@@ -28,6 +28,7 @@ import type { Receipts } from '../revoke/receipts.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
+import type { StoreSealing } from '../revoke/store-seal.ts'
 import type { Receive } from '../revoke/signals/receive.ts'
 import type { HeldKeys } from '../rotate/held-keys.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
@@ -101,6 +102,7 @@ export interface HttpDeps {
   readonly metrics: Metrics
   /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
   readonly mtlsBase?: string
+  readonly sealing: StoreSealing
   /** Of the process, for `errand top`. */
   readonly resources: () => { readonly rssBytes: number; readonly cpuSeconds: number; readonly uptimeSeconds: number }
   /** Absent where nobody collects spans. */

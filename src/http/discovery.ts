@@ -194,6 +194,7 @@ export async function readinessChecks(deps: HttpDeps): Promise<Readonly<Record<s
     keys: deps.keys.healthy() ? 'ok' : 'unavailable',
     config: deps.configFailure() === undefined ? 'ok' : 'degraded',
     ...bundlesCheck(deps),
+    ...(deps.sealing.current() ? { seal: 'unavailable' as const } : {}),
     ...tenantsCheck(deps),
   }
 }

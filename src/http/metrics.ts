@@ -30,6 +30,8 @@ export function createMetrics(gauges: {
   readonly auditHealthy: () => boolean
   readonly configDegraded: () => boolean
   readonly storeHealthy: () => Promise<boolean>
+  /** It waits to be given back what it lost. */
+  readonly storeSealed: () => boolean
   readonly requestsInFlight: () => number
   /** How many entries each verifier that has ever acknowledged is behind; sequence numbers, within one generation. */
   readonly verifiersBehind: () => Promise<readonly { readonly verifier: string; readonly entries: number }[]>
@@ -81,6 +83,9 @@ export function createMetrics(gauges: {
     })
   gauge('errand_audit_records', 'Records in the audit log', gauges.auditRecords)
   gauge('errand_audit_healthy', '1 while the audit log takes records', () => (gauges.auditHealthy() ? 1 : 0))
+  gauge('errand_store_sealed', '1 while the store answers nothing because it may have lost something', () =>
+    gauges.storeSealed() ? 1 : 0,
+  )
   gauge('errand_requests_in_flight', 'Requests worked on at this moment', gauges.requestsInFlight)
   new Gauge({
     name: 'errand_store_healthy',

@@ -5,6 +5,8 @@ export type StoreFaultCode =
   | 'data_damaged'
   | 'unsafe_store_config'
   | 'store_unreachable'
+  | 'store_sealed'
+  | 'store_behind'
 
 export class StoreFault extends Error {
   readonly code: StoreFaultCode

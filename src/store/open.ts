@@ -12,6 +12,7 @@ import type { KnownReleases } from '../revoke/known-releases.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
+import type { SealEvent, StoreSealing } from '../revoke/store-seal.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
 import { lockDataDir } from './embedded/lock.ts'
@@ -20,6 +21,7 @@ import { openReserve, type Reserve } from './files/reserve.ts'
 import { hasHistory } from './history.ts'
 import { createPatientClock } from './patient-clock.ts'
 
+import { openLedger } from './ledger.ts'
 export interface Stores {
   readonly replayGuard: ReplayGuard
   readonly keyPins: KeyPins
@@ -45,6 +47,7 @@ export interface Stores {
   healthy(): Promise<boolean>
   close(): Promise<void>
 }
+  readonly sealing: StoreSealing
 
 export interface OpenedStores extends Stores {
   /** Of the data folder, which the audit log shares. */
@@ -70,13 +73,7 @@ export async function openStores({ store, dataDir, now, monotonic }: OpenStoresD
     const stores =
       store.kind === 'redis'
         ? // Its driver is loaded where there is a Redis: a start without one does not wait for it.
-          await (await import('./redis/open.ts')).openRedis({
-            ...store,
-            mayBegin: !hasHistory(dataDir),
-            now,
-            forgetBefore,
-            monotonic,
-          })
+          await openOverRedis({ ...store, dataDir, now, forgetBefore, monotonic })
         : await openEmbedded({ dataDir, now, forgetBefore, reserve })
     return {
       ...stores,
@@ -89,5 +86,39 @@ export async function openStores({ store, dataDir, now, monotonic }: OpenStoresD
   } catch (error) {
     lock.release()
     throw error
+  }
+}
+
+async function openOverRedis(deps: {
+  readonly url: string
+  readonly prefix: string
+  readonly dataDir: string
+  readonly now: () => number
+  readonly forgetBefore: () => number
+  readonly monotonic: () => number
+}): Promise<Stores> {
+  const ledger = openLedger(deps.dataDir)
+  const missed: SealEvent[] = []
+  let told = (event: SealEvent): void => void missed.push(event)
+  const { openRedis } = await import('./redis/open.ts')
+  const { seal, ...stores } = await openRedis({
+    ...deps,
+    ledger,
+    mayBegin: !hasHistory(deps.dataDir),
+    told: (event) => told(event),
+  })
+  return {
+    ...stores,
+    sealing: {
+      current: seal,
+      listen: (listener) => {
+        told = listener
+        for (const event of missed.splice(0)) listener(event)
+      },
+    },
+    close: async () => {
+      await stores.close()
+      await ledger.close()
+    },
   }
 }

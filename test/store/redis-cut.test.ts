@@ -5,6 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Redis } from 'ioredis'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import type { StoredKey } from '../../src/keys/key-store.ts'
 import type { NewRevocation } from '../../src/revoke/revocation-log.ts'
@@ -35,6 +36,14 @@ describe.skipIf(!redisIsHere())('what Redis wrote by half', () => {
     } finally {
       await stores.close()
     }
+  }
+
+  /** Each session is another process, which holds nothing of what those before it did: nobody waits for them. */
+  async function startAlone(server: TestRedis): Promise<void> {
+    await server.start()
+    const redis = new Redis(server.url)
+    await redis.del('{errand}:roster')
+    redis.disconnect()
   }
 
   /** The last transaction of the file: where each of its commands ends. */
@@ -80,14 +89,14 @@ describe.skipIf(!redisIsHere())('what Redis wrote by half', () => {
     await server.kill()
     // In the middle of the next one: between two commands Redis itself cuts the whole transaction off.
     truncateSync(server.file, ends[cut]! + 3)
-    await server.start()
+    await startAlone(server)
     const spent = fresh('spent')
     await session(server, async (stores) => {
       expect(await stores.replayGuard.spend(spent, START + 60)).toBe(true)
       await steps.meanwhile?.(stores)
     })
     await server.kill()
-    await server.start()
+    await startAlone(server)
     await session(server, async (stores) => {
       // M1: acknowledged is kept.
       expect(await stores.replayGuard.spend(spent, START + 60)).toBe(false)

@@ -7,12 +7,18 @@ import { openRedisClient, type RedisClient, type Reply, script } from '../../src
 import { createKeyPins } from '../../src/store/redis/key-pins.ts'
 import { redisIsHere, startRedis, type TestRedis } from './redis-server.ts'
 
+const FIRST = { text: '1:a.b:0:0', number: 1, openedAt: 0, base: 0 }
+
 describe('pins that a replica has seen', () => {
   function world(answer: (values: readonly (string | number)[]) => Reply) {
     const asked: (readonly (string | number)[])[] = []
     const clock = { forgetBefore: 1000 }
     const redis: RedisClient = {
-      generation: 1,
+      generation: () => FIRST,
+      onOpened: () => undefined,
+      distrust: () => undefined,
+      whole: async () => undefined,
+      seal: () => undefined,
       run: async (_, values) => {
         asked.push(values)
         return answer(values)
@@ -75,6 +81,14 @@ describe.skipIf(!redisIsHere())('questions of one turn', () => {
       url: `redis://127.0.0.1:${port}`,
       prefix: 'frugal',
       mayBegin: true,
+      givingBack: {
+        roster: () => ({ id: '00000000', name: 'test', known: [] }),
+        leastGeneration: () => 0,
+        giveBack: async () => undefined,
+        endEverything: async () => undefined,
+        told: () => undefined,
+      },
+      now: () => 0,
       monotonic: () => performance.now(),
     })
     try {

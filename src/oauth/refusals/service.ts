@@ -50,12 +50,12 @@ export const SERVICE = {
   sealed: {
     ...WAIT,
     says: 'the service is sealed',
-    means: 'The store lost data that it had acknowledged, so nothing is issued until that is put right.',
+    means: 'The store may have lost what it had acknowledged, and is being given it back; nothing is issued meanwhile.',
     why: 'A store that went back in time may have forgotten a revocation.',
     agent: 'Wait. Tokens that you hold go on working as far as their tools can tell.',
     operator:
-      'The service log says what is missing: bring its data back. Do not start with an empty store to get rid of this.',
-    example: 'Redis came back without its data after a failover',
+      'Most of it is over in a second. Where it stays, `/ready` says so and a start names the processes that are waited for: start them, with their data folders.',
+    example: 'Redis has failed over, and one of the service’s processes is not back yet',
   },
   no_active_key: {
     ...WAIT,

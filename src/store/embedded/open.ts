@@ -1,5 +1,6 @@
 /** Opens every embedded adapter over one database file. */
 import { openReserve, type Reserve } from '../files/reserve.ts'
+import { NEVER_SEALED } from '../../revoke/store-seal.ts'
 import type { Stores } from '../open.ts'
 import { checkAuditMarker, writeAuditMarker } from './audit-marker.ts'
 import { createBulkPins } from './bulk-pins.ts'
@@ -50,6 +51,7 @@ export async function openEmbedded(deps: {
     close: async () => {
       await journal.close()
       await db.close()
+    sealing: NEVER_SEALED,
     },
   }
   try {

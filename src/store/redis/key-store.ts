@@ -1,6 +1,6 @@
 /** Sealed signing keys in Redis, one hash each; never deleted, so that a kid is never used again. */
 import type { KeyStore, StoredKey } from '../../keys/key-store.ts'
-import { type RedisClient, script, short, unexpected } from './client.ts'
+import { type RedisClient, type Run, script, short, unexpected } from './client.ts'
 
 const LIST = script(
   `
@@ -65,6 +65,15 @@ return {'no'}
 
 type Fixed = Pick<StoredKey, 'kid' | 'purpose' | 'alg' | 'publicJwk' | 'sealed' | 'preparedAt'>
 
+/** False where it is known. */
+export async function insertKey(run: Run, key: StoredKey): Promise<boolean> {
+  const { kid, purpose, alg, publicJwk, sealed, preparedAt, ...moving } = key
+  const fixed: Fixed = { kid, purpose, alg, publicJwk, sealed, preparedAt }
+  const times = [moving.activatedAt ?? '', moving.retiringAt ?? '', moving.retiredAt ?? '']
+  const reply = await run(INSERT, [short(kid), JSON.stringify(fixed), purpose, moving.state, ...times])
+  return reply[0] === 'inserted'
+}
+
 export function createKeyStore(deps: { redis: RedisClient }): KeyStore {
   const { redis } = deps
   return {
@@ -84,12 +93,7 @@ export function createKeyStore(deps: { redis: RedisClient }): KeyStore {
       }
       return keys.sort((a, b) => a.preparedAt - b.preparedAt || (a.kid < b.kid ? -1 : 1))
     },
-    insert: async ({ kid, purpose, alg, publicJwk, sealed, preparedAt, ...moving }) => {
-      const fixed: Fixed = { kid, purpose, alg, publicJwk, sealed, preparedAt }
-      const times = [moving.activatedAt ?? '', moving.retiringAt ?? '', moving.retiredAt ?? '']
-      const reply = await redis.run(INSERT, [short(kid), JSON.stringify(fixed), purpose, moving.state, ...times])
-      return reply[0] === 'inserted'
-    },
+    insert: (key) => insertKey(redis.run, key),
     activate: async (kid, expectedActive, at) => {
       const expected = expectedActive === undefined ? '' : short(expectedActive)
       return (await redis.run(ACTIVATE, [short(kid), expected, at]))[0] === 'done'

@@ -1,7 +1,11 @@
 /** Opens every Redis adapter over one connection (and one that listens). */
+import { compareEpochs } from '@errand/verifier/epoch.ts'
+import type { SealEvent, StoreSeal } from '../../revoke/store-seal.ts'
+import type { Ledger } from '../ledger.ts'
 import type { Stores } from '../open.ts'
 import { createBulkPins } from './bulk-pins.ts'
 import { openRedisClient, script } from './client.ts'
+import { adopt, createGivingBack, joinRoster, keepingKeys } from './give-back.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
@@ -18,29 +22,43 @@ import { createTaskStore } from './task-store.ts'
 
 const BEAT = script("redis.call('INCR', K .. 'beats') return {'done'}")
 
+const ROSTER_EVERY_MS = 30_000
+
 export async function openRedis(deps: {
   url: string
   prefix: string
   mayBegin: boolean
   now: () => number
   /** What ended before it may be forgotten. */
+  /** What this process holds for the day on which Redis loses some of it. */
+  ledger: Ledger
+  told: (event: SealEvent) => void
   forgetBefore: () => number
   monotonic: () => number
-}): Promise<Stores> {
-  const { now, forgetBefore } = deps
-  const redis = await openRedisClient(deps)
+}): Promise<Omit<Stores, 'sealing'> & { seal(): StoreSeal | undefined }> {
+  const { ledger, now, forgetBefore } = deps
+  const redis = await openRedisClient({ ...deps, givingBack: createGivingBack(deps) })
   try {
     return {
       replayGuard: createReplayGuard({ redis, forgetBefore }),
+    const revocations = await createRevocationLog({ redis, ledger, now, forgetBefore })
+    const reached = ledger.epoch()
+    if (reached && compareEpochs(await revocations.epoch(), reached) < 0) redis.distrust('went_back')
+    await redis.whole()
+    const stored = [...(await revocations.after()), ...(await revocations.bans(now()))]
+    // In this very run of the server: somebody took them out.
+    if (!(await adopt(ledger, stored, now()))) redis.distrust('tampered')
+    await redis.whole()
+    const roster = await joinRoster({ redis, ledger, everyMs: ROSTER_EVERY_MS })
       keyPins: createKeyPins({ redis, forgetBefore }),
       principalBindings: createPrincipalBindings({ redis }),
       joining: createJoining({ redis, forgetBefore }),
       platformAgents: createPlatformAgents({ redis }),
-      keyStore: createKeyStore({ redis }),
+      keyStore: keepingKeys(createKeyStore({ redis }), ledger),
       subjectKeys: createSubjectKeys({ redis }),
       tasks: createTaskStore({ redis }),
       liveTasks: createLiveTasks({ redis }),
-      revocations: await createRevocationLog({ redis, now, forgetBefore }),
+      revocations,
       knownReleases: createKnownReleases({ redis }),
       bulkPins: createBulkPins({ redis, forgetBefore }),
       signOuts: createSignOuts({ redis }),
@@ -54,7 +72,11 @@ export async function openRedis(deps: {
           return false
         }
       },
-      close: async () => redis.close(),
+      seal: () => redis.seal(),
+      close: async () => {
+        await roster.leave()
+        redis.close()
+      },
     }
   } catch (error) {
     redis.close()

@@ -100,14 +100,14 @@ end
 `
 
 /**
- * id, body, shape, field, kind of kill, ban?, until, expires, generation, most conjunctions, channel, suspension?,
+ * id, body, shape, field, kind of kill, ban?, until, expires, most conjunctions, channel, suspension?,
  * the revocation after which tasks are read again, the mark's sequence and generation: then it is open until it is lifted,
  * and keeps nothing out.
  */
 export const ADD = script(
   `${INDEX}
 local id, body, shape, field, kills, ban, til, expires, generation =
-  arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), arg(9)
+  arg(1), arg(2), arg(3), arg(4), arg(5), arg(6), arg(7), arg(8), generation_number()
 local known, before = find(id)
 local function indexed()
   for _, item in ipairs(read(before.kills, before.field)) do
@@ -125,7 +125,7 @@ if string.find(shape, '+', 1, true) and redis.call('HEXISTS', K .. 'rev:shapes',
   for _, one in ipairs(live_shapes()) do
     if string.find(one, '+', 1, true) then conjunctions = conjunctions + 1 end
   end
-  if conjunctions >= tonumber(arg(10)) then return {'full'} end
+  if conjunctions >= tonumber(arg(9)) then return {'full'} end
 end
 -- Not INCR: done half, and again by the next, it would leave a place without an entry.
 local sequence = string.format('%.0f', tonumber(redis.call('GET', K .. 'rev:sequence') or '0') + 1)
@@ -133,17 +133,17 @@ redis.call('SET', K .. 'rev:sequence', sequence)
 redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 'field', field,
   'kills', kills, 'ban', ban, 'until', til, 'expires', expires, 'readmitted', '', 'generation', generation)
 redis.call('ZADD', K .. 'rev:expiry', expires, sequence)
-if arg(13) ~= '' then insert('containments', shape, field, {sequence, generation, id, expires, arg(13)}) end
-insert(kills, shape, field, {sequence, generation, id, expires, arg(14), arg(15)})
+if arg(12) ~= '' then insert('containments', shape, field, {sequence, generation, id, expires, arg(12)}) end
+insert(kills, shape, field, {sequence, generation, id, expires, arg(13), arg(14)})
 if ban == '1' then
-  if arg(14) == '' then insert('bans', shape, field, {sequence, generation, id, til, arg(12)}) end
+  if arg(13) == '' then insert('bans', shape, field, {sequence, generation, id, til, arg(11)}) end
   redis.call('ZADD', K .. 'rev:open', sequence, sequence)
   if til ~= '' then redis.call('ZADD', K .. 'rev:until', til, sequence) end
 end
 redis.call('ZADD', K .. 'rev:order', sequence, sequence)
 -- Last: who asks again with this id is told that it is done.
 redis.call('HSET', K .. 'rev:ids', id, sequence)
-redis.call('PUBLISH', K .. arg(11), sequence)
+redis.call('PUBLISH', K .. arg(10), sequence)
 local answer = {'added'}
 show(answer, sequence)
 return answer
@@ -207,7 +207,7 @@ if issuing then
   for k = 1, m do if banned == '' then forbid(arg(at - 1 + k), k) end end
   for n, field in ipairs(fields) do if banned == '' then forbid(field, (n - 1) % m + 1) end end
 end
-local answer = {'checked', sequence, dead, hop, banned, shape, suspended}
+local answer = {'checked', generation_number() .. '.' .. sequence, dead, hop, banned, shape, suspended}
 if issuing and redis.call('EXISTS', K .. 'rev:containments') == 1 then
   local seen = {}
   for k = 1, m do fields[#fields + 1] = arg(at - 1 + k) end
@@ -232,12 +232,15 @@ export const MARK = script(
 local sequence = string.format('%.0f', tonumber(redis.call('GET', K .. 'rev:sequence') or '0') + 1)
 redis.call('SET', K .. 'rev:sequence', sequence)
 redis.call('PUBLISH', K .. arg(1), sequence)
-return {'marked', sequence}
+return {'marked', generation_number() .. '.' .. sequence}
 `,
   { critical: true },
 )
 
-export const EPOCH = script("return {'epoch', redis.call('GET', K .. 'rev:sequence') or '0'}", { critical: true })
+export const EPOCH = script(
+  "return {'epoch', generation_number() .. '.' .. (redis.call('GET', K .. 'rev:sequence') or '0')}",
+  { critical: true },
+)
 
 export const GET = script(
   `${INDEX}

@@ -2,11 +2,13 @@
 import type { Redis } from 'ioredis'
 import { StoreFault } from '../fault.ts'
 
-export async function inspectServer(redis: Redis): Promise<void> {
-  const info = fields(await redis.info('server')).get('redis_version') ?? ''
+/** Answers which run of which server this is: another after each start, and after each promotion. */
+export async function inspectServer(redis: Redis): Promise<string> {
+  const server = fields(await redis.info('server'))
+  const info = server.get('redis_version') ?? ''
   if (Number(info.split('.', 1)[0]) < 7) throw unsafe(`Redis 7 or later is needed, this is ${info || 'unknown'}`)
-  const role = fields(await redis.info('replication')).get('role')
-  if (role !== 'master') throw unsafe('this Redis is a replica: decisions are never read from one')
+  const replication = fields(await redis.info('replication'))
+  if (replication.get('role') !== 'master') throw unsafe('this Redis is a replica: decisions are never read from one')
 
   const found = (await configured(redis)) ?? (await reported(redis))
   if (found.get('appendonly') !== 'yes') throw unsafe('set `appendonly yes`: without it a restart forgets revocations')
@@ -15,6 +17,7 @@ export async function inspectServer(redis: Redis): Promise<void> {
   if (found.get('maxmemory-policy') !== 'noeviction') {
     throw unsafe('set `maxmemory-policy noeviction`: an evicted revocation is a revocation undone')
   }
+  return `${server.get('run_id')}.${replication.get('master_replid')}`
 }
 
 async function configured(redis: Redis): Promise<ReadonlyMap<string, string> | undefined> {

@@ -1,0 +1,229 @@
+/**
+ * What this process has revoked, banned and lifted, on its own disk: what it gives back to a store that lost some of it. The
+ * audit log tells of the same, but of people under keys that the store holds; here an entry stands as the store has it, for
+ * as long as it counts.
+ */
+import { randomBytes } from 'node:crypto'
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { compareEpochs, type Epoch } from '@errand/verifier/epoch.ts'
+import type { StoredKey } from '../keys/key-store.ts'
+import type { NewRevocation } from '../revoke/revocation-log.ts'
+import { keepsOut } from './revocations.ts'
+
+export const LEDGER_FILE = 'errand.ledger'
+
+export interface Lifted {
+  readonly id: string
+  readonly by: string
+  readonly reason: string
+  readonly at: number
+}
+
+type Line =
+  | { readonly k: 'me'; readonly id: string }
+  | { readonly k: 'entry'; readonly entry: NewRevocation }
+  /** The store has said that it holds the entry. */
+  | { readonly k: 'held'; readonly id: string; readonly epoch: Epoch }
+  | ({ readonly k: 'lifted' } & Lifted)
+  /** A place that the store has handed out. */
+  | { readonly k: 'place'; readonly epoch: Epoch }
+  | { readonly k: 'roster'; readonly ids: readonly string[] }
+  | { readonly k: 'key'; readonly key: StoredKey }
+
+export interface Kept {
+  readonly entry: NewRevocation
+  readonly held: boolean
+  readonly lifted?: Lifted
+}
+
+export interface Ledger {
+  /** Of this data folder, 8 hex digits. */
+  readonly id: string
+  /** Whether there was one before this start. */
+  readonly begun: boolean
+  /** The furthest place that the store is known to have handed out. */
+  epoch(): Epoch | undefined
+  /** Those that count still, in the order in which they came. */
+  entries(): readonly Kept[]
+  keys(): readonly StoredKey[]
+  /** Processes that were seen on the same store. */
+  roster(): readonly string[]
+  /** On disk when it resolves. Once by id. */
+  keep(entry: NewRevocation): Promise<void>
+  held(id: string, epoch: Epoch): Promise<void>
+  lifted(lifted: Lifted): Promise<void>
+  reached(epoch: Epoch): Promise<void>
+  keepKey(key: StoredKey): Promise<void>
+  keepRoster(ids: readonly string[]): Promise<void>
+  /** Forgets what ended before. */
+  prune(before: number): Promise<void>
+  close(): Promise<void>
+}
+
+/** What the store never confirmed may have been seen in it by others, for as long; later it turns up no more. */
+export const INTENT_SECONDS = 600
+
+/** As many lines as this above what counts, and the file is written anew. */
+const SLACK = 2000
+
+const lineOf = (line: Line): string => {
+  const text = JSON.stringify(line)
+  return `${crc32(text).toString(16).padStart(8, '0')} ${text}\n`
+}
+
+/** What was cut off in the middle, or never written whole, was never said to be on disk. */
+function parse(text: string): readonly Line[] {
+  return text.split('\n').flatMap((each) => {
+    const body = each.slice(9)
+    return each.length > 9 && crc32(body).toString(16).padStart(8, '0') === each.slice(0, 8)
+      ? [JSON.parse(body) as Line]
+      : []
+  })
+}
+
+/** An entry counts while there may be a token that it kills, or while it keeps something out. */
+const counts = ({ entry, held, lifted }: Kept, before: number): boolean =>
+  !(held || entry.at + INTENT_SECONDS > before)
+    ? false
+    : entry.expiresAt > before ||
+      (keepsOut(entry) && !entry.before && !lifted && (entry.banUntil === undefined || entry.banUntil > before))
+
+export function openLedger(dataDir: string): Ledger {
+  const path = join(dataDir, LEDGER_FILE)
+  const begun = existsSync(path)
+  const entries = new Map<string, Kept>()
+  const keys = new Map<string, StoredKey>()
+  let id = ''
+  let epoch: Epoch | undefined
+  let roster: readonly string[] = []
+  let lines = 0
+
+  function take(line: Line): void {
+    lines += 1
+    if (line.k === 'me') id = line.id
+    else if (line.k === 'roster') roster = line.ids
+    else if (line.k === 'key') keys.set(line.key.kid, line.key)
+    else if (line.k === 'place') advance(line.epoch)
+    else if (line.k === 'entry')
+      entries.set(line.entry.id, { held: false, ...entries.get(line.entry.id), entry: line.entry })
+    else {
+      const known = entries.get(line.id)
+      if (line.k === 'held') advance(line.epoch)
+      if (known) entries.set(line.id, { ...known, ...(line.k === 'held' ? { held: true } : { lifted: line }) })
+    }
+  }
+  const advance = (place: Epoch) => {
+    if (epoch === undefined || compareEpochs(place, epoch) > 0) epoch = place
+  }
+
+  const whole = (): readonly Line[] => [
+    { k: 'me', id },
+    { k: 'roster', ids: roster },
+    ...[...keys.values()].map((key): Line => ({ k: 'key', key })),
+    ...[...entries.values()].flatMap(({ entry, held, lifted }): Line[] => [
+      { k: 'entry', entry },
+      ...(held && epoch ? [{ k: 'held', id: entry.id, epoch } as const] : []),
+      ...(lifted ? [{ ...lifted, k: 'lifted' } as const] : []),
+    ]),
+    ...(epoch ? [{ k: 'place', epoch } as const] : []),
+  ]
+
+  /** The new file is whole on disk before it has the name. */
+  function rewrite(): void {
+    const fresh = openSync(`${path}.new`, 'w', 0o600)
+    const all = whole()
+    writeFileSync(fresh, all.map(lineOf).join(''))
+    fsyncSync(fresh)
+    closeSync(fresh)
+    renameSync(`${path}.new`, path)
+    const folder = openSync(dataDir, 'r')
+    fsyncSync(folder)
+    closeSync(folder)
+    lines = all.length
+  }
+
+  if (begun) for (const line of parse(readFileSync(path, 'utf8'))) take(line)
+  if (id === '') id = randomBytes(4).toString('hex')
+  // Also mends a last line that was cut off.
+  rewrite()
+
+  let file: FileHandle | undefined
+  let queue: string[] = []
+  let turn: Promise<unknown> = Promise.resolve()
+  let writing: Promise<void> | undefined
+  const inTurn = <T>(step: () => Promise<T>): Promise<T> => {
+    const next = turn.then(step)
+    turn = next.catch(() => undefined)
+    return next
+  }
+
+  async function flush(): Promise<void> {
+    writing = undefined
+    const batch = queue
+    queue = []
+    try {
+      file ??= await open(path, 'a', 0o600)
+      // The empty line ends what a write before may have left by half.
+      await file.appendFile(`\n${batch.join('')}`)
+      await file.datasync()
+    } catch (error) {
+      // It stands in memory, and is written with the rest as soon as that can be.
+      lines = Number.POSITIVE_INFINITY
+      throw error
+    }
+  }
+
+  /** One sync for all that comes while the one before is under way. */
+  function append(line: Line): Promise<void> {
+    take(line)
+    queue.push(lineOf(line))
+    writing ??= inTurn(flush)
+    return writing
+  }
+
+  return {
+    get id() {
+      return id
+    },
+    begun,
+    epoch: () => epoch,
+    entries: () => [...entries.values()],
+    keys: () => [...keys.values()],
+    roster: () => roster,
+    keep: async (entry) => {
+      if (!entries.has(entry.id)) await append({ k: 'entry', entry })
+      else await writing
+    },
+    held: async (entryId, place) => {
+      if (entries.get(entryId)?.held === false) await append({ k: 'held', id: entryId, epoch: place })
+    },
+    lifted: async (lifted) => {
+      const known = entries.get(lifted.id)
+      if (known && !known.lifted) await append({ k: 'lifted', ...lifted })
+    },
+    reached: async (place) => {
+      if (epoch === undefined || compareEpochs(place, epoch) > 0) await append({ k: 'place', epoch: place })
+    },
+    keepKey: async (key) => append({ k: 'key', key }),
+    keepRoster: async (ids) => {
+      if (ids.join() !== roster.join()) await append({ k: 'roster', ids })
+    },
+    prune: (before) =>
+      inTurn(async () => {
+        for (const [key, kept] of entries) if (!counts(kept, before)) entries.delete(key)
+        if (lines < entries.size * 3 + keys.size + SLACK) return
+        await file?.close()
+        file = undefined
+        // What waits to be written stands in memory already; written twice, it says the same.
+        rewrite()
+      }),
+    close: () =>
+      inTurn(async () => {
+        await file?.close()
+        file = undefined
+      }),
+  }
+}

@@ -1,0 +1,129 @@
+/** What a process gives back to a Redis that may have lost it, and what it keeps on its own disk for that day. */
+import { hostname } from 'node:os'
+import type { Epoch } from '@errand/verifier/epoch.ts'
+import { MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
+import type { KeyStore, StoredKey } from '../../keys/key-store.ts'
+import type { NewRevocation, Revocation } from '../../revoke/revocation-log.ts'
+import { newId } from '../../tasks/ids.ts'
+import { INTENT_SECONDS, type Kept, type Ledger } from '../ledger.ts'
+import type { GivingBack, RedisClient, Run } from './client.ts'
+import { script } from './client.ts'
+import { insertKey } from './key-store.ts'
+import { addEntry, liftEntry } from './revocation-log.ts'
+
+const AT_ONCE = 64
+/** As revoke.ts keeps an entry past the longest token. */
+const MARGIN_SECONDS = 120
+
+export function createGivingBack(deps: { ledger: Ledger; now: () => number; told: GivingBack['told'] }): GivingBack {
+  const { ledger, now } = deps
+  const isDue = ({ entry, held }: Kept) =>
+    // What closes a containment is added once the tasks were narrowed, and that may be what is missing.
+    entry.closes === undefined && (held || now() < entry.at + INTENT_SECONDS)
+
+  return {
+    told: deps.told,
+    roster: () => ({ id: ledger.id, name: hostname().slice(0, 64), known: ledger.roster() }),
+    leastGeneration: () => ledger.epoch()?.generation ?? 0,
+    async giveBack(run, generation) {
+      for (const key of ledger.keys()) await insertKey(run, key)
+      const due = ledger.entries().filter(isDue)
+      for (let at = 0; at < due.length; at += AT_ONCE)
+        await Promise.all(due.slice(at, at + AT_ONCE).map((kept) => giveBackOne(run, kept)))
+      await ledger.reached({ generation, sequence: 0 }).catch(() => undefined)
+    },
+    async endEverything(run, _, lost) {
+      const at = now()
+      const entry: NewRevocation = {
+        id: newId('rev'),
+        match: {},
+        mode: 'cut',
+        reason: `declared lost: ${lost.join(', ')}`,
+        by: 'system',
+        at,
+        expiresAt: at + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS,
+      }
+      await ledger.keep(entry).catch(() => undefined)
+      await addEntry(run, entry)
+    },
+  }
+}
+
+async function giveBackOne(run: Run, { entry, lifted }: Kept): Promise<void> {
+  await addEntry(run, entry)
+  if (lifted) await liftEntry(run, lifted)
+}
+
+const JOIN = script(
+  `
+redis.call('HSET', K .. 'roster', arg(1), arg(2))
+return {'roster', unpack(redis.call('HKEYS', K .. 'roster'))}
+`,
+  { critical: true },
+)
+const LEAVE = script("redis.call('HDEL', K .. 'roster', arg(1)) return {'left'}", { critical: true })
+
+/** On the roster while it runs: whoever ends in order has nothing that Redis lacks. */
+export async function joinRoster({ redis, ledger, everyMs }: { redis: RedisClient; ledger: Ledger; everyMs: number }) {
+  const join = async () => {
+    const [word, ...ids] = await redis.run(JOIN, [ledger.id, hostname().slice(0, 64)])
+    if (word === 'roster') await ledger.keepRoster(ids.sort())
+  }
+  await join()
+  const timer = setInterval(() => void join().catch(() => undefined), everyMs)
+  timer.unref()
+  return {
+    async leave() {
+      clearInterval(timer)
+      await redis.run(LEAVE, [ledger.id]).catch(() => undefined)
+    },
+  }
+}
+
+/** Clocks of several processes may differ by as much, and each forgets by its own. */
+const SKEW_SECONDS = 300
+
+/** Whatever stands in Redis is kept here too. Answers whether all stands there that should. */
+export async function adopt(ledger: Ledger, stored: readonly Revocation[], now: number): Promise<boolean> {
+  const known = new Set(stored.map(({ id }) => id))
+  const steps = stored.flatMap(({ epoch, readmitted, ...entry }) => [
+    keepHeld(ledger, entry, epoch),
+    ...(readmitted ? [ledger.lifted({ id: entry.id, ...readmitted })] : []),
+  ])
+  const gone = ledger.entries().filter(({ entry, held, lifted }) => held && !lifted && !known.has(entry.id))
+  // A ban that another process lifted, and that was forgotten since.
+  const over = gone.filter(({ entry }) => entry.expiresAt <= now)
+  await Promise.all([
+    ...steps,
+    ...over.map(({ entry }) =>
+      ledger.lifted({ id: entry.id, at: now, by: 'system', reason: 'lifted by another process' }),
+    ),
+  ]).catch(() => undefined)
+  return gone.every(({ entry }) => entry.expiresAt <= now + SKEW_SECONDS)
+}
+
+async function keepHeld(ledger: Ledger, entry: NewRevocation, epoch: Epoch): Promise<void> {
+  await ledger.keep(entry)
+  await ledger.held(entry.id, epoch)
+}
+
+/** Signing keys as they were last seen: where Redis comes back empty, what they signed still verifies. */
+export function keepingKeys(keyStore: KeyStore, ledger: Ledger): KeyStore {
+  return {
+    ...keyStore,
+    list: async () => {
+      const keys = await keyStore.list()
+      const seen = new Map(ledger.keys().map((key) => [key.kid, key]))
+      for (const key of keys) if (!isSame(seen.get(key.kid), key)) ledger.keepKey(key).catch(() => undefined)
+      return keys
+    },
+    insert: async (key) => {
+      // Before it signs anything.
+      await ledger.keepKey(key).catch(() => undefined)
+      return keyStore.insert(key)
+    },
+  }
+}
+
+const isSame = (one: StoredKey | undefined, other: StoredKey): boolean =>
+  one !== undefined && JSON.stringify(one) === JSON.stringify(other)
