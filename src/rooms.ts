@@ -2,6 +2,7 @@
 import type { Logger } from 'pino'
 import type { AuditLog } from './audit/log.ts'
 import type { ConfigHolder } from './config/holder.ts'
+import type { Snapshot } from './config/snapshot.ts'
 import type { Quota } from './config/tenants.ts'
 import { every } from './every.ts'
 import { createApp } from './http/app.ts'
@@ -12,6 +13,7 @@ import { createPace, loopUtilization } from './http/pace.ts'
 import { createSharedCheck } from './http/shared-check.ts'
 import { createTracing } from './http/tracing.ts'
 import type { Sealer } from './keys/seal.ts'
+import { openEvidence } from './open-evidence.ts'
 import { openExchange } from './open-exchange.ts'
 import { openKeys } from './open-keys.ts'
 import { openRevocation } from './open-revocation.ts'
@@ -72,6 +74,7 @@ export async function openRooms(given: RoomDeps) {
     onFault,
     onPublished: () => revocation.feed.tell(),
   })
+  const { policies, evidence } = openEvidence({ ...deps, ring, checkpoints })
   const limits = createLimits({
     maxConcurrent: () => holder.current().settings.bounds.maxConcurrentRequests,
     maxOpen: () => holder.current().settings.bounds.maxStreams,
@@ -139,6 +142,7 @@ export async function openRooms(given: RoomDeps) {
       reader: log,
       tree: log.tree,
       checkpoints,
+      evidence,
       storeHealthy,
       limits,
       metrics,
@@ -172,6 +176,7 @@ export async function openRooms(given: RoomDeps) {
       return found.map((record) => record['details'] as RecordedConfig)
     },
     maxTokenLifetimeSeconds: settings.tokens.maxLifetimeSeconds,
+    keep: ({ policyDigest, policyTexts }: Snapshot) => policies.keep(policyDigest, policyTexts),
     toRecord: revocation.audiences.toRecord,
   })
   inForce.loaded(holder.current())

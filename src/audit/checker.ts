@@ -31,9 +31,12 @@ const TAILS: readonly string[] = ['torn_tail', 'zero_tail', 'clock_unrecorded', 
 /** `folder` holds the segments themselves, or `log-id` and one folder per log. */
 export async function checkAuditLog({
   folder,
+  onRecord,
   ...against
 }: {
   readonly folder: string
+  /** Told of each that is in good form. */
+  readonly onRecord?: (index: number, payload: Buffer) => void
   /** The issuer's public keys, as a JWKS; without them those beside the log are taken at their word. */
   readonly jwks?: string
   /** Checkpoints that somebody else kept. */
@@ -44,7 +47,7 @@ export async function checkAuditLog({
   const names = (await readdir(home)).sort()
   const files = names.filter((name) => firstOfSegment(name) !== undefined)
   const tree = await checkTree({ home, logId: named?.trim(), ...against })
-  const state = newState(named?.trim(), tree)
+  const state = newState(named?.trim(), tree, onRecord)
   for (const [at, file] of files.entries()) {
     const handle = await open(join(home, file), 'r')
     try {
@@ -83,11 +86,13 @@ interface State {
   readonly issued: Set<string>
   readonly damage: Damage[]
   readonly tree: TreeCheck
+  readonly told: ((index: number, payload: Buffer) => void) | undefined
 }
 
-const newState = (logId: string | undefined, tree: TreeCheck): State => ({
+const newState = (logId: string | undefined, tree: TreeCheck, told: State['told']): State => ({
   logId,
   tree,
+  told,
   next: 0,
   records: 0,
   bytes: 0,
@@ -165,6 +170,7 @@ function checkRecord(state: State, payload: Buffer, file: string): void {
   }
   state.next = i + 1
   state.tree.record(i, payload)
+  state.told?.(i, payload)
   if (log !== state.logId) found(state, { index: i, kind: 'wrong_log', file, detail: 'the record names another log' })
   if (type === 'token.issuing' && typeof jti === 'string') {
     if (state.issued.has(jti))

@@ -148,6 +148,8 @@ export interface AuditSearch {
   readonly reason?: string
   /** What it follows from: a revocation, say. */
   readonly cause?: string
+  /** A text that stands in it whole, as whatever member. */
+  readonly mentions?: string
   readonly limit?: number
 }
 

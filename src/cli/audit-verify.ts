@@ -122,19 +122,19 @@ export const verifyProof = verb({
   },
 })
 
-const fileAt = (path: string): Promise<string> =>
+export const fileAt = (path: string): Promise<string> =>
   readFile(path, 'utf8').catch((error: NodeJS.ErrnoException): never => {
     throw usage(`${safe(path)} cannot be read (${error.code ?? 'unknown error'})`)
   })
 
-async function keysIn(path: string): Promise<string> {
+export async function keysIn(path: string): Promise<string> {
   const text = await fileAt(path)
   if (readNoteKeys(text, { compromisedToo: true }).length > 0) return text
   throw usage(`${safe(path)} holds no key that signs checkpoints (kty OKP, crv Ed25519)`, KEYS_HINT)
 }
 
 /** A data folder holds the log in `audit/`. */
-async function logIn(folder: string): Promise<string> {
+export async function logIn(folder: string): Promise<string> {
   const audit = join(folder, 'audit')
   return access(audit).then(
     () => audit,

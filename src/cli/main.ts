@@ -100,6 +100,8 @@ export const VERBS: { readonly [name: string]: Entry } = {
       verify: ['check a log on disk', async () => (await import('./audit-verify.ts')).verify],
       prove: ['a record and the proof that it is in the log', async () => (await import('./audit-verify.ts')).prove],
       'verify-proof': ['check such a proof, offline', async () => (await import('./audit-verify.ts')).verifyProof],
+      export: ['a task as evidence, in one file', async () => (await import('./audit-bundle.ts')).exportBundle],
+      'verify-bundle': ['check such a file, offline', async () => (await import('./audit-bundle.ts')).verifyBundle],
     },
   },
   witness: ['remember what a log signed, and notice it going back', async () => (await import('./witness.ts')).witness],

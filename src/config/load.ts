@@ -298,6 +298,7 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
       machines: { all: machines, byClientId: by(machines, 'clientId') },
       decide: createDecide(policies.set),
       policyReason: (id) => policies.set.policies.get(id)?.annotations.reason,
+      policyTexts: [...policies.set.policies].map(([id, { file, line, text }]) => ({ id, file, line, text })),
       policyDigest: policies.set.digest,
       digest: digestOf(folder.texts, keyFiles.texts, overrides),
       loadedAt: now(),

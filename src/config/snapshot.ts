@@ -5,6 +5,7 @@ import type { AgentPlatform } from '../attest/platform.ts'
 import type { TrustDomain } from '../attest/trust-domain.ts'
 import type { Attester, WorkloadIssuer } from '../attest/workload-issuer.ts'
 import type { Decide } from '../policy/decision.ts'
+import type { KeptPolicy } from '../policy/kept-policies.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { PlatformOf } from '../tokens/assertion.ts'
 import type { TrustedIssuer } from '../tokens/trusted-issuer.ts'
@@ -52,6 +53,8 @@ export interface Snapshot {
   readonly decide: Decide
   /** What a policy says of itself (`@reason`). */
   policyReason(id: string): string | undefined
+  /** Every policy of the set, as it is written. */
+  readonly policyTexts: readonly KeptPolicy[]
   /** Short digest of the policy set. */
   readonly policyDigest: string
   /** SHA-256 over everything read, hex. */

@@ -14,6 +14,7 @@ import { callerOf, nameOf, presentedInHeaders, recognised } from './caller.ts'
 import type { HttpDeps } from './deps.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { drillRoutes } from './drills.ts'
+import { evidenceRoute } from './evidence.ts'
 import { explanationRoute } from './explanations.ts'
 import { globalRevocationRoute } from './global-revocation.ts'
 import { isKeptFree } from './gate.ts'
@@ -55,6 +56,7 @@ export const ROUTES: readonly Route[] = [
   ...adminRoutes,
   ...keyRoutes,
   ...logRoutes,
+  evidenceRoute,
   releasesRoute,
   ...joinRoutes,
   tenantsRoute,

@@ -6,6 +6,7 @@ import type { PlatformAgents } from '../attest/platform-agents.ts'
 import type { ReplayGuard } from '../attest/replay-guard.ts'
 import type { Windowed } from '../attest/windowed.ts'
 import type { Checkpoints, LogTree } from '../audit/checkpoints.ts'
+import type { GatherEvidence } from '../audit/gather-evidence.ts'
 import type { AuditLog, AuditReader } from '../audit/log.ts'
 import type { BundleState } from '../config/bundle-endpoints.ts'
 import type { ReloadFailure } from '../config/holder.ts'
@@ -97,6 +98,7 @@ export interface HttpDeps {
   readonly reader: AuditReader
   readonly tree: LogTree
   readonly checkpoints: Checkpoints
+  readonly evidence: GatherEvidence
   readonly storeHealthy: () => Promise<boolean> | boolean
   readonly limits: Limits
   readonly metrics: Metrics

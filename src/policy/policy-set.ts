@@ -193,7 +193,7 @@ function releaseFacts({ id, manifest, builder }: Release): Record<string, CedarV
 }
 
 /** Over what policies mean, not how they are laid out: a new comment is no new set. */
-function digestOf(policies: readonly LoadedPolicy[]): string {
+export function digestOf(policies: readonly Pick<LoadedPolicy, 'annotations' | 'json'>[]): string {
   const meaning = policies
     .map((policy) => [policy.annotations.id, canonical(policy.json)])
     .sort(([a], [b]) => (a! < b! ? -1 : 1))

@@ -12,7 +12,7 @@ export interface LoadedConfig {
   readonly settings: { readonly policy: { readonly onChange: 'cut' | 'keep' } }
 }
 
-export interface PolicyInForceDeps {
+export interface PolicyInForceDeps<C extends LoadedConfig> {
   readonly now: () => number
   readonly bans: (now: number) => Promise<readonly Revocation[]>
   readonly revoke: Pick<Revoke, 'byMatch' | 'readmit'>
@@ -20,6 +20,8 @@ export interface PolicyInForceDeps {
   /** `config.loaded` records, newest first: the last one, and all since that many Unix seconds. */
   readonly recorded: (since: number) => Promise<readonly RecordedConfig[]>
   readonly maxTokenLifetimeSeconds: number
+  /** So that what decided can be read when another set has long been in force. */
+  readonly keep: (loaded: C) => Promise<void>
   /** What else a restart must know of a configuration that was loaded. */
   readonly toRecord?: () => { readonly [name: string]: Json }
 }
@@ -29,23 +31,26 @@ export interface RecordedConfig {
   readonly policy?: string
 }
 
-export interface PolicyInForce {
+export interface PolicyInForce<C extends LoadedConfig> {
   /** `next` decides from now on, and `previous` may have decided until now. */
-  loaded(next: LoadedConfig, previous?: LoadedConfig): void
+  loaded(next: C, previous?: C): void
   /** Does what is left to do; rejects where it could not, and is then called again. */
   settle(): Promise<void>
 }
 
-export function createPolicyInForce(deps: PolicyInForceDeps): PolicyInForce {
+export function createPolicyInForce<C extends LoadedConfig>(deps: PolicyInForceDeps<C>): PolicyInForce<C> {
   const { now, revoke } = deps
-  let pending: LoadedConfig | undefined
+  let pending: C | undefined
   let recorded: string | undefined
   let started = false
   /** Policy sets whose tokens may be alive, though another one is in force. */
   const superseded = new Set<string>()
   let settling: Promise<void> = Promise.resolve()
 
-  const record = async ({ digest, policyDigest }: LoadedConfig): Promise<undefined> => {
+  const record = async (next: C): Promise<undefined> => {
+    await deps.keep(next)
+    const { digest, policyDigest } = next
+    if (recorded === digest) return
     const details = { digest, policy: policyDigest, ...deps.toRecord?.() }
     await deps.audit.append({ type: 'config.loaded', by: 'system', details })
     recorded = digest
@@ -59,10 +64,10 @@ export function createPolicyInForce(deps: PolicyInForceDeps): PolicyInForce {
     started = true
   }
 
-  async function enforce(next: LoadedConfig): Promise<void> {
+  async function enforce(next: C): Promise<void> {
     if (!started) await begin()
     // Before the first token that it decides, where that can be; killing the old ones does not wait for a disk.
-    const unrecorded = recorded === next.digest ? undefined : await record(next).catch((error: unknown) => ({ error }))
+    const unrecorded = await record(next).catch((error: unknown) => ({ error }))
     superseded.delete(next.policyDigest)
     if (next.settings.policy.onChange === 'keep') superseded.clear()
     for (const policy of [...superseded]) {

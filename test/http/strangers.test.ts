@@ -76,6 +76,7 @@ const DECLARED: Record<string, string> = {
   'GET /log/tile/:level/:tile{.+}': 'agent tool admin',
   'GET /log/proof': 'agent tool admin',
   'GET /log/consistency': 'agent tool admin',
+  'GET /audit/tasks/:id/bundle': 'admin',
   'GET /tenants': 'admin',
   'GET /stats': 'admin',
 }

@@ -16,6 +16,7 @@ function opened(recorded: readonly RecordedConfig[] = []) {
   const done: string[] = []
   const bans: Revocation[] = []
   const inForce = createPolicyInForce({
+    keep: async () => undefined,
     now: () => 1000,
     bans: async () => bans,
     revoke: {

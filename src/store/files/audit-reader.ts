@@ -137,7 +137,9 @@ export function createAuditReader(deps: ReaderDeps): FileReader {
       const wanted = bounded(query.limit ?? DEFAULT_LIMIT)
       const members = await membersOf(query, subjectVault)
       if (members === undefined) return []
-      const patterns = members.map(([name, text]) => Buffer.from(`"${name}":${canonicalString(text)}`, 'utf8'))
+      const wholes = members.map(([name, text]) => `"${name}":${canonicalString(text)}`)
+      if (query.mentions !== undefined) wholes.push(canonicalString(query.mentions))
+      const patterns = wholes.map((whole) => Buffer.from(whole, 'utf8'))
       const byId = query.jti !== undefined || query.decisionId !== undefined
       const { since = 0, until = Number.POSITIVE_INFINITY } = query
       const records: AuditRecord[] = []

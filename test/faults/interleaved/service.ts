@@ -141,6 +141,7 @@ async function openService(world: World, me: Process) {
   })
   const revoke = createRevoke({ now, patient, log: revocations, tasks, audit, issued: async () => undefined })
   const inForce = createPolicyInForce({
+    keep: async () => undefined,
     now,
     bans: (at) => revocations.bans(at),
     revoke,
