@@ -27,6 +27,7 @@ import { createKeptBundles } from './store/files/kept-bundles.ts'
 import { readWorkloadGrant } from './tokens/assertion.ts'
 import { createIntrospect } from './tokens/introspect.ts'
 import { createIssuer } from './tokens/issue.ts'
+import type { StatusIndexes } from './tokens/status.ts'
 import { createSubjectReader, type ReadSubjectToken } from './tokens/subject.ts'
 
 interface ExchangeDeps extends RoomDeps {
@@ -35,6 +36,7 @@ interface ExchangeDeps extends RoomDeps {
   readonly limits: Limits
   readonly live: Pick<LiveTokens, 'note'>
   readonly marks: Pick<Marks, 'issued'>
+  readonly statusIndexes: StatusIndexes
   readonly tracing: Tracing | undefined
   readonly onFault: (error: unknown, where: string) => void
 }
@@ -170,6 +172,7 @@ export function openExchange(deps: ExchangeDeps) {
       marks.issued()
       live.note(...issue)
     },
+    statusIndexes: deps.statusIndexes,
     idempotency: stores.idempotency,
     sealer,
   })

@@ -16,6 +16,7 @@ import type { Sealer } from './keys/seal.ts'
 import { openEvidence } from './open-evidence.ts'
 import { openExchange } from './open-exchange.ts'
 import { openKeys } from './open-keys.ts'
+import { openStatus } from './open-status.ts'
 import { openRevocation } from './open-revocation.ts'
 import { verifiersBehind } from './revoke/acks.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
@@ -110,12 +111,20 @@ export async function openRooms(given: RoomDeps) {
     process: tenants !== undefined,
   })
     storeSealed: () => stores.sealing.current() !== undefined,
+    statusIndexes,
+  const { statusIndexes, statusLists } = await openStatus({
+    ...deps,
+    ring,
+    forgetBefore: () => patient.forgetBefore(),
+    onFault,
+  })
   const { bundles, ...exchanging } = openExchange({
     ...deps,
     audit,
     ring,
     limits,
     live,
+      statusLists,
     marks,
     tracing,
     onFault,

@@ -70,6 +70,9 @@ export async function readTool(
     })
   }
 
+  if (source.status_list && source.takes)
+    report(['status_list'], 'bad_value', 'the tool takes none of our access tokens, and no other kind has a status')
+
   const keys = await keyFiles.ownKeys(source)
   if (!keys.ok) report([source.keys === undefined ? 'keys_file' : 'keys'], keys.code, keys.message, keys.suggestion)
 
@@ -79,6 +82,7 @@ export async function readTool(
     audience: source.audience,
     operations,
     followsFeed: source.follows_feed,
+    statusList: source.status_list,
     acceptsBearer: source.accepts_bearer,
     maxTokenLifetimeSeconds: source.max_token_lifetime_seconds,
     stalenessSeconds: Object.fromEntries(

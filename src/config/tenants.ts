@@ -85,6 +85,7 @@ export const RESERVED_SEGMENTS: readonly string[] = [
   'revoke',
   'ssf',
   'stats',
+  'status-lists',
   'tasks',
   'tenants',
   'token',

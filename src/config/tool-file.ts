@@ -38,6 +38,12 @@ export const toolSchema = section({
     .boolean()
     .default(true)
     .describe('Whether its verifier follows revocations; without, its tokens live 60 s at most.'),
+  status_list: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether its tokens name their place in a Token Status List, for a verifier that does not follow the feed.',
+    ),
   accepts_bearer: z
     .boolean()
     .default(false)

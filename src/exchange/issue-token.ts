@@ -11,6 +11,7 @@ import { type TokenFacts, tokenLength } from '../tokens/issue.ts'
 import type { Wire } from './authenticate.ts'
 import { type ForeignClaims, signForeign } from '../tokens/foreign.ts'
 import { draftForeign, foreignScope, foreignTokenType } from './foreign.ts'
+import { apart, listedIn, statusFor } from './listed.ts'
 import { openAndCharge } from './open-and-charge.ts'
 import {
   checkRevocation,
@@ -49,7 +50,11 @@ export async function issue(
   const late = tooLate(prepared, now)
   if (late) return no(late)
   const life = lifetime(prepared, now)
-  const answer = await checkRevocation(deps, prepared, jti, kid, place.root)
+  const listed = listedIn(deps, prepared, kid, place.root)
+  const { checked } = standing
+  const asked = listed?.held ? [...checked, ...listed.held.hops] : checked
+  const whole = await checkRevocation(deps, prepared, jti, kid, place.root, asked)
+  const { answer, marked } = apart(whole, checked.length)
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)
@@ -59,7 +64,7 @@ export async function issue(
   if (left) return no(left)
 
   const granted = deps.granted(decision, target.tool)
-  const facts: TokenFacts = {
+  const unlisted: TokenFacts = {
     jti,
     kid,
     audience: target.tool.audience,
@@ -82,6 +87,7 @@ export async function issue(
     hops: handOverTo === undefined ? standing.hops : [ownHop(standing), ...standing.hops],
     development: directory.settings.developmentShortcuts.length > 0,
   }
+  const facts = listed ? { ...unlisted, status: await statusFor(deps, listed, marked, unlisted, answer) } : unlisted
   const { agent } = proven.attested
   const foreign = draftForeign(directory.settings.issuer, facts, target, decision, agent, prepared.context)
   const own = () => (handOverTo === undefined ? deps.issuer.draft(facts) : deps.issuer.draftHandOver(facts, handOverTo))
@@ -190,7 +196,8 @@ export async function reissue(
     throw new Error('the recorded claims of the first try do not hold together')
   // What it is a second time it was the first time: dead, where an entry since then matches it.
   const again = { ...prepared, taskId: task }
-  const answer = await checkRevocation(deps, again, jti, kid, root, [...own, ...prepared.standing.checked])
+  const listed = 'status' in claims && claims.status ? deps.statusIndexes.hopsOf(claims.status) : []
+  const answer = await checkRevocation(deps, again, jti, kid, root, [...own, ...prepared.standing.checked, ...listed])
   const revoked = refusedByRevocation(answer)
   if (revoked === 'policy_changed') return revoked
   if (revoked) return no(revoked)

@@ -12,6 +12,7 @@ import type { NoteIssued } from '../tokens/issued.ts'
 import type { Issuer, SigningKeys } from '../tokens/issue.ts'
 import type { RevocationAnswer, Revocations } from '../tokens/revocations.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
+import type { StatusIndexes } from '../tokens/status.ts'
 import type { ReadSubjectToken } from '../tokens/subject.ts'
 import type { ProvenAgent, ProveAgent } from './authenticate.ts'
 import type { Directory } from './directory.ts'
@@ -54,6 +55,7 @@ export interface ExchangeParts {
   readonly keys: SigningKeys
   readonly audit: AuditLog
   readonly noteIssued: NoteIssued
+  readonly statusIndexes: StatusIndexes
   readonly idempotency: IdempotencyStore
   /** What is remembered for a retry is signed again: whoever can write the store must not be able to write that. */
   readonly sealer: Pick<Sealer, 'seal' | 'open'>

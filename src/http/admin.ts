@@ -119,6 +119,7 @@ const toolsRoute: Route = {
         display_name: tool.displayName,
         audience: tool.audience,
         follows_feed: tool.followsFeed,
+        status_list: tool.statusList,
         accepts_bearer: tool.acceptsBearer,
         ...(tool.takes === undefined ? {} : { takes: tool.takes.kind }),
         max_token_lifetime_seconds: tool.maxTokenLifetimeSeconds,

@@ -31,6 +31,7 @@ import type { Call, Env, Knock, Route } from './route.ts'
 import { receiveRoute } from './signals.ts'
 import { ssfRoutes } from './ssf.ts'
 import { statsRoute } from './stats.ts'
+import { statusListRoutes } from './status-lists.ts'
 import { taskRoutes } from './tasks.ts'
 import { tenantsRoute } from './tenants.ts'
 import type { Note } from './tracing.ts'
@@ -61,6 +62,7 @@ export const ROUTES: readonly Route[] = [
   ...joinRoutes,
   tenantsRoute,
   statsRoute,
+  ...statusListRoutes,
 ]
 
 /** Every path of ours is made of these; another spelling of one is not one (G10). */

@@ -30,6 +30,7 @@ import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
 import type { StoreSealing } from '../revoke/store-seal.ts'
+import type { StatusLists } from '../revoke/status-lists.ts'
 import type { Receive } from '../revoke/signals/receive.ts'
 import type { HeldKeys } from '../rotate/held-keys.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
@@ -83,6 +84,7 @@ export interface HttpDeps {
   /** What a receiver wants to be sent with its events rests sealed. */
   readonly sealForStream: (stream: string, text: string) => string
   readonly revocations: RevocationLog
+  readonly statusLists: StatusLists
   readonly introspect: (token: string) => Promise<Introspected>
   readonly feed: Feed
   readonly feedKey: Uint8Array

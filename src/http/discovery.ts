@@ -9,6 +9,7 @@ import type { HttpDeps } from './deps.ts'
 import { refused } from './refused.ts'
 import type { Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
+import { STATUS_LISTS } from './status-lists.ts'
 
 /** draft-ietf-oauth-attestation-based-client-auth §9: by a proof of its own, or combined with DPoP. */
 const ATTESTATION_METHODS = ['attest_jwt_client_auth', 'attest_jwt_client_auth_dpop']
@@ -53,6 +54,10 @@ function metadata(deps: Pick<HttpDeps, 'snapshot' | 'mtlsBase'>) {
     introspection_endpoint_auth_methods_supported: authentication.methods,
     introspection_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
     introspection_signing_alg_values_supported: [ALGORITHM.status], // RFC 9701 §7
+    // draft-ietf-oauth-status-list §9.1.
+    ...(deps.snapshot().tools.all.some(({ statusList }) => statusList)
+      ? { status_list_aggregation_endpoint: `${base}${STATUS_LISTS}` }
+      : {}),
     revocation_endpoint_auth_methods_supported: authentication.methods,
     revocation_endpoint_auth_signing_alg_values_supported: authentication.algorithms,
     client_assertion_types_supported: [ASSERTION_TYPE.jwtBearer, ASSERTION_TYPE.jwtSpiffe],

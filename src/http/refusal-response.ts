@@ -30,6 +30,7 @@ const PLAIN: ReadonlySet<Reason> = new Set<Reason>([
   'param_in_query',
   'bad_param',
   'media_type',
+  'not_acceptable',
   'bad_body',
   'body_too_large',
   'unsupported_grant_type',

@@ -176,6 +176,7 @@ const WHAT: Record<number, string> = {
   401: 'Not authenticated',
   403: 'Not permitted',
   404: 'Nothing here for this caller',
+  406: 'Not in this form',
   409: 'Not possible in the present state',
   413: 'Too large',
   415: 'Not this media type',

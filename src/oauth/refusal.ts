@@ -34,6 +34,7 @@ type Code =
   | 'denied' // 403 access_denied at our own JSON API
   | 'absent' // 404
   | 'too_large' // 413
+  | 'not_acceptable' // 406
   | 'media_type' // 415
   | 'conflict' // 422
   | 'exists' // 409
@@ -109,6 +110,7 @@ const table = {
   param_duplicate: 'ir',
   param_in_query: 'ir',
   bad_param: 'ir',
+  not_acceptable: 'not_acceptable',
   media_type: 'media_type',
   subject_disabled: 'ir',
   signed_out: 'ir',
@@ -226,7 +228,7 @@ export const refuse = (
 ): { readonly ok: false; readonly refusal: Refusal } => ({ ok: false, refusal: { reason, slot, ...more } })
 
 export interface Answer {
-  readonly status: 400 | 401 | 403 | 404 | 408 | 409 | 413 | 415 | 421 | 422 | 429 | 431 | 503
+  readonly status: 400 | 401 | 403 | 404 | 406 | 408 | 409 | 413 | 415 | 421 | 422 | 429 | 431 | 503
   readonly error: string
 }
 
@@ -295,6 +297,8 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
     case 'conflict':
       return { status: 422, error: 'invalid_request' }
     case 'exists':
+    case 'not_acceptable':
+      return { status: 406, error: 'invalid_request' }
       return { status: 409, error: 'invalid_request' }
     case 'headers':
       return { status: 431, error: 'invalid_request' }

@@ -50,6 +50,8 @@ export interface Tool {
   readonly operations: ReadonlyMap<string, Operation>
   /** Whether its verifier follows the feed; without it its tokens live 60 s at most. */
   readonly followsFeed: boolean
+  /** Whether its tokens have a place in a status list, for verifiers that read such lists. */
+  readonly statusList: boolean
   /** Whether it accepts bearer tokens (60 s at most); otherwise DPoP or mTLS is required. */
   readonly acceptsBearer: boolean
   /** Upper bound of its tokens' life, seconds. */

@@ -12,6 +12,7 @@ import type { KnownReleases } from '../revoke/known-releases.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
+import type { StatusRegistry } from '../revoke/status-registry.ts'
 import type { SealEvent, StoreSealing } from '../revoke/store-seal.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
@@ -35,6 +36,7 @@ export interface Stores {
   readonly revocations: RevocationLog
   readonly bulkPins: BulkPins
   readonly knownReleases: KnownReleases
+  readonly statusRegistry: StatusRegistry
   readonly signOuts: SignOuts
   readonly signalStreams: SignalStreams
   readonly idempotency: IdempotencyStore

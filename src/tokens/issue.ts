@@ -5,6 +5,7 @@ import {
   type Confirmation,
   MAX_TOKEN_LIFETIME_SECONDS,
   MAX_UNFOLLOWED_LIFETIME_SECONDS,
+  type StatusClaim,
   type ToolAuthorization,
 } from '@errand/verifier/claims.ts'
 import { packHops, type WholeHop } from '@errand/verifier/hops.ts'
@@ -51,6 +52,8 @@ export interface Issuer {
   draft(facts: TokenFacts): AccessTokenClaims
   draftHandOver(facts: TokenFacts, mayAct: string): HandOverClaims
   /**
+  /** For a tool that reads status lists. */
+  readonly status?: StatusClaim
    * Signs with `kid` what a tool's verifier would take; throws where our own verifier refuses it. `text` is the claims
    * as JSON, where somebody has it already.
    */
@@ -100,6 +103,7 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
 
   /**
    * How often a token was found good from which this one differs in times, ids and the proof's key alone; undefined
+    if (facts.status) claims.status = facts.status
    * where more may be new in it.
    */
   const timesProved = (claims: AccessTokenClaims): number | undefined => {

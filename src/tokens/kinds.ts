@@ -71,6 +71,7 @@ export const KINDS = {
   revocation_order: { typ: [TYP.globalTokenRevocation], signer: 'user_issuer', slots: ['revocation_order'] },
   security_event: { typ: [TYP.securityEvent], signer: 'user_issuer', slots: ['security_event'] },
   own_security_event: { typ: [TYP.securityEvent], signer: 'security_event_key', slots: [] },
+  status_list: { typ: [TYP.statusList], signer: 'status_key', slots: [] },
   introspection_response: { typ: [TYP.introspection], signer: 'status_key', slots: [] },
   feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
   receipt: { typ: [TYP.receipt], signer: 'checkpoint_key', slots: [] },

@@ -10,6 +10,7 @@ import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
 import { describeRevocationLog } from './revocation-log.ts'
 import { describeSignalStreams } from './signal-streams.ts'
+import { describeStatusRegistry } from './status-registry.ts'
 import { describeSignOuts } from './sign-outs.ts'
 import { describeSubjectKeys } from './subject-keys.ts'
 import { describeTaskStore } from './task-store.ts'
@@ -27,6 +28,7 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeRevocationLog(name, open)
   describeKnownReleases(name, open)
   describeBulkPins(name, open)
+  describeStatusRegistry(name, open)
   describeSignOuts(name, open)
   describeSignalStreams(name, open)
   describeIdempotency(name, open)

@@ -20,6 +20,8 @@ const DECLARED: Record<string, string> = {
   'GET /revocations': 'public',
   'GET /revocations/now': 'public',
   'GET /revocations/stream': 'public',
+  'GET /status-lists': 'public',
+  'GET /status-lists/:id': 'public',
   'POST /token': 'form',
   'POST /agents/:id/join-tokens': 'admin',
   'POST /agents/:id/keys': 'public',

@@ -25,6 +25,7 @@ function tool(name: string, operations: Readonly<Record<string, Effect | [Effect
       }),
     ),
     followsFeed: true,
+    statusList: false,
     acceptsBearer: false,
     maxTokenLifetimeSeconds: 300,
     stalenessSeconds: {

@@ -73,6 +73,7 @@ describe('containment', () => {
         ['send', { name: 'send', effect: 'external_communication', routes: [], mcpTools: [] }],
       ]),
       followsFeed: true,
+      statusList: false,
       keys: [{ kty: 'EC' }],
       maxTokenLifetimeSeconds: 300,
       stalenessSeconds: { read: 30, reversible_write: 5, external_communication: 2 },

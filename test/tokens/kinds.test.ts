@@ -97,6 +97,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
             )
             .replace('  support:\n', '  support:\n    - chat:read\n    - trading:buy\n'),
         'issuers/acme.yaml': `kind: agent_platform\nname: acme\nissuer: ${ACME}\njwks_file: acme.json\nalgorithms: [ES256]\ntrust_domain: acme.example\nstage: read\nceiling: []\n`,
+        'tools/crm.yaml': (text) => `${text}\nstatus_list: true\n`,
         'tools/chat.yaml':
           'name: chat\naudience: https://chat.example/\ntakes: { kind: id_jag, authorization_server: https://as.example/, clients: { research: r } }\noperations: { read: { effect: read } }\n',
         'tools/trading.yaml':
@@ -201,6 +202,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
           return (await tool.form('/introspect', { token: await taken({}) }, { accept })).text
         },
       ],
+      ['status_list', async () => (await house.fetch('GET', '/status-lists/1-1')).text],
       ['feed_frame', () => feed.body['frame'] as unknown as string],
       ['receipt', () => receipt.body['receipt'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],

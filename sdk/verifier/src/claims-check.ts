@@ -120,6 +120,15 @@ const ATTESTATION = shape(
   { release: text(CLIENT_ID) },
 )
 
+const STATUS = shape({
+  status_list: nested(
+    shape({
+      idx: (value) => (Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : 'bad_claim'),
+      uri: text(URI),
+    }),
+  ),
+})
+
 const ACCESS_TOKEN = shape(
   {
     exp: date,
@@ -140,6 +149,7 @@ const ACCESS_TOKEN = shape(
     act: actors,
     cnf: confirmation,
     hops,
+    status: nested(STATUS),
     dev: (value) => (value === true ? undefined : 'bad_claim'),
   },
 )

@@ -67,6 +67,11 @@ export interface Hop {
   readonly rel?: string
 }
 
+/** draft-ietf-oauth-status-list §6.2: where the token's status stands, for verifiers that read such lists. */
+export interface StatusClaim {
+  readonly status_list: { readonly idx: number; readonly uri: string }
+}
+
 export type Tier = 'key' | 'platform' | 'measured'
 /** Every kind of evidence, with the tier that it reaches by itself. */
 export const EVIDENCE_TIERS = {
@@ -108,6 +113,8 @@ export interface AccessTokenClaims {
   readonly pol: string
   /** One per ancestor, in the order of the nested `act`. */
   readonly hops?: readonly Hop[]
+  /** For tools that read status lists. */
+  readonly status?: StatusClaim
   /** Present when development shortcuts issued it: production verifiers refuse. */
   readonly dev?: true
 }

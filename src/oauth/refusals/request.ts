@@ -50,6 +50,15 @@ export const REQUEST = {
     agent: 'OAuth endpoints take `application/x-www-form-urlencoded`, all others `application/json`.',
     example: 'JSON at `/token`',
   },
+  not_acceptable: {
+    action: 'fix_request',
+    next: 'leave Accept out, or name application/statuslist+jwt in it',
+    says: 'what is here has none of the media types that Accept takes',
+    means: '`Accept` excludes the only form in which this is served.',
+    why: 'An answer of another type would be read as something that it is not.',
+    agent: 'Status lists are JWTs here (`application/statuslist+jwt`); there are none in CBOR.',
+    example: '`Accept: application/statuslist+cwt`',
+  },
   token_type_unsupported: {
     action: 'fix_request',
     next: 'name a type that the metadata of this service lists',

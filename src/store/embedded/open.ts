@@ -16,6 +16,7 @@ import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSignOuts } from './sign-outs.ts'
+import { createStatusRegistry } from './status-registry.ts'
 import { createSignalStreams } from './signal-streams.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
@@ -43,6 +44,7 @@ export async function openEmbedded(deps: {
     revocations: createRevocationLog({ db, now, forgetBefore }),
     knownReleases: createKnownReleases({ db }),
     bulkPins: createBulkPins({ db, forgetBefore }),
+    statusRegistry: createStatusRegistry({ db }),
     signOuts: createSignOuts({ db }),
     signalStreams: createSignalStreams({ db }),
     idempotency: createIdempotencyStore({ db }),

@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 10
+export const FORMAT = 11
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -71,6 +71,15 @@ CREATE TABLE pending_revocations (
 ) STRICT, WITHOUT ROWID;
 `
 
+/** A change takes a new place: whoever asks since a place is told of it. */
+const STATUS_INDEXES = `
+CREATE TABLE status_indexes (
+  place INTEGER PRIMARY KEY AUTOINCREMENT, list TEXT NOT NULL, idx INTEGER NOT NULL, until INTEGER NOT NULL,
+  record TEXT NOT NULL, named TEXT NOT NULL, UNIQUE (list, idx)
+) STRICT;
+CREATE INDEX status_indexes_until ON status_indexes (until);
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
@@ -82,6 +91,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
   7: BULK,
   8: SIGNAL_STREAMS,
   9: COMPONENTS_AND_TWO_PEOPLE,
+  10: STATUS_INDEXES,
 }
 
 export const SCHEMA = `
@@ -144,4 +154,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}${COMPONENTS_AND_TWO_PEOPLE}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}${COMPONENTS_AND_TWO_PEOPLE}${STATUS_INDEXES}`

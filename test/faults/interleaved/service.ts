@@ -203,6 +203,14 @@ async function openService(world: World, me: Process) {
     issuer: createIssuer({ issuer: ISSUER, keys }),
     keys,
     noteIssued: () => undefined,
+    statusIndexes: {
+      held: () => undefined,
+      keep: async () => false,
+      take: async () => {
+        throw new Error('no tool here reads status lists')
+      },
+      hopsOf: () => [],
+    },
     idempotency,
     sealer: createSealer(rootKey),
   })

@@ -1,0 +1,80 @@
+/** Tries to have one index stand for two kinds of tokens, and to have it forgotten while one of them lives. */
+import { describe, expect, it } from 'vitest'
+import type { StatusRecord } from '../../src/revoke/status-registry.ts'
+import { fresh, type OpenWorld, range, START, worlds } from './world.ts'
+
+const record = (over: Partial<StatusRecord> = {}): StatusRecord => ({
+  list: '1-1',
+  idx: 7,
+  group: fresh('group'),
+  hops: [{ rev: { generation: 1, sequence: 4 }, facts: { task: 'task-1', aud: 'https://tickets.example.com/' } }],
+  named: [],
+  until: START + 300,
+  ...over,
+})
+
+export function describeStatusRegistry(name: string, open: OpenWorld): void {
+  describe(`status registry, ${name}`, () => {
+    const world = worlds(open)
+
+    it('gives an index once, whoever asks at once, and holds it across a restart', async () => {
+      const first = await world()
+      const asked = range(8).map((n) => record({ group: `group ${n}` }))
+      const given = await Promise.all(
+        asked.map((one, n) => (n % 2 ? first.stores : first.other).statusRegistry.take(one)),
+      )
+      expect(given.filter(Boolean)).toHaveLength(1)
+      const taken = asked[given.indexOf(true)]!
+      expect(await first.other.statusRegistry.take(record())).toBe(false)
+      expect(await first.stores.statusRegistry.take(record({ idx: 8, list: '1-2' }))).toBe(true)
+      const { stores } = await first.reopen()
+      expect((await stores.statusRegistry.since(0)).records).toContainEqual(taken)
+      expect(await stores.statusRegistry.take(record())).toBe(false)
+    })
+
+    it('tells since a place what was taken or changed after it, each as it is, also of another replica', async () => {
+      const { stores, other } = await world()
+      const { statusRegistry: registry } = stores
+      const one = record({ idx: 1 })
+      const two = record({ idx: 2 })
+      expect(await registry.since(0)).toEqual({ records: [], place: 0 })
+      await registry.take(one)
+      const { records, place } = await other.statusRegistry.since(0)
+      expect(records).toEqual([one])
+      expect(await other.statusRegistry.since(place)).toEqual({ records: [], place })
+      await registry.take(two)
+      expect(await registry.keep('1-1', 1, START + 900)).toBe(true)
+      expect(await registry.keep('1-1', 1, START + 100)).toBe(true)
+      expect(await registry.name('1-1', 1, 'jti-1')).toBe(true)
+      expect(await registry.name('1-1', 1, 'jti-2')).toBe(true)
+      expect(await registry.name('1-1', 1, 'jti-1')).toBe(true)
+      const changed = await other.statusRegistry.since(place)
+      expect(changed.records).toEqual([two, { ...one, until: START + 900, named: ['jti-1', 'jti-2'] }])
+      expect(await registry.since(changed.place)).toEqual({ records: [], place: changed.place })
+    })
+
+    it('tells all of many', async () => {
+      const { stores } = await world()
+      await Promise.all(range(1100).map((idx) => stores.statusRegistry.take(record({ idx }))))
+      const { records } = await stores.statusRegistry.since(0)
+      expect(new Set(records.map(({ idx }) => idx)).size).toBe(1100)
+    })
+
+    it('gives back what ended before a moment, and nothing else; what was given back is not kept or named', async () => {
+      const { stores, other } = await world()
+      const { statusRegistry: registry } = stores
+      await registry.take(record({ idx: 1, until: START }))
+      await registry.take(record({ idx: 2, until: START + 1 }))
+      await registry.name('1-1', 1, 'jti-1')
+      await registry.prune(START)
+      expect((await registry.since(0)).records).toHaveLength(2)
+      await registry.prune(START + 1)
+      expect((await other.statusRegistry.since(0)).records.map(({ idx }) => idx)).toEqual([2])
+      expect(await registry.keep('1-1', 1, START + 900)).toBe(false)
+      expect(await registry.name('1-1', 1, 'jti-1')).toBe(false)
+      const anew = record({ idx: 1 })
+      expect(await other.statusRegistry.take(anew)).toBe(true)
+      expect((await registry.since(0)).records).toContainEqual(anew)
+    })
+  })
+}
