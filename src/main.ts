@@ -16,6 +16,7 @@ import { createFairTurns, type FairTurns } from './http/fair-turns.ts'
 import { type Listener, listen } from './http/server.ts'
 import { createPlace } from './http/sites.ts'
 import { prepareMaterial, refuseDevelopmentKeys } from './keys/material.ts'
+import type { AskPassphrase } from './keys/passphrase.ts'
 import type { RootGuard } from './keys/root-key.ts'
 import { createSealer, type Sealer } from './keys/seal.ts'
 import { openRooms } from './rooms.ts'
@@ -34,7 +35,7 @@ export interface ServeOptions {
   /** Folder keys/; `ERRAND_KEYS`, default `keys`. */
   readonly keysDir?: string
   /** Asks for the passphrase of the root key, where the configuration wants it asked for. */
-  readonly promptPassphrase?: () => Promise<string>
+  readonly promptPassphrase?: AskPassphrase
   /** One line for the person who started it; the service log goes elsewhere. */
   readonly print: (line: string) => void
   readonly logger?: Logger

@@ -128,7 +128,8 @@ export const rewrap = verb({
   examples: ['errand keys rewrap', 'errand keys rewrap --from-prompt && mv keys/root.key.new keys/root.key'],
   async run(args, cli) {
     const { configDir, keysDir } = placesOf(cli)
-    const prompt = (message?: string) => (cli.terminal ? () => askPassphrase(cli, message) : undefined)
+    const prompt = (message: string) =>
+      cli.terminal ? (anew: boolean) => askPassphrase(cli, { message, anew }) : undefined
     const { readable, root } = await listMaterial(configDir)
     if (!readable) throw usage('errand.yaml cannot be read', 'errand config check says what is wrong with it.')
     if (!args.plain && !root)

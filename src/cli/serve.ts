@@ -36,7 +36,9 @@ export const serve = verb({
     const places = placesOf(cli)
     const { serve: start } = await import('../main.ts')
     const service = await start({
-      ...(cli.terminal ? { promptPassphrase: async () => (await import('./passphrase.ts')).askPassphrase(cli) } : {}),
+      ...(cli.terminal
+        ? { promptPassphrase: async (anew) => (await import('./passphrase.ts')).askPassphrase(cli, { anew }) }
+        : {}),
       configDir: args.config ?? places.configDir,
       dataDir: args.data ?? places.dataDir,
       keysDir: args.keys ?? places.keysDir,

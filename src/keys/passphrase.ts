@@ -14,11 +14,14 @@ const FORM = /^([0-9]{5,7})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{80})$/
 
 const unsafe = (what: string): KeyMaterialError => new KeyMaterialError('key_file_unsafe', what)
 
+/** Asks a person or reads a file. `anew`: a mistake in it would be found when nothing opens any more. */
+export type AskPassphrase = (anew: boolean) => Promise<string>
+
 /** `ask` is called once, at the first use. */
-export function createPassphraseGuard(ask: () => Promise<string>): RootGuard {
+export function createPassphraseGuard(ask: AskPassphrase): RootGuard {
   let asked: Promise<string> | undefined
-  const passphrase = (): Promise<string> => {
-    asked ??= ask().then(read)
+  const passphrase = (anew: boolean): Promise<string> => {
+    asked ??= ask(anew).then(read)
     return asked
   }
   return {
@@ -26,7 +29,7 @@ export function createPassphraseGuard(ask: () => Promise<string>): RootGuard {
     async wrap(key) {
       const salt = randomBytes(SALT)
       const iv = randomBytes(IV)
-      const cipher = createCipheriv('aes-256-gcm', await keyFrom(await passphrase(), salt, COST.N), iv)
+      const cipher = createCipheriv('aes-256-gcm', await keyFrom(await passphrase(true), salt, COST.N), iv)
       cipher.setAAD(CONTEXT)
       const sealed = Buffer.concat([iv, cipher.update(key), cipher.final(), cipher.getAuthTag()])
       return `${COST.N}.${salt.toString('base64url')}.${sealed.toString('base64url')}`
@@ -36,7 +39,7 @@ export function createPassphraseGuard(ask: () => Promise<string>): RootGuard {
       const cost = Number(n)
       if (text === '' || cost > MAX_N || (cost & (cost - 1)) !== 0) throw unsafe('the wrapped root key is cut short')
       const sealed = Buffer.from(text, 'base64url')
-      const derived = await keyFrom(await passphrase(), Buffer.from(salt, 'base64url'), cost)
+      const derived = await keyFrom(await passphrase(false), Buffer.from(salt, 'base64url'), cost)
       const decipher = createDecipheriv('aes-256-gcm', derived, sealed.subarray(0, IV), { authTagLength: TAG })
       decipher.setAAD(CONTEXT)
       decipher.setAuthTag(sealed.subarray(sealed.length - TAG))

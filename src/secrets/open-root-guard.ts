@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import type { Fetch } from '@errand/verifier/http.ts'
 import type { RootSource } from '../config/root-source.ts'
 import { KeyMaterialError, readSecretFile } from '../keys/key-file.ts'
-import { createPassphraseGuard } from '../keys/passphrase.ts'
+import { type AskPassphrase, createPassphraseGuard } from '../keys/passphrase.ts'
 import type { RootGuard } from '../keys/root-key.ts'
 import { createTokenGuard } from './pkcs11/token-guard.ts'
 import { createTransitGuard } from './vault/transit-guard.ts'
@@ -11,12 +11,12 @@ import { createTransitGuard } from './vault/transit-guard.ts'
 export interface RootGuardDeps {
   readonly fetch: Fetch
   /** Asks at the terminal; absent where nobody sits there. */
-  readonly prompt?: (() => Promise<string>) | undefined
+  readonly prompt?: AskPassphrase | undefined
 }
 
 export function openRootGuard(source: RootSource | undefined, deps: RootGuardDeps): RootGuard | undefined {
   const { passphrase, vault_transit: vault, pkcs11 } = source ?? {}
-  if (passphrase) return createPassphraseGuard(() => passphraseFrom(passphrase, deps))
+  if (passphrase) return createPassphraseGuard((anew) => passphraseFrom(passphrase, deps, anew))
   if (vault) return transitGuard(vault, deps)
   if (pkcs11) {
     const { pin_file, timeout_seconds, ...token } = pkcs11
@@ -42,6 +42,7 @@ function transitGuard(source: NonNullable<RootSource['vault_transit']>, { fetch 
   })
 }
 
+  anew: boolean,
 async function passphraseFrom(
   { file, fd }: NonNullable<RootSource['passphrase']>,
   { prompt }: RootGuardDeps,
@@ -50,7 +51,7 @@ async function passphraseFrom(
   if (fd !== undefined) return readDescriptor(fd)
   if (!prompt)
     throw new KeyMaterialError('root_key_unavailable', 'there is no terminal to ask for the passphrase of the root key')
-  return prompt()
+  return prompt(anew)
 }
 
 const MAX_BYTES = 4096

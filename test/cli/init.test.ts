@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process'
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { PassThrough } from 'node:stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createTestTrustDomain } from '../attest/pki.ts'
 import { freePort } from '../running.ts'
-import { errand, openPlace, type OwnPlace, type World } from './own.ts'
+import { errand, openPlace, type OwnPlace, typing, type World } from './own.ts'
 
 let place: OwnPlace
 let folder: string
@@ -317,24 +316,8 @@ tools: [{ name: notes, audience: "http://127.0.0.1:4470/", operations: { read_no
   })
 
   it('asks at a terminal, takes Enter for what it proposes, and Ctrl-C for an end that leaves nothing', async () => {
-    const type = async (keys: readonly string[], flags: readonly string[] = []) => {
-      const terminal = { input: new PassThrough(), output: new PassThrough() }
-      let shown = ''
-      terminal.output.on('data', (chunk) => {
-        shown += String(chunk)
-      })
-      const outcome = errand(['init', mine, ...flags], { terminal })
-      const rest = [...keys]
-      // One key for each question: a prompt is there when its last line is.
-      for (let seen = 0; rest.length > 0; ) {
-        await new Promise((resolve) => setTimeout(resolve, 15))
-        if (shown.length === seen) continue
-        seen = shown.length
-        await new Promise((resolve) => setTimeout(resolve, 15))
-        if (shown.length === seen) terminal.input.write(rest.shift())
-      }
-      return { ...(await outcome), shown }
-    }
+    const type = (keys: readonly string[], flags: readonly string[] = []) =>
+      typing(keys, (terminal) => errand(['init', mine, ...flags], { terminal }))
     const stopped = await type(['\r', '\u0003'])
     expect(stopped).toMatchObject({ exit: 130, out: '' })
     expect(await readdir(folder)).toEqual([])

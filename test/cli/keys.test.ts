@@ -1,10 +1,11 @@
 /** `errand keys rewrap`: the root key under another guard, beside the one in force. */
-import { cp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPassphraseGuard } from '../../src/keys/passphrase.ts'
-import { loadRootKey } from '../../src/keys/root-key.ts'
+import { loadRootKey, openRootKey } from '../../src/keys/root-key.ts'
 import { type Double, serviceDouble } from './double.ts'
+import { errand, typing } from './own.ts'
 
 describe('errand keys rewrap', () => {
   let service: Double
@@ -61,6 +62,62 @@ describe('errand keys rewrap', () => {
     expect(Buffer.from(await loadRootKey(`${path}.new`))).toEqual(key)
     for (const { out, err } of [made, plain])
       for (const text of [out, err]) expect(text).not.toContain('passphrase number')
-    await rm(`${path}.new`)
+    await rename(`${path}.new`, path)
+  })
+
+  it('asks for a new passphrase twice, for the one in force once, and wraps nothing where the two differ', async () => {
+    const key = Buffer.from(await loadRootKey(path))
+    const errandYaml = join(service.world.env['ERRAND_CONFIG']!, 'errand.yaml')
+    const before = await readFile(errandYaml, 'utf8')
+    await writeFile(errandYaml, `${before}\nkeys: { root: { passphrase: { prompt: true } } }\n`)
+    const rewrap = (answers: readonly string[], ...flags: string[]) =>
+      typing(
+        answers.map((text) => `${text}\r`),
+        (terminal) => errand(['keys', 'rewrap', ...flags], { env: service.world.env, terminal }),
+      )
+    const [right, slip, next] = ['a long new passphrase', 'a long mew passphrase', 'another long passphrase']
+    const differed = await rewrap([right, slip, right, slip, slip, right])
+    expect(differed).toMatchObject({ exit: 2, err: expect.stringContaining('differed each time') })
+    await expect(readFile(`${path}.new`)).rejects.toThrow('ENOENT')
+    const made = await rewrap([slip, right, right, right])
+    expect(made, made.err).toMatchObject({ exit: 0 })
+    expect(made.shown).toContain('The same again')
+    await rename(`${path}.new`, path)
+    expect(
+      Buffer.from(
+        await loadRootKey(
+          path,
+          createPassphraseGuard(async () => right),
+        ),
+      ),
+    ).toEqual(key)
+
+    const again = await rewrap([right, next, next], '--from-prompt')
+    expect(again, again.err).toMatchObject({ exit: 0 })
+    await rename(`${path}.new`, path)
+    expect(
+      Buffer.from(
+        await loadRootKey(
+          path,
+          createPassphraseGuard(async () => next),
+        ),
+      ),
+    ).toEqual(key)
+    for (const secret of [right, slip, next])
+      for (const { shown, out, err } of [differed, made, again]) expect(shown + out + err).not.toContain(secret)
+    await writeFile(errandYaml, before)
+    await writeFile(path, `${key.toString('base64url')}\n`, { mode: 0o600 })
+  })
+
+  it('a first start that asks for the passphrase asks for a new one', async () => {
+    const asked: boolean[] = []
+    const ask = async (anew: boolean) => {
+      asked.push(anew)
+      return 'a long new passphrase'
+    }
+    const other = join(service.keysDir, 'other.key')
+    expect((await openRootKey(other, createPassphraseGuard(ask))).made).toBe(true)
+    expect((await openRootKey(other, createPassphraseGuard(ask))).made).toBe(false)
+    expect(asked).toEqual([true, false])
   })
 })

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import pc from 'picocolors'
 import pino from 'pino'
 import type { Cli } from '../../src/cli/cli.ts'
@@ -40,6 +41,29 @@ export async function errand(argv: readonly string[], world: World = {}) {
     ...(terminal ? { terminal } : {}),
   })
   return { exit, out: out.join(''), err: err.join('') }
+}
+
+/** Somebody at a terminal, who answers one question after the other: what `run` came to, and what was shown. */
+export async function typing<Outcome>(
+  answers: readonly string[],
+  run: (terminal: NonNullable<Cli['terminal']>) => Promise<Outcome>,
+): Promise<Outcome & { readonly shown: string }> {
+  const terminal = { input: new PassThrough(), output: new PassThrough() }
+  let shown = ''
+  terminal.output.on('data', (chunk) => {
+    shown += String(chunk)
+  })
+  const outcome = run(terminal as never)
+  const rest = [...answers]
+  // One answer for each question: a prompt is there when its last line is.
+  for (let seen = 0; rest.length > 0; ) {
+    await new Promise((resolve) => setTimeout(resolve, 15))
+    if (shown.length === seen) continue
+    seen = shown.length
+    await new Promise((resolve) => setTimeout(resolve, 15))
+    if (shown.length === seen) terminal.input.write(rest.shift())
+  }
+  return { ...(await outcome), shown }
 }
 
 export type OwnPlace = Awaited<ReturnType<typeof openPlace>>
