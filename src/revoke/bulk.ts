@@ -13,7 +13,8 @@ import type { BulkPins, Pin, SpentPin } from './bulk-pins.ts'
 import { shownMatch } from './component-match.ts'
 import type { Preview } from './preview.ts'
 import type { Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
-import { type Revoke, toldTasks } from './revoke.ts'
+import type { Revoke } from './revoke.ts'
+import { toldTasks } from './told.ts'
 
 const BULK_TOKEN_SECONDS = 900
 /** Each is ended by an entry of its own, so that what it was given since the mark dies too. */

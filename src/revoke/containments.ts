@@ -5,7 +5,7 @@ import type { Acks } from './acks.ts'
 import type { Audiences } from './audiences.ts'
 import { type Containment, judgeContainment } from './containment.ts'
 import type { Revocation, RevocationLog } from './revocation-log.ts'
-import { closingOf } from './revoke.ts'
+import { closingOf } from './narrowing.ts'
 
 /** Since when so many of the newest entries are durable; of older ones the log says it. */
 const REMEMBERED = 10_000
@@ -75,23 +75,27 @@ export function createContainments(deps: ContainmentsDeps): Containments {
     return at
   }
 
+  const find = async (id: string, sinceSeconds = 0): Promise<Revocation | undefined> => {
+    const entry = await deps.log.get(id)
+    if (entry) return entry
+    const since = sinceSeconds * 1000
+    const record = (await reader.search({ type: 'revocation.added', cause: id, since, limit: MAX_RECORDS })).at(-1)
+    return record && readBack(id, record, (await reader.unseal(record))?.subject)
+  }
+
   return {
     recordOf,
-    async find(id) {
-      const entry = await deps.log.get(id)
-      if (entry) return entry
-      const record = (await reader.search({ type: 'revocation.added', cause: id, limit: MAX_RECORDS })).at(-1)
-      return record && readBack(id, record, (await reader.unseal(record))?.subject)
-    },
+    find: (id) => find(id),
     async of(entry) {
-      // What was made while it was taken from tasks dies of the second entry.
-      const last = (entry.mode === 'contain' ? await deps.log.get(closingOf(entry.id)) : undefined) ?? entry
+      // What was made while it was taken from tasks dies of the second entry; before that is there, tasks may still have
+      // what is to be taken, and nobody's word is about it.
+      const last = entry.mode === 'contain' ? await find(closingOf(entry.id), entry.at - AROUND_SECONDS) : entry
       return judgeContainment({
-        revokedAt: last.at,
-        durableAt: await durableAt(last),
+        revokedAt: last?.at ?? entry.at,
+        durableAt: last ? await durableAt(last) : now() + 1,
         audiences: deps.audiences.all().map((each) => ({
           ...each,
-          applied: each.by === 'feed' ? acks.applied(`tool:${each.tool}`, last.epoch) : undefined,
+          applied: last && each.by === 'feed' ? acks.applied(`tool:${each.tool}`, last.epoch) : undefined,
         })),
         listeningSince: deps.listeningSince,
         now: now(),

@@ -15,6 +15,9 @@ import type { Revocations } from '../tokens/revocations.ts'
  */
 export type RevocationMode = 'cut' | 'ban' | 'suspend' | 'contain'
 
+/** How long past the longest token an entry is kept: clocks of verifiers may lag. */
+export const MARGIN_SECONDS = 120
+
 export interface NewRevocation {
   /** `rev_…`; the same id again is the same entry: answered, not added. */
   readonly id: string

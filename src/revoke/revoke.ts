@@ -6,19 +6,21 @@
 import { type AccessTokenClaims, MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
 import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
-import { createHash } from 'node:crypto'
-import type { AuditEvent, AuditLog } from '../audit/log.ts'
-import { Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import type { TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
 import { shownMatch } from './component-match.ts'
-import { containMatching, endMatching, suspendMatching } from './matching-tasks.ts'
-import type { NewRevocation, Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
-
-/** How long past the longest token an entry is kept: clocks of verifiers may lag. */
-const MARGIN_SECONDS = 120
+import { endMatching, suspendMatching } from './matching-tasks.ts'
+import { CONTAIN_KEPT_SECONDS, createNarrowing } from './narrowing.ts'
+import {
+  MARGIN_SECONDS,
+  type NewRevocation,
+  type Revocation,
+  type RevocationLog,
+  type RevocationMode,
+} from './revocation-log.ts'
+import { type Telling, told, toldTasks } from './told.ts'
 
 export interface TokenLine {
   readonly task: string
@@ -39,17 +41,14 @@ export async function widened({ issued }: Pick<RevokeDeps, 'issued'>, match: Hop
   return line ? lineOf(line) : match
 }
 
-export interface RevokeDeps {
+export interface RevokeDeps extends Telling {
   readonly now: () => number
   /** For what ends by itself, and what is forgotten: it does not believe a clock that jumps ahead. */
   readonly patient: { now(): number; forgetBefore(): number }
   readonly log: RevocationLog
   readonly tasks: TaskStore
-  readonly audit: AuditLog
   /** What the record of a token's issue says of it; undefined where there is none. */
   readonly issued: (jti: string) => Promise<TokenLine | undefined>
-  /** Told of a record that could not be written after its effect. */
-  readonly onUnrecorded?: (type: string) => void
 }
 
 export interface RevokeRequest {
@@ -148,33 +147,14 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     return []
   }
 
-  /**
-   * An exchange that is under way may have read a task before something was taken from it, and be checked after the
-   * entry: what was made in between dies of a second one.
-   */
-  const contain = async (entry: Revocation, correlation: string | undefined): Promise<readonly string[]> => {
-    const { id, match, taken, by } = entry
-    // Closed: what was opened since then is none of its tasks.
-    if (!taken || (await deps.log.get(closingOf(id)))) return []
-    const { tools, operations } = taken
-    const tasks = await containMatching(deps.tasks, match, { by: id, tools, operations }, deps.now())
-    const now = deps.now()
-    await add(
-      {
-        id: closingOf(id),
-        match,
-        mode: 'cut',
-        closes: id,
-        reason: `closes ${id}`,
-        by,
-        at: now,
-        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, entry.expiresAt),
-      },
-      correlation,
-    )
-    await toldTasks(deps, entry, tasks, correlation)
-    return tasks
-  }
+  const narrowing = createNarrowing({
+    now: deps.now,
+    latest,
+    log: deps.log,
+    tasks: deps.tasks,
+    add,
+    tell: (entry, tasks, correlation) => toldTasks(deps, entry, tasks, correlation),
+  })
 
   const endTask: Revoke['endTask'] = async (id, state, reason, by, correlation) => {
     const now = deps.now()
@@ -226,7 +206,11 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         reason,
         by,
         at: now,
-        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, request.keepUntil ?? 0),
+        expiresAt: Math.max(
+          latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS,
+          request.keepUntil ?? 0,
+          mode === 'contain' ? now + CONTAIN_KEPT_SECONDS : 0,
+        ),
         ...(taken ? { taken } : {}),
         ...(confirmedBy === undefined ? {} : { confirmedBy }),
         ...(partOf === undefined ? {} : { partOf }),
@@ -241,7 +225,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       if (stored.readmitted) return { entry: stored, added, tasks: [] }
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
       if (mode === 'cut' || before) return { entry: stored, added, tasks: [] }
-      if (mode === 'contain') return { entry: stored, added, tasks: await contain(stored, correlation) }
+      if (mode === 'contain') return { entry: stored, added, tasks: await narrowing.contain(stored, correlation) }
       const tasks = mode === 'ban' ? await endMatching(deps.tasks, match, reason, now) : await suspend(stored)
       await toldTasks(deps, stored, tasks, correlation)
       return { entry: stored, added, tasks }
@@ -310,7 +294,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
             : await endMatching(deps.tasks, entry.match, entry.reason, now)
         await toldTasks(deps, entry, tasks)
       }
-      for (const entry of await deps.log.after()) if (entry.mode === 'contain') await contain(entry, undefined)
+      await narrowing.finish()
       for (const id of holders) if (!open.some((entry) => entry.id === id)) await deps.tasks.wake(id, now)
     },
     async sweep() {
@@ -324,6 +308,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       }
       await deps.log.prune(deps.patient.forgetBefore())
       await deps.tasks.prune(now - 7 * 86_400)
+      await narrowing.sweep()
       return count
     },
   }
@@ -342,48 +327,7 @@ function sameRequest(one: NewRevocation, other: NewRevocation): boolean {
   return JSON.stringify(said(one)) === JSON.stringify(said(other))
 }
 
-/** The id of the entry that closes a containment. */
-export const closingOf = (id: string): string =>
-  `rev_${createHash('sha256').update(`closes ${id}`).digest('base64url').slice(0, 22)}`
-
 /** Names that a record holds; all of them stand in the entry. */
 const MOST_RECORDED = 64
 
 const ENDED: readonly TaskState[] = ['completed', 'cancelled', 'revoked', 'expired']
-
-/** A record has room for so many ids many times over. */
-const TASKS_A_RECORD = 1000
-
-const WHAT_CAME: Record<RevocationMode, (tasks: readonly string[], reason: string) => Pick<Told, 'type' | 'details'>> =
-  {
-    cut: (ended, reason) => ({ type: 'task.ended', details: { reason, ended } }),
-    ban: (ended, reason) => ({ type: 'task.ended', details: { state: 'revoked', reason, ended } }),
-    suspend: (suspended, reason) => ({ type: 'task.suspended', details: { reason, suspended } }),
-    contain: (contained, reason) => ({ type: 'task.contained', details: { reason, contained } }),
-  }
-
-/** Each of them is named: receipts are made from these records. */
-export async function toldTasks(
-  deps: Pick<RevokeDeps, 'audit' | 'onUnrecorded'>,
-  { id, mode, reason, by }: Revocation,
-  tasks: readonly string[],
-  correlation?: string,
-): Promise<void> {
-  for (let at = 0; at < tasks.length; at += TASKS_A_RECORD) {
-    const some = tasks.slice(at, at + TASKS_A_RECORD)
-    const from = { cause: id, by, correlation }
-    await told(deps, { ...from, ...WHAT_CAME[mode](some, reason) })
-  }
-}
-
-type Told = Omit<AuditEvent, 'correlation' | 'reason'> & { readonly correlation: string | undefined }
-
-/** What is recorded after the effect helps the reader of the log; the effect stands also where the disk is full. */
-async function told(deps: Pick<RevokeDeps, 'audit' | 'onUnrecorded'>, { correlation, ...event }: Told): Promise<void> {
-  try {
-    await deps.audit.append({ ...event, ...(correlation === undefined ? {} : { correlation }) })
-  } catch (error) {
-    if (!(error instanceof Unavailable)) throw error
-    deps.onUnrecorded?.(event.type)
-  }
-}

@@ -8,6 +8,9 @@ export const MAX_CONJUNCTIONS = MAX_SHAPES - DIMENSIONS.length - 1
 /** Whether nothing is issued to what it matches, until it is lifted. */
 export const keepsOut = ({ mode }: Pick<Revocation, 'mode'>): boolean => mode === 'ban' || mode === 'suspend'
 
+/** That tasks must be read again is told so long: longer than any exchange is under way. */
+export const TOLD_SECONDS = 7200
+
 /** The revocation after which, by this entry, tasks must be read again. */
 export const changedTasks = ({ id, mode, closes }: Pick<Revocation, 'id' | 'mode' | 'closes'>): string | undefined =>
   closes ?? (mode === 'contain' ? id : undefined)

@@ -247,6 +247,23 @@ export function describeRevocationLog(name: string, open: OpenWorld): void {
       }
     })
 
+    it('tells of a containment for two hours, however long its entry is kept', async () => {
+      const { stores, other } = await world()
+      const { entry: stored } = await stores.revocations.add(
+        entry({ task: HOP.task! }, { mode: 'contain', expiresAt: START + 86_400 }),
+      )
+      const told = async () => (await other.revocations.check({ hops: [], issuing: HOP })).contained?.length ?? 0
+      await stores.revocations.prune(START + 7199)
+      expect(await told()).toBe(1)
+      await stores.revocations.prune(START + 7200)
+      expect(await told()).toBe(0)
+      const before = { generation: stored.epoch.generation, sequence: stored.epoch.sequence - 1 }
+      const dead = await other.revocations.check({ hops: [{ facts: HOP, rev: before }] })
+      expect(dead.dead?.entry).toBe(stored.id)
+      await stores.revocations.prune(START + 86_400)
+      expect(await other.revocations.get(stored.id)).toBeUndefined()
+    })
+
     it('cuts without banning', async () => {
       const { stores } = await world()
       await stores.revocations.add(entry({ agent: HOP.agent! }))

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { formatEpoch } from '@errand/verifier/epoch.ts'
+import { Unavailable } from '../../src/oauth/refusal.ts'
 import { decode, type House, openHouse } from '../house.ts'
 import { refusedWithoutTrace } from '../nothing-lost.ts'
 
@@ -118,6 +120,61 @@ describe('containing', () => {
     })
     expect(cut.status).toBe(400)
     expect(await house.service.stores.revocations.after(before)).toEqual([])
+  })
+
+  describe('whose narrowing fails', () => {
+    const failing = async () => {
+      const own = await openHouse()
+      const one = await open(own)
+      const crm = await one.text(CRM)
+      const { tasks, revocations } = own.service.stores
+      const real = tasks.contain
+      Object.assign(tasks, { contain: () => Promise.reject(new Unavailable('store_unavailable', 'away for a moment')) })
+      expect((await contain({ task: one.task }, { tools: ['crm'] }, own)).status).toBe(503)
+      const entry = (await revocations.after()).find(({ mode }) => mode === 'contain')!
+      const acknowledge = async () => {
+        const last = (await revocations.after()).at(-1)!.epoch
+        for (const name of ['crm', 'github', 'payments', 'tickets', 'warehouse'])
+          await (await own.tool(name)).call('POST', '/revocations/acks', { epoch: formatEpoch(last) })
+      }
+      const state = async () => (await own.admin('GET', `/revocations/${entry.id}`)).body
+      return { own, one, crm, entry, acknowledge, state, mend: () => Object.assign(tasks, { contain: real }) }
+    }
+
+    it('is not contained before it is closed, whatever verifiers have applied, and the sweep does what is left', async () => {
+      const { own, one, crm, entry, acknowledge, state, mend } = await failing()
+      await acknowledge()
+      own.advance(300)
+      const waiting = await state()
+      expect(waiting).toMatchObject({ contained: false })
+      for (const each of waiting['verifiers'] as unknown as object[]) {
+        expect(each).toMatchObject({ state: 'waiting' })
+        expect(each).not.toHaveProperty('acknowledged_at')
+      }
+      const { receipt } = (await own.admin('GET', `/revocations/${entry.id}/receipt`)).body
+      expect(decode(String(receipt)).payload).toMatchObject({ contained: false })
+      // What is left is tried again and again; nothing else waits for it.
+      await own.service.sweep().catch(() => undefined)
+      mend()
+      own.advance(30)
+      await own.service.sweep()
+      expect((await one.ask(CRM)).body).toMatchObject({ reason: 'authority_contained', rule: entry.id })
+      expect(await active('crm', crm, own)).toBe(false)
+      await acknowledge()
+      expect(await state()).toMatchObject({ contained: true })
+      await own.close()
+    })
+
+    it('L7 is found by a start a day later', async () => {
+      const { own, one, entry, mend } = await failing()
+      mend()
+      await own.stop()
+      const again = await openHouse({ folder: own.folder, startAt: own.now() + 86_000 })
+      const closed = await again.service.stores.revocations.after()
+      expect(closed.filter(({ closes }) => closes === entry.id)).toHaveLength(1)
+      expect(await again.service.stores.tasks.get(one.task)).toBeDefined()
+      await again.close()
+    })
   })
 
   it('L7 L15 is finished after a restart where its writer was stopped, and not begun again where it was not', async () => {

@@ -3,7 +3,7 @@ import { type CheckedHop, type HopFacts, type Shape, shapeOf, shapeText } from '
 import type { Epoch } from '@errand/verifier/epoch.ts'
 import { compareEpochs } from '@errand/verifier/epoch.ts'
 import type { Revocation } from '../../revoke/revocation-log.ts'
-import { changedTasks, keepsOut, MAX_CONJUNCTIONS } from '../revocations.ts'
+import { changedTasks, keepsOut, MAX_CONJUNCTIONS, TOLD_SECONDS } from '../revocations.ts'
 import type { Contained, RevocationAnswer, RevocationCheck } from '../../tokens/revocations.ts'
 
 /** What a check needs of an entry; the rest stays in the database. */
@@ -88,7 +88,8 @@ export function createRevocationIndex(start: Epoch): RevocationIndex {
       const kill: Kill = { id: entry.id, epoch: entry.before ?? entry.epoch, expiresAt: entry.expiresAt }
       put(entry.absolute ? absolutes : cuts, shape, text, kill, (one, other) => compareEpochs(one.epoch, other.epoch))
       const by = changedTasks(entry)
-      if (by !== undefined) put(containments, shape, text, { ...kill, by })
+      const toldUntil = Math.min(entry.expiresAt, entry.at + TOLD_SECONDS)
+      if (by !== undefined) put(containments, shape, text, { ...kill, by, expiresAt: toldUntil })
       if (keepsOut(entry) && entry.before === undefined && entry.readmitted === undefined) {
         const until = entry.banUntil ?? Number.POSITIVE_INFINITY
         put(bans, shape, text, { id: entry.id, until, suspended: entry.mode === 'suspend' })

@@ -2,6 +2,7 @@
  * The steps of the revocation log in Redis. An entry is a hash by its sequence; beside it four indexes from
  * `shape|value` to the entries that matter there, newest first: cuts, absolutes, bans and containments.
  */
+import { TOLD_SECONDS } from '../revocations.ts'
 import { script } from './client.ts'
 
 /**
@@ -133,7 +134,10 @@ redis.call('SET', K .. 'rev:sequence', sequence)
 redis.call('HSET', K .. 'rev:entry:' .. sequence, 'body', body, 'shape', shape, 'field', field,
   'kills', kills, 'ban', ban, 'until', til, 'expires', expires, 'readmitted', '', 'generation', generation)
 redis.call('ZADD', K .. 'rev:expiry', expires, sequence)
-if arg(12) ~= '' then insert('containments', shape, field, {sequence, generation, id, expires, arg(12)}) end
+if arg(12) ~= '' then
+  insert('containments', shape, field, {sequence, generation, id, expires, arg(12)})
+  redis.call('ZADD', K .. 'rev:told', string.format('%.0f', cjson.decode(body).at + ${TOLD_SECONDS}), sequence)
+end
 insert(kills, shape, field, {sequence, generation, id, expires, arg(13), arg(14)})
 if ban == '1' then
   if arg(13) == '' then insert('bans', shape, field, {sequence, generation, id, til, arg(11)}) end
@@ -286,6 +290,12 @@ for _, sequence in ipairs(over) do
   if one['until'] ~= '' and tonumber(one['until']) <= tonumber(now) then lift(sequence, one, one.readmitted)
   else redis.call('ZREM', K .. 'rev:until', sequence) end
 end
+local told = redis.call('ZRANGE', K .. 'rev:told', '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
+for _, sequence in ipairs(told) do
+  local one = entry(sequence)
+  remove('containments', one.shape, one.field, sequence)
+  redis.call('ZREM', K .. 'rev:told', sequence)
+end
 local expired = redis.call('ZRANGE', K .. 'rev:expiry', '-inf', now, 'BYSCORE', 'LIMIT', 0, 200)
 for _, sequence in ipairs(expired) do
   local one = entry(sequence)
@@ -302,7 +312,7 @@ for _, sequence in ipairs(expired) do
   end
   redis.call('ZREM', K .. 'rev:expiry', sequence)
 end
-return {(#over > 0 or #expired > 0) and 'more' or 'done'}
+return {(#over > 0 or #told > 0 or #expired > 0) and 'more' or 'done'}
 `,
   { critical: true },
 )
