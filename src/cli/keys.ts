@@ -1,6 +1,7 @@
 /** `errand keys`: the service's signing keys. */
 import { join, resolve } from 'node:path'
-import { listMaterial } from '../config/first-start.ts'
+import { listMaterial, readRootSource } from '../config/first-start.ts'
+import type { RootSource } from '../config/root-source.ts'
 import { ALGORITHM } from '../keys/key-store.ts'
 import { rewrapRootKey } from '../keys/root-key.ts'
 import { openRootGuard } from '../secrets/open-root-guard.ts'
@@ -13,6 +14,12 @@ import { facts, json, safe, table, time } from './print.ts'
 import { objects } from './rows.ts'
 import { JSON_FLAG, verb } from './verb.ts'
 
+/** Which version of which key, where its private half is in Vault. */
+function signedBy({ signer }: Readonly<Record<string, unknown>>): string {
+  const { mount, key, version } = (signer ?? {}) as Readonly<Record<string, unknown>>
+  return signer ? `${mount}/${key} v${version}` : 'errand'
+}
+
 export const list = verb({
   description:
     'Lists the signing keys: prepared (published, not used yet), active, retiring (still verifies), retired.',
@@ -20,9 +27,10 @@ export const list = verb({
   examples: ['errand keys list'],
   async run(args, cli) {
     const answer = await (await adminClient(cli)).get('/keys')
+    const keys = objects(answer['keys'])
     if (args.json) cli.out(json(answer))
     else
-      for (const line of table(cli, objects(answer['keys']), [
+      for (const line of table(cli, keys, [
         { title: 'KID', cell: (key) => key['kid'] },
         { title: 'PURPOSE', cell: (key) => key['purpose'] },
         {
@@ -38,6 +46,7 @@ export const list = verb({
         { title: 'PUBLISHED', cell: (key) => time(key['prepared_at']) },
         { title: 'ACTIVE SINCE', cell: (key) => time(key['activated_at']) },
         { title: 'RETIRING SINCE', cell: (key) => time(key['retiring_at']) },
+        ...(keys.some(({ signer }) => signer) ? [{ title: 'SIGNED BY', cell: signedBy }] : []),
       ]))
         cli.out(line)
     return EXIT.ok
@@ -122,10 +131,19 @@ export const rewrap = verb({
       description: 'it is wrapped by the passphrase in here',
     },
     'from-prompt': { type: 'boolean', description: 'it is wrapped by a passphrase: ask for it' },
+    'from-config': {
+      type: 'string',
+      valueHint: 'file',
+      description: 'it is wrapped by what keys.root of this errand.yaml names: a copy of before it was changed',
+    },
     plain: { type: 'boolean', description: 'leave it unwrapped' },
     ...JSON_FLAG,
   },
-  examples: ['errand keys rewrap', 'errand keys rewrap --from-prompt && mv keys/root.key.new keys/root.key'],
+  examples: [
+    'errand keys rewrap',
+    'errand keys rewrap --from-prompt && mv keys/root.key.new keys/root.key',
+    'errand keys rewrap --from-config errand.yaml.before',
+  ],
   async run(args, cli) {
     const { configDir, keysDir } = placesOf(cli)
     const prompt = (message: string) =>
@@ -134,15 +152,10 @@ export const rewrap = verb({
     if (!readable) throw usage('errand.yaml cannot be read', 'errand config check says what is wrong with it.')
     if (!args.plain && !root)
       throw usage('keys.root of errand.yaml names nothing to wrap it by', 'Set it first, or say --plain.')
-    const file = args['from-passphrase-file']
-    const from = openRootGuard(
-      file !== undefined
-        ? { passphrase: { file: resolve(file) } }
-        : args['from-prompt']
-          ? { passphrase: { prompt: true } }
-          : undefined,
-      { fetch: cli.fetch, prompt: prompt('The passphrase it is wrapped by now') },
-    )
+    const from = openRootGuard(await inForce(args), {
+      fetch: cli.fetch,
+      prompt: prompt('The passphrase it is wrapped by now'),
+    })
     const to = args.plain ? undefined : openRootGuard(root, { fetch: cli.fetch, prompt: prompt('The new passphrase') })
     const path = join(keysDir, 'root.key')
     const into = `${path}.new`
@@ -156,3 +169,21 @@ export const rewrap = verb({
     return EXIT.ok
   },
 })
+
+/** What the root key is wrapped by at present, as the flags say. */
+async function inForce(args: {
+  readonly 'from-passphrase-file'?: string | undefined
+  readonly 'from-prompt'?: boolean | undefined
+  readonly 'from-config'?: string | undefined
+}): Promise<RootSource | undefined> {
+  const { 'from-passphrase-file': file, 'from-prompt': asked, 'from-config': config } = args
+  if ([file, asked || undefined, config].filter((said) => said !== undefined).length > 1)
+    throw usage('it is wrapped by one thing: --from-passphrase-file, --from-prompt or --from-config')
+  if (file !== undefined) return { passphrase: { file: resolve(file) } }
+  if (asked) return { passphrase: { prompt: true } }
+  if (config === undefined) return undefined
+  const read = await readRootSource(resolve(config))
+  if (!read) throw usage(`${safe(config)} is no errand.yaml that can be read`)
+  if (!read.root) throw usage(`keys.root of ${safe(config)} names nothing: leave --from-config out`)
+  return read.root
+}

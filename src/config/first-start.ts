@@ -1,6 +1,6 @@
 /** Which keys the configuration wants, for the first start in development mode to make. Tolerant of everything else. */
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { someAtOnce } from '../keys/some-at-once.ts'
 import type { SchemaName } from './json-schemas.ts'
 import type { RootSource } from './root-source.ts'
@@ -91,6 +91,12 @@ async function readAll<N extends SchemaName>(name: N, folder: Folder, under: str
 }
 
 /** What cannot be read is the loader's to report. */
+/** What wraps the root key by an errand.yaml, wherever that is; undefined where it cannot be read. */
+export async function readRootSource(file: string): Promise<{ readonly root: RootSource | undefined } | undefined> {
+  const errand = await readOne('errand', { dir: dirname(file), readings: createReadings() }, basename(file))
+  return errand && { root: errand.keys.root }
+}
+
 async function readOne<N extends SchemaName>(
   name: N,
   { dir, readings }: Folder,

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPassphraseGuard } from '../../src/keys/passphrase.ts'
 import { loadRootKey, openRootKey } from '../../src/keys/root-key.ts'
+import { openVaultDouble } from '../vault/double.ts'
 import { type Double, serviceDouble } from './double.ts'
 import { errand, typing } from './own.ts'
 
@@ -107,6 +108,42 @@ describe('errand keys rewrap', () => {
       for (const { shown, out, err } of [differed, made, again]) expect(shown + out + err).not.toContain(secret)
     await writeFile(errandYaml, before)
     await writeFile(path, `${key.toString('base64url')}\n`, { mode: 0o600 })
+  })
+
+  it('leaves a guard that flags cannot name by the errand.yaml of before', async () => {
+    const key = Buffer.from(await loadRootKey(path))
+    const vault = await openVaultDouble()
+    try {
+      const errandYaml = join(service.world.env['ERRAND_CONFIG']!, 'errand.yaml')
+      const before = await readFile(errandYaml, 'utf8')
+      await writeFile(phrase('token'), vault.token, { mode: 0o600 })
+      const transit = `{ address: '${vault.address}', key: errand-root, token_file: ${phrase('token')} }`
+      await writeFile(errandYaml, `${before}\nkeys: { root: { vault_transit: ${transit} } }\n`)
+      const world = { env: service.world.env }
+      expect((await errand(['keys', 'rewrap'], world)).out).toContain('wrapped by vault_transit')
+      await rename(`${path}.new`, path)
+
+      const old = phrase('errand.yaml.before')
+      await cp(errandYaml, old)
+      await rooted('one')
+      const rewrap = (...flags: string[]) => errand(['keys', 'rewrap', ...flags], world)
+      for (const [flags, said] of [
+        [['--from-config', phrase('nowhere.yaml')], 'no errand.yaml that can be read'],
+        [['--from-config', phrase('one')], 'no errand.yaml that can be read'],
+        [['--from-config', 'config/errand.yaml'], 'names nothing'],
+        [['--from-config', old, '--from-prompt'], 'wrapped by one thing'],
+        [[], 'key_file_unsafe'],
+      ] as const)
+        expect(await rewrap(...flags), said).toMatchObject({ exit: 2, err: expect.stringContaining(said) })
+      const made = await rewrap('--from-config', old)
+      expect(made, made.err).toMatchObject({ exit: 0, out: expect.stringContaining('wrapped by passphrase') })
+      await rename(`${path}.new`, path)
+      expect(Buffer.from(await loadRootKey(path, guard('one')))).toEqual(key)
+      await writeFile(errandYaml, before)
+      await writeFile(path, `${key.toString('base64url')}\n`, { mode: 0o600 })
+    } finally {
+      await vault.close()
+    }
   })
 
   it('a first start that asks for the passphrase asks for a new one', async () => {
