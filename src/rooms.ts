@@ -16,11 +16,11 @@ import type { Sealer } from './keys/seal.ts'
 import { openEvidence } from './open-evidence.ts'
 import { openExchange } from './open-exchange.ts'
 import { openKeys } from './open-keys.ts'
-import { openStatus } from './open-status.ts'
 import { openRevocation } from './open-revocation.ts'
+import { openStatus } from './open-status.ts'
+import { followSeal } from './revoke/follow-seal.ts'
 import { verifiersBehind } from './revoke/acks.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
-import { followSeal } from './revoke/follow-seal.ts'
 import { plain } from './service-log.ts'
 import { storesWithSpans } from './spans.ts'
 import type { OpenedLog } from './store/files/audit-log.ts'
@@ -97,7 +97,7 @@ export async function openRooms(given: RoomDeps) {
     onFault,
     onUnrecorded: (type) => metrics.unrecorded(type),
   })
-  const { revoke, bulk, marks, patient, live, acks, transmitter, feed } = revocation
+  const { revoke, bulk, twoPeople, marks, patient, live, acks, transmitter, feed } = revocation
   // Not before there is a feed to tell of what it publishes.
   rotation.start()
   const storeHealthy = createSharedCheck({ check: () => stores.healthy(), monotonic })
@@ -106,12 +106,11 @@ export async function openRooms(given: RoomDeps) {
     auditHealthy: () => log.healthy(),
     configDegraded: () => holder.failure() !== undefined,
     storeHealthy,
+    storeSealed: () => stores.sealing.current() !== undefined,
     requestsInFlight: () => limits.running(),
     verifiersBehind: async () => verifiersBehind(await stores.revocations.epoch(), acks.all()),
     process: tenants !== undefined,
   })
-    storeSealed: () => stores.sealing.current() !== undefined,
-    statusIndexes,
   const { statusIndexes, statusLists } = await openStatus({
     ...deps,
     ring,
@@ -120,11 +119,11 @@ export async function openRooms(given: RoomDeps) {
   })
   const { bundles, ...exchanging } = openExchange({
     ...deps,
+    statusIndexes,
     audit,
     ring,
     limits,
     live,
-      statusLists,
     marks,
     tracing,
     onFault,
@@ -134,6 +133,7 @@ export async function openRooms(given: RoomDeps) {
     {
       ...revocation,
       ...exchanging,
+      statusLists,
       snapshot: () => holder.current(),
       configFailure: () => holder.failure(),
       bundles: () => bundles.states(),
@@ -153,6 +153,7 @@ export async function openRooms(given: RoomDeps) {
       checkpoints,
       evidence,
       storeHealthy,
+      sealing: stores.sealing,
       limits,
       metrics,
       ...(mtlsBase === undefined ? {} : { mtlsBase }),
@@ -166,7 +167,6 @@ export async function openRooms(given: RoomDeps) {
       },
       ...(tracing === undefined ? {} : { tracing }),
       ...(tenants === undefined ? {} : { tenants }),
-      sealing: stores.sealing,
       stopping: () => stopping,
       onUnavailable: (error, correlation) =>
         logger.warn({ correlation, reason: error.reason, err: plain(error) }, 'a dependency is away'),
@@ -192,6 +192,18 @@ export async function openRooms(given: RoomDeps) {
   await inForce.settle()
   await revoke.finish()
   await bulk.finish()
+  await twoPeople.finish()
+  // What was given back while it opened is carried on by the start itself, just now.
+  followSeal({
+    sealing: stores.sealing,
+    audit: log,
+    carryOn: async () => {
+      await revoke.finish()
+      await bulk.finish()
+      await twoPeople.finish()
+    },
+    onError: (error) => onFault(error, 'unsealing'),
+  })
   holder.onChange((next, previous) => {
     inForce.loaded(next, previous)
     inForce.settle().catch((error) => onFault(error, 'reload'))
@@ -206,22 +218,13 @@ export async function openRooms(given: RoomDeps) {
   const sweep = every(
     1_000,
     async () => {
-  // What was given back while it opened is carried on by the start itself, just now.
-  followSeal({
-    sealing: stores.sealing,
-    audit: log,
-    carryOn: async () => {
-      await revoke.finish()
-      await bulk.finish()
-    },
-    onError: (error) => onFault(error, 'unsealing'),
-  })
       await inForce.settle()
       await revocation.components.settle()
       await revoke.sweep()
       await marks.tick()
       await stores.signOuts.prune(patient.forgetBefore())
       await bulk.sweep()
+      await twoPeople.finish()
     },
     (error) => onFault(error, 'sweep'),
   )

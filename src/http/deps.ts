@@ -28,10 +28,10 @@ import type { Marks } from '../revoke/marks.ts'
 import type { Receipts } from '../revoke/receipts.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
-import type { SignOut } from '../revoke/sign-out.ts'
 import type { StoreSealing } from '../revoke/store-seal.ts'
-import type { StatusLists } from '../revoke/status-lists.ts'
+import type { SignOut } from '../revoke/sign-out.ts'
 import type { Receive } from '../revoke/signals/receive.ts'
+import type { StatusLists } from '../revoke/status-lists.ts'
 import type { HeldKeys } from '../rotate/held-keys.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
 import type { Transmitter } from '../revoke/signals/transmit.ts'
@@ -84,9 +84,9 @@ export interface HttpDeps {
   /** What a receiver wants to be sent with its events rests sealed. */
   readonly sealForStream: (stream: string, text: string) => string
   readonly revocations: RevocationLog
-  readonly statusLists: StatusLists
   readonly introspect: (token: string) => Promise<Introspected>
   readonly feed: Feed
+  readonly statusLists: StatusLists
   readonly feedKey: Uint8Array
   readonly acks: Acks
   readonly audiences: Audiences
@@ -102,11 +102,11 @@ export interface HttpDeps {
   readonly checkpoints: Checkpoints
   readonly evidence: GatherEvidence
   readonly storeHealthy: () => Promise<boolean> | boolean
+  readonly sealing: StoreSealing
   readonly limits: Limits
   readonly metrics: Metrics
   /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
   readonly mtlsBase?: string
-  readonly sealing: StoreSealing
   /** Of the process, for `errand top`. */
   readonly resources: () => { readonly rssBytes: number; readonly cpuSeconds: number; readonly uptimeSeconds: number }
   /** Absent where nobody collects spans. */

@@ -292,13 +292,13 @@ export function answerTo({ reason, slot }: Pick<Refusal, 'reason' | 'slot'>): An
       return { status: 404, error: 'not_found' }
     case 'too_large':
       return { status: 413, error: 'invalid_request' }
+    case 'not_acceptable':
+      return { status: 406, error: 'invalid_request' }
     case 'media_type':
       return { status: 415, error: 'invalid_request' }
     case 'conflict':
       return { status: 422, error: 'invalid_request' }
     case 'exists':
-    case 'not_acceptable':
-      return { status: 406, error: 'invalid_request' }
       return { status: 409, error: 'invalid_request' }
     case 'headers':
       return { status: 431, error: 'invalid_request' }

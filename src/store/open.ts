@@ -11,18 +11,18 @@ import type { BulkPins } from '../revoke/bulk-pins.ts'
 import type { KnownReleases } from '../revoke/known-releases.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
+import type { SealEvent, StoreSealing } from '../revoke/store-seal.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
 import type { StatusRegistry } from '../revoke/status-registry.ts'
-import type { SealEvent, StoreSealing } from '../revoke/store-seal.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
 import { lockDataDir } from './embedded/lock.ts'
 import { openEmbedded } from './embedded/open.ts'
 import { openReserve, type Reserve } from './files/reserve.ts'
 import { hasHistory } from './history.ts'
+import { openLedger } from './ledger.ts'
 import { createPatientClock } from './patient-clock.ts'
 
-import { openLedger } from './ledger.ts'
 export interface Stores {
   readonly replayGuard: ReplayGuard
   readonly keyPins: KeyPins
@@ -36,20 +36,20 @@ export interface Stores {
   readonly revocations: RevocationLog
   readonly bulkPins: BulkPins
   readonly knownReleases: KnownReleases
-  readonly statusRegistry: StatusRegistry
   readonly signOuts: SignOuts
   readonly signalStreams: SignalStreams
+  readonly statusRegistry: StatusRegistry
   readonly idempotency: IdempotencyStore
   /**
    * Called once the audit log is open and before anything is recorded. Where the state is local it belongs to that log
    * from now on; a shared one has as many logs as services.
    */
   rememberAuditLog(logId: string): Promise<void>
+  readonly sealing: StoreSealing
   /** Whether a write is durable at this moment, for `/ready`. */
   healthy(): Promise<boolean>
   close(): Promise<void>
 }
-  readonly sealing: StoreSealing
 
 export interface OpenedStores extends Stores {
   /** Of the data folder, which the audit log shares. */

@@ -45,6 +45,8 @@ export interface TokenFacts {
   readonly epoch: string
   readonly policyDigest: string
   readonly hops: readonly WholeHop[]
+  /** For a tool that reads status lists. */
+  readonly status?: StatusClaim
   readonly development: boolean
 }
 
@@ -52,8 +54,6 @@ export interface Issuer {
   draft(facts: TokenFacts): AccessTokenClaims
   draftHandOver(facts: TokenFacts, mayAct: string): HandOverClaims
   /**
-  /** For a tool that reads status lists. */
-  readonly status?: StatusClaim
    * Signs with `kid` what a tool's verifier would take; throws where our own verifier refuses it. `text` is the claims
    * as JSON, where somebody has it already.
    */
@@ -96,6 +96,7 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
     claims.pol = facts.policyDigest
     claims.rev = facts.epoch
     claims.scope = facts.scope
+    if (facts.status) claims.status = facts.status
     claims.sub = facts.subject
     claims.task = facts.task
     return claims as AccessTokenClaims & HandOverClaims
@@ -103,7 +104,6 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
 
   /**
    * How often a token was found good from which this one differs in times, ids and the proof's key alone; undefined
-    if (facts.status) claims.status = facts.status
    * where more may be new in it.
    */
   const timesProved = (claims: AccessTokenClaims): number | undefined => {

@@ -10,8 +10,8 @@ import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
 import { describeRevocationLog } from './revocation-log.ts'
 import { describeSignalStreams } from './signal-streams.ts'
-import { describeStatusRegistry } from './status-registry.ts'
 import { describeSignOuts } from './sign-outs.ts'
+import { describeStatusRegistry } from './status-registry.ts'
 import { describeSubjectKeys } from './subject-keys.ts'
 import { describeTaskStore } from './task-store.ts'
 import type { OpenWorld } from './world.ts'
@@ -28,8 +28,8 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeRevocationLog(name, open)
   describeKnownReleases(name, open)
   describeBulkPins(name, open)
-  describeStatusRegistry(name, open)
   describeSignOuts(name, open)
   describeSignalStreams(name, open)
+  describeStatusRegistry(name, open)
   describeIdempotency(name, open)
 }

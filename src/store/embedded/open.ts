@@ -16,8 +16,8 @@ import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSignOuts } from './sign-outs.ts'
-import { createStatusRegistry } from './status-registry.ts'
 import { createSignalStreams } from './signal-streams.ts'
+import { createStatusRegistry } from './status-registry.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
@@ -44,16 +44,16 @@ export async function openEmbedded(deps: {
     revocations: createRevocationLog({ db, now, forgetBefore }),
     knownReleases: createKnownReleases({ db }),
     bulkPins: createBulkPins({ db, forgetBefore }),
-    statusRegistry: createStatusRegistry({ db }),
     signOuts: createSignOuts({ db }),
     signalStreams: createSignalStreams({ db }),
+    statusRegistry: createStatusRegistry({ db }),
     idempotency: createIdempotencyStore({ db }),
     rememberAuditLog: (logId) => writeAuditMarker(db, logId),
+    sealing: NEVER_SEALED,
     healthy: db.healthy,
     close: async () => {
       await journal.close()
       await db.close()
-    sealing: NEVER_SEALED,
     },
   }
   try {

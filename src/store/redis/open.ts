@@ -16,8 +16,8 @@ import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSignOuts } from './sign-outs.ts'
-import { createStatusRegistry } from './status-registry.ts'
 import { createSignalStreams } from './signal-streams.ts'
+import { createStatusRegistry } from './status-registry.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
@@ -62,9 +62,9 @@ export async function openRedis(deps: {
       revocations,
       knownReleases: createKnownReleases({ redis }),
       bulkPins: createBulkPins({ redis, forgetBefore }),
-      statusRegistry: createStatusRegistry({ redis }),
       signOuts: createSignOuts({ redis }),
       signalStreams: createSignalStreams({ redis }),
+      statusRegistry: createStatusRegistry({ redis }),
       idempotency: createIdempotencyStore({ redis }),
       rememberAuditLog: async () => {},
       healthy: async () => {
