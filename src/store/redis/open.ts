@@ -21,27 +21,25 @@ import { createStatusRegistry } from './status-registry.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
 
-const BEAT = script("redis.call('INCR', K .. 'beats') return {'done'}")
-
 const ROSTER_EVERY_MS = 30_000
+
+const BEAT = script("redis.call('INCR', K .. 'beats') return {'done'}")
 
 export async function openRedis(deps: {
   url: string
   prefix: string
   mayBegin: boolean
-  now: () => number
-  /** What ended before it may be forgotten. */
   /** What this process holds for the day on which Redis loses some of it. */
   ledger: Ledger
   told: (event: SealEvent) => void
+  now: () => number
+  /** What ended before it may be forgotten. */
   forgetBefore: () => number
   monotonic: () => number
 }): Promise<Omit<Stores, 'sealing'> & { seal(): StoreSeal | undefined }> {
   const { ledger, now, forgetBefore } = deps
   const redis = await openRedisClient({ ...deps, givingBack: createGivingBack(deps) })
   try {
-    return {
-      replayGuard: createReplayGuard({ redis, forgetBefore }),
     const revocations = await createRevocationLog({ redis, ledger, now, forgetBefore })
     const reached = ledger.epoch()
     if (reached && compareEpochs(await revocations.epoch(), reached) < 0) redis.distrust('went_back')
