@@ -144,7 +144,7 @@ const isUnder = ({ index, record, path }: Record, { size, root }: Checkpoint): b
 
 /** What the record of a revocation says otherwise. */
 function differenceIn(revocation: JsonObject, record: JsonObject): string | undefined {
-  const { match, mode, taken, before, reason, confirmed_by } = detailsOf(record)
+  const { match, mode, taken, taken_total, before, reason, confirmed_by } = detailsOf(record)
   const { epoch, by, subject } = record
   const logged: { readonly [name: string]: JsonValue | undefined } = {
     epoch,
@@ -153,6 +153,7 @@ function differenceIn(revocation: JsonObject, record: JsonObject): string | unde
     match,
     mode,
     taken,
+    taken_total,
     before,
     reason,
     confirmed_by,

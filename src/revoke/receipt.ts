@@ -4,6 +4,7 @@
  * which holds the statement's digest. So it verifies with the issuer's public keys alone.
  */
 import { createHash } from 'node:crypto'
+import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { canonicalize } from '../audit/canonical.ts'
 import type { AuditRecord, Json } from '../audit/log.ts'
 import { shownMatch } from './component-match.ts'
@@ -76,7 +77,7 @@ export function statementOf(facts: {
       ...(subject === undefined ? {} : { subject }),
       ...(facts.named && match.sub !== undefined ? { subject_name: match.sub } : {}),
       mode,
-      ...asRecorded(record),
+      ...(record ? asRecorded(record) : limitsOf(entry)),
       reason,
       by,
       ...(entry.confirmedBy === undefined ? {} : { confirmed_by: entry.confirmedBy }),
@@ -89,10 +90,24 @@ export function statementOf(facts: {
   }
 }
 
-/** What was taken, and before which mark: as the log says it. */
-function asRecorded(record: AuditRecord | undefined): { readonly [name: string]: Json } {
-  const { taken, before } = (record?.['details'] ?? {}) as { readonly [name: string]: Json }
-  return { ...(taken === undefined ? {} : { taken }), ...(before === undefined ? {} : { before }) }
+/** Names that a record holds; all of them stand in the entry. */
+const MOST_RECORDED = 64
+
+/** What was taken, and before which mark, as records and receipts say it. */
+export function limitsOf({ taken, before }: Pick<Revocation, 'taken' | 'before'>): { readonly [name: string]: Json } {
+  const names = taken && [...taken.tools, ...taken.operations]
+  return {
+    ...(names === undefined ? {} : { taken: names.slice(0, MOST_RECORDED) }),
+    ...(names === undefined || names.length <= MOST_RECORDED ? {} : { taken_total: names.length }),
+    ...(before === undefined ? {} : { before: formatEpoch(before) }),
+  }
+}
+
+/** As the log says it, where it does: the two are held against one another. */
+function asRecorded({ details }: AuditRecord): { readonly [name: string]: Json } {
+  const said = (details ?? {}) as { readonly [name: string]: Json }
+  const members = ['taken', 'taken_total', 'before'].filter((name) => said[name] !== undefined)
+  return Object.fromEntries(members.map((name) => [name, said[name]!]))
 }
 
 /** Of a statement as it was signed: what the log holds of a receipt. */

@@ -14,6 +14,7 @@ import { shownMatch } from './component-match.ts'
 import { endMatching, suspendMatching } from './matching-tasks.ts'
 import { CONTAIN_KEPT_SECONDS, createNarrowing } from './narrowing.ts'
 import {
+import { limitsOf } from './receipt.ts'
   MARGIN_SECONDS,
   type NewRevocation,
   type Revocation,
@@ -130,8 +131,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         mode: entry.mode,
         ...(entry.partOf === undefined ? {} : { part_of: entry.partOf }),
         ...(entry.confirmedBy === undefined ? {} : { confirmed_by: entry.confirmedBy }),
-        ...(entry.taken ? { taken: [...entry.taken.tools, ...entry.taken.operations].slice(0, MOST_RECORDED) } : {}),
-        ...(entry.before ? { before: formatEpoch(entry.before) } : {}),
+        ...limitsOf(entry),
         reason: entry.reason,
         added: added.added,
       },
@@ -326,8 +326,5 @@ function sameRequest(one: NewRevocation, other: NewRevocation): boolean {
   ]
   return JSON.stringify(said(one)) === JSON.stringify(said(other))
 }
-
-/** Names that a record holds; all of them stand in the entry. */
-const MOST_RECORDED = 64
 
 const ENDED: readonly TaskState[] = ['completed', 'cancelled', 'revoked', 'expired']

@@ -3,7 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { compactVerify, importJWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Containments } from '../../src/revoke/containments.ts'
+import type { AuditRecord } from '../../src/audit/log.ts'
+import type { PartContainments } from '../../src/revoke/component-containments.ts'
+import type { Containment } from '../../src/revoke/containment.ts'
+import { statementOf } from '../../src/revoke/receipt.ts'
 import { checkReceipt, type ReceiptFault } from '../../src/revoke/receipt-check.ts'
 import { createReceipts } from '../../src/revoke/receipts.ts'
 import type { Revocation } from '../../src/revoke/revocation-log.ts'
@@ -75,7 +78,7 @@ describe('a receipt', () => {
     more: { readonly named?: boolean; readonly recorded?: boolean; readonly waiting?: boolean } = {},
   ) => {
     const state = { tool: 'tickets', audience: 'https://tickets.example.com/', by: 'feed' as const, bound_seconds: 30 }
-    const containments: Containments = {
+    const containments: PartContainments = {
       of: async () => ({
         contained: !more.waiting,
         contained_by: 1_030,
@@ -119,6 +122,35 @@ describe('a receipt', () => {
         downstream: [],
       },
     })
+  })
+
+  it('says what was taken and before which mark also where no record could be written, and how many names there are', () => {
+    const operations = Array.from({ length: 70 }, (_, at) => `crm:op${at}`)
+    const facts = { issuer: ISSUER, now: 1_010, tasks: { ended: [], suspended: [], contained: [] }, named: false }
+    const containment: Containment = {
+      contained: true,
+      contained_by: 1_010,
+      verifiers: [],
+      residual: [],
+      pending_downstream: 0,
+    }
+    const taking = {
+      ...entry,
+      mode: 'contain' as const,
+      taken: { tools: ['github'], operations },
+      before: { generation: 1, sequence: 4 },
+    }
+    const { revocation } = statementOf({ ...facts, entry: taking, record: undefined, containment })
+    expect(revocation).toMatchObject({
+      taken: ['github', ...operations].slice(0, 64),
+      taken_total: 71,
+      before: '1.4',
+    })
+    // What the log holds counts: the two are held against one another.
+    const record = { details: { taken: ['github'] } } as unknown as AuditRecord
+    const recorded = statementOf({ ...facts, entry: taking, record, containment }).revocation as object
+    expect(recorded).toMatchObject({ taken: ['github'] })
+    expect(recorded).not.toHaveProperty('taken_total')
   })
 
   it('jose verifies its signature', async () => {
