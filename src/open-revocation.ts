@@ -160,6 +160,8 @@ async function openProof(
     checkpoints,
     sign: (header, payload) => ring.sign('checkpoint', header, payload),
   })
+    tasks: stores.tasks,
+    unfinished: async () => (await stores.bulkPins.unfinished()).map(({ pin }) => pin.revocation),
   const drills = createDrills({
     revoke,
     containments,

@@ -9,6 +9,7 @@ import type { AuditLog } from '../audit/log.ts'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
+import { endedBecause } from '../tasks/touched.ts'
 import type { BulkPins, Pin, SpentPin } from './bulk-pins.ts'
 import { shownMatch } from './component-match.ts'
 import type { Preview } from './preview.ts'
@@ -51,7 +52,7 @@ export interface Bulk {
 export interface BulkDeps {
   readonly now: () => number
   readonly pins: BulkPins
-  readonly log: Pick<RevocationLog, 'mark' | 'get'>
+  readonly log: Pick<RevocationLog, 'mark' | 'get' | 'epoch'>
   readonly tasks: Pick<TaskStore, 'suspend' | 'wake'>
   readonly revoke: Pick<Revoke, 'byMatch' | 'endTask'>
   readonly preview: (match: HopFacts, mode: RevocationMode) => Promise<Preview>
@@ -107,7 +108,7 @@ export function createBulk(deps: BulkDeps): Bulk {
     // Lifted since: what goes on again is not stopped by who comes late.
     if (entry.readmitted) return { entry, mode, tasks: [] }
     const step = async (id: string): Promise<readonly string[]> => {
-      if (mode === 'ban') return revoke.endTask(id, 'revoked', reason, by, request)
+      if (mode === 'ban') return revoke.endTask(id, 'revoked', endedBecause(reason, revocation), by, request)
       if (mode === 'contain')
         return (await revoke.byMatch({ ...told, ...own(id), mode, ...(taken ? { taken } : {}) })).tasks
       const held = await tasks.suspend(id, entry.id, now())
@@ -115,7 +116,10 @@ export function createBulk(deps: BulkDeps): Bulk {
       if (held.length > 0) await revoke.byMatch({ ...told, ...own(id), mode: 'cut', closes: entry.id })
       return held
     }
-    const tell = (some: readonly string[]) => toldTasks(deps, { ...entry, mode }, some, request)
+    const tell = async (some: readonly string[]) => {
+      const epoch = await log.epoch().catch(() => undefined)
+      await toldTasks(deps, { ...entry, mode }, some, request, epoch)
+    }
     const touched = mode === 'cut' ? [] : await each(named, step, tell)
     // Lifted meanwhile: what was held after that would be held for ever.
     if (mode === 'suspend' && (await log.get(entry.id))?.readmitted !== undefined) await tasks.wake(entry.id, now())

@@ -1,6 +1,8 @@
 /** What is known of a revocation that was made, for judging where it is in force, and for its receipt. */
-import { parseEpoch } from '@errand/verifier/epoch.ts'
+import { compareEpochs, type Epoch, parseEpoch } from '@errand/verifier/epoch.ts'
 import type { AuditReader, AuditRecord } from '../audit/log.ts'
+import type { TaskStore } from '../tasks/task-store.ts'
+import { TOUCHED, type Touched, touchedBy } from '../tasks/touched.ts'
 import type { Acks } from './acks.ts'
 import type { Audiences } from './audiences.ts'
 import { type Containment, judgeContainment } from './containment.ts'
@@ -12,6 +14,9 @@ const REMEMBERED = 10_000
 /** A record is written as soon as its entry is durable; clocks that step, and disks that stall, have so long. */
 const AROUND_SECONDS = 600
 const MAX_RECORDS = 10_000
+const MAX_TOUCHED = 100_000
+/** No verifier has applied what is still to be written. */
+const BEYOND: Epoch = { generation: Number.MAX_SAFE_INTEGER, sequence: 0 }
 
 export interface TouchedTasks {
   readonly ended: readonly string[]
@@ -39,6 +44,9 @@ export interface ContainmentsDeps {
   readonly listeningSince: number | undefined
   readonly log: Pick<RevocationLog, 'get' | 'onAdded'>
   readonly acks: Pick<Acks, 'applied'>
+  readonly tasks: Pick<TaskStore, 'list'>
+  /** Ids of those that were pinned, and are being carried out or were stopped in between. */
+  readonly unfinished: () => Promise<readonly string[]>
   readonly audiences: Pick<Audiences, 'all'>
   readonly reader: Pick<AuditReader, 'search' | 'unseal'>
 }
@@ -75,6 +83,25 @@ export function createContainments(deps: ContainmentsDeps): Containments {
     return at
   }
 
+  const recordsOf = ({ id, at }: Revocation, done: Touched) =>
+    reader.search({ type: `task.${done}`, cause: id, since: (at - AROUND_SECONDS) * 1000, limit: MAX_RECORDS })
+
+  /** One that was pinned ends each task by an entry of its own: it is in force where the last of them is. */
+  async function lastOf(entry: Revocation): Promise<{ readonly epoch: Epoch; readonly durableAt: number }> {
+    let last = { epoch: entry.epoch, durableAt: 0 }
+    if (entry.before === undefined) return last
+    if ((await deps.unfinished()).includes(entry.id)) return { epoch: BEYOND, durableAt: now() }
+    for (const { epoch, t } of (await Promise.all(TOUCHED.map((done) => recordsOf(entry, done)))).flat()) {
+      const place = parseEpoch(epoch) ?? BEYOND
+      const at = Math.ceil(t / 1000)
+      last = {
+        epoch: compareEpochs(place, last.epoch) > 0 ? place : last.epoch,
+        durableAt: Math.max(last.durableAt, at),
+      }
+    }
+    return last
+  }
+
   const find = async (id: string, sinceSeconds = 0): Promise<Revocation | undefined> => {
     const entry = await deps.log.get(id)
     if (entry) return entry
@@ -89,24 +116,29 @@ export function createContainments(deps: ContainmentsDeps): Containments {
     async of(entry) {
       // What was made while it was taken from tasks dies of the second entry; before that is there, tasks may still have
       // what is to be taken, and nobody's word is about it.
-      const last = entry.mode === 'contain' ? await find(closingOf(entry.id), entry.at - AROUND_SECONDS) : entry
+      const closing = entry.mode === 'contain' ? await find(closingOf(entry.id), entry.at - AROUND_SECONDS) : entry
+      const last = closing ? await lastOf(closing) : { epoch: BEYOND, durableAt: now() + 1 }
       return judgeContainment({
-        revokedAt: last?.at ?? entry.at,
-        durableAt: last ? await durableAt(last) : now() + 1,
+        revokedAt: closing?.at ?? entry.at,
+        durableAt: closing ? Math.max(last.durableAt, await durableAt(closing)) : last.durableAt,
         audiences: deps.audiences.all().map((each) => ({
           ...each,
-          applied: last && each.by === 'feed' ? acks.applied(`tool:${each.tool}`, last.epoch) : undefined,
+          applied: each.by === 'feed' ? acks.applied(`tool:${each.tool}`, last.epoch) : undefined,
         })),
         listeningSince: deps.listeningSince,
         now: now(),
       })
     },
-    async tasksOf({ id, at }) {
-      const listed = async (done: keyof TouchedTasks) => {
-        const since = (at - AROUND_SECONDS) * 1000
-        const records = await reader.search({ type: `task.${done}`, cause: id, since, limit: MAX_RECORDS })
+    async tasksOf(entry) {
+      const { id, at } = entry
+      // Whoever stopped before it was written down left it to the tasks to say.
+      const touched = at > startedAt ? [] : await deps.tasks.list({ touchedBy: id, limit: MAX_TOUCHED })
+      const listed = async (done: Touched) => {
+        const records = await recordsOf(entry, done)
         type Details = { readonly [D in typeof done]?: readonly string[] }
-        return [...new Set([...records].reverse().flatMap(({ details }) => (details as Details)[done] ?? []))]
+        const recorded = [...records].reverse().flatMap(({ details }) => (details as Details)[done] ?? [])
+        const stored = touched.filter((task) => touchedBy(task, id).includes(done)).map((task) => task.id)
+        return [...new Set([...recorded, ...stored])]
       }
       return {
         ended: await listed('ended'),

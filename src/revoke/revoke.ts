@@ -9,6 +9,7 @@ import { DIMENSIONS, type HopFacts } from '@errand/verifier/shapes.ts'
 import { newId } from '../tasks/ids.ts'
 import type { TaskState } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
+import { endedBecause } from '../tasks/touched.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
 import { shownMatch } from './component-match.ts'
 import { endMatching, suspendMatching } from './matching-tasks.ts'
@@ -226,7 +227,10 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       // Issuing is cut by now; the tasks follow, so that re-admission does not wake them.
       if (mode === 'cut' || before) return { entry: stored, added, tasks: [] }
       if (mode === 'contain') return { entry: stored, added, tasks: await narrowing.contain(stored, correlation) }
-      const tasks = mode === 'ban' ? await endMatching(deps.tasks, match, reason, now) : await suspend(stored)
+      const tasks =
+        mode === 'ban'
+          ? await endMatching(deps.tasks, match, endedBecause(reason, stored.id), now)
+          : await suspend(stored)
       await toldTasks(deps, stored, tasks, correlation)
       return { entry: stored, added, tasks }
     },
@@ -291,7 +295,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         const tasks =
           entry.mode === 'suspend'
             ? await suspend(entry)
-            : await endMatching(deps.tasks, entry.match, entry.reason, now)
+            : await endMatching(deps.tasks, entry.match, endedBecause(entry.reason, entry.id), now)
         await toldTasks(deps, entry, tasks)
       }
       await narrowing.finish()

@@ -40,6 +40,8 @@ export interface TaskStore {
     readonly notHeldBy?: string
     /** Only those from which this revocation took nothing. */
     readonly notContainedBy?: string
+    /** Only those that this revocation ended, holds, or took something from. */
+    readonly touchedBy?: string
     readonly limit: number
   }): Promise<readonly Task[]>
   /**

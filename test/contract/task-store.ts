@@ -338,6 +338,13 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
         const free = await tasks.list({ state: 'active', notContainedBy: 'rev_two', limit: 9 })
         expect(free.map(({ id }) => id).sort()).toEqual([root.id, silent.id].sort())
       }
+      // What a revocation did to a task the task says itself.
+      await stores.tasks.end(root.id, 'revoked', 'no longer wanted (rev_three)', START + 41)
+      const touched = async (by: string) =>
+        (await other.tasks.list({ touchedBy: by, limit: 9 })).map(({ id }) => id).sort()
+      expect(await touched('rev_two')).toEqual([child.id, late.id].sort())
+      expect(await touched('rev_three')).toEqual([root.id, child.id, late.id, silent.id].sort())
+      expect(await touched('rev_four')).toEqual([])
       expect((await stores.tasks.get(over.id))?.contained).toBeUndefined()
       expect(await stores.tasks.contain(over.id, two, START + 40)).toEqual([])
     })

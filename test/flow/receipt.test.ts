@@ -75,6 +75,71 @@ describe('the receipt of a revocation', () => {
     })
   })
 
+  it('of a pinned revocation: contained once each entry of its tasks is applied', async () => {
+    const research = await house.agent('research')
+    const opened = await research.call('POST', '/tasks', {
+      subject_token: house.userToken('alice'),
+      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+      ...JSON.parse(house.details()),
+    })
+    const task = String(opened.body['id'])
+    const seen = await house.admin('POST', '/revocations', {
+      match: { client_id: 'research' },
+      reason: 'looking',
+      dry_run: true,
+    })
+    const { body } = await house.admin('POST', '/revocations', {
+      bulk_token: seen.body['bulk_token'],
+      reason: 'as it was shown',
+    })
+    const id = String(body['id'])
+    const last = await house.service.stores.revocations.epoch()
+    const contained = async () => (await house.admin('GET', `/revocations/${id}`)).body['contained']
+    for (const [epoch, expected] of [
+      [body['epoch'], false],
+      [`${last.generation}.${last.sequence}`, true],
+    ]) {
+      for (const name of ['crm', 'github', 'payments', 'tickets', 'warehouse'])
+        await (await house.tool(name)).call('POST', '/revocations/acks', { epoch })
+      expect(await contained()).toBe(expected)
+    }
+    const answer = await house.admin('GET', `/revocations/${id}/receipt`)
+    expect(checkReceipt(String(answer.body['receipt']), await keys())).toMatchObject({
+      ok: true,
+      statement: { revocation: { before: expect.any(String) }, tasks: { ended: expect.arrayContaining([task]) } },
+    })
+  })
+
+  it('names also the tasks that ended in the moment of a crash, before that was written down', async () => {
+    const own = await openHouse()
+    const research = await own.agent('research')
+    const task = async () => {
+      const opened = await research.call('POST', '/tasks', {
+        subject_token: own.userToken('alice'),
+        subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+        ...JSON.parse(own.details()),
+      })
+      return String(opened.body['id'])
+    }
+    const [written, unwritten, other] = [await task(), await task(), await task()]
+    const { body } = await own.admin('POST', '/revocations', {
+      match: { task: written },
+      mode: 'ban',
+      reason: 'leaked',
+    })
+    const id = String(body['id'])
+    const { tasks } = own.service.stores
+    expect((await tasks.get(written))?.endedReason).toBe(`leaked (${id})`)
+    await tasks.end(unwritten, 'revoked', `leaked (${id})`, own.now())
+    await tasks.end(other, 'revoked', `after ${id}`, own.now())
+    await own.stop()
+    const again = await openHouse({ folder: own.folder, startAt: own.now() + 1 })
+    const answer = await again.admin('GET', `/revocations/${id}/receipt`)
+    const checked = checkReceipt(String(answer.body['receipt']), (await again.admin('GET', '/keys/jwks')).body)
+    expect(checked).toMatchObject({ ok: true, statement: { tasks: { ended: [written, unwritten] } } })
+    await again.close()
+  })
+
   it('one can be had of a revocation that is over and forgotten', async () => {
     const id = await revoke({ sub: 'dev|carol' }, { mode: 'cut' })
     house.advance(1200)

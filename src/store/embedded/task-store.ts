@@ -7,6 +7,7 @@ import { createRemembered } from '../../attest/remembered.ts'
 import { type Containment, leftOf } from '../../tasks/containment.ts'
 import { type Spent, type Task, type TaskState, stateAt } from '../../tasks/task.ts'
 import type { Reservation, ReservationAnswer, TaskStore } from '../../tasks/task-store.ts'
+import { touchedBy } from '../../tasks/touched.ts'
 import { checkAmount, exhaustedBudget } from '../reservation.ts'
 import type { EmbeddedDatabase, Row, Value } from './database.ts'
 import type { Journal } from './journal.ts'
@@ -239,6 +240,7 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     },
     tree: async (root) => tree.all([root]).map(read),
     list: async (filter) => {
+      const touched = filter.touchedBy
       const wanted: [string, Value | undefined][] = [
         ['agent = ?', filter.agent],
         ["json_extract(fixed, '$.agentSpiffeId') = ?", filter.agentSpiffeId],
@@ -246,6 +248,7 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
         ['state = ?', filter.state],
         ["instr(coalesce(suspended_by, ''), ?) = 0", filter.notHeldBy && JSON.stringify(filter.notHeldBy)],
         ["instr(coalesce(contained, ''), ?) = 0", filter.notContainedBy && JSON.stringify(filter.notContainedBy)],
+        ["instr(coalesce(suspended_by, '') || coalesce(contained, '') || coalesce(ended_reason, ''), ?) > 0", touched],
       ]
       const given = wanted.filter((pair): pair is [string, Value] => pair[1] !== undefined)
       const where = given.length === 0 ? '' : `WHERE ${given.map(([condition]) => condition).join(' AND ')}`
@@ -253,6 +256,7 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
         .prepare(`SELECT * FROM tasks ${where} ORDER BY created_at DESC, id DESC LIMIT ?`)
         .all([...given.map(([, value]) => value), filter.limit])
         .map(read)
+        .filter((task) => touched === undefined || touchedBy(task, touched).length > 0)
     },
     end: (id, state, reason, at) =>
       // Those that end by themselves wait: where nobody can write, nobody keeps a task alive, and they are many.

@@ -2,6 +2,7 @@
 import { type Containment, leftOf } from '../../tasks/containment.ts'
 import type { Task, TaskState } from '../../tasks/task.ts'
 import type { ReservationAnswer, TaskStore } from '../../tasks/task-store.ts'
+import { touchedBy } from '../../tasks/touched.ts'
 import { checkAmount } from '../reservation.ts'
 import { type RedisClient, type Reply, script, short, unexpected } from './client.ts'
 
@@ -335,7 +336,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
     },
     get: async (id) => toTasks(await redis.run(GET, [id]), fixedOf)[0],
     tree: async (root) => toTasks(await redis.run(TREE, [root])),
-    list: async ({ agent, agentSpiffeId, subject, state, notHeldBy, notContainedBy, limit }) => {
+    list: async ({ agent, agentSpiffeId, subject, state, notHeldBy, notContainedBy, touchedBy: by, limit }) => {
       const found: Task[] = []
       for (let from = 0; found.length < limit; from += PAGE) {
         const page = toTasks(await redis.run(NEWEST, [from, from + PAGE - 1]))
@@ -348,6 +349,7 @@ export function createTaskStore(deps: { redis: RedisClient }): TaskStore {
               (subject === undefined || task.subject.id === subject) &&
               (state === undefined || task.state === state) &&
               (notHeldBy === undefined || !task.suspendedBy?.includes(notHeldBy)) &&
+              (by === undefined || touchedBy(task, by).length > 0) &&
               (notContainedBy === undefined || !task.contained?.some(({ by }) => by === notContainedBy)),
           ),
         )
