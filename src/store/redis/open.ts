@@ -49,6 +49,8 @@ export async function openRedis(deps: {
     if (!(await adopt(ledger, stored, now()))) redis.distrust('tampered')
     await redis.whole()
     const roster = await joinRoster({ redis, ledger, everyMs: ROSTER_EVERY_MS })
+    return {
+      replayGuard: createReplayGuard({ redis, forgetBefore }),
       keyPins: createKeyPins({ redis, forgetBefore }),
       principalBindings: createPrincipalBindings({ redis }),
       joining: createJoining({ redis, forgetBefore }),
