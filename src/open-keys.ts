@@ -10,6 +10,7 @@ import { isReceiver } from './revoke/signals/transmit.ts'
 import { createHeldKeys } from './rotate/held-keys.ts'
 import { createRotation, scheduleOf } from './rotate/rotate.ts'
 import type { RoomDeps } from './rooms.ts'
+import { openSigner } from './secrets/open-signer.ts'
 
 const PURPOSES = ['token', 'feed', 'id_jag', 'txn_token', 'checkpoint', 'status'] as const
 /** At least each second while records come; the timer may be late. */
@@ -38,6 +39,8 @@ export async function openKeys({
   // A key of RSA takes a while to make: only where somebody is to hear of security events.
   const told = machines.all.some(isReceiver)
   const purposes: readonly KeyPurpose[] = told ? [...PURPOSES, 'security_event'] : PURPOSES
+  const signer = openSigner(settings.keys.signing, { fetch: globalThis.fetch, monotonic })
+  if (signer) closing.push(() => signer.close())
   const ring = await openKeyRing({
     store: stores.keyStore,
     sealer,
@@ -52,6 +55,7 @@ export async function openKeys({
       })
     },
     ...(isEmbedded ? { staleAfterSeconds: Number.POSITIVE_INFINITY } : {}),
+    ...(signer ? { signer } : {}),
   })
   const heldKeys = createHeldKeys({ isPrepared: (kid) => ring.verifyKey(kid)?.state === 'prepared' })
   const rotation = createRotation({

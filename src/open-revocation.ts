@@ -172,7 +172,7 @@ async function openProof(
   const feedKey = sealer.derive('feed-values', 32)
   const feed = createFeed({
     log: stores.revocations,
-    sign: async (typ, payload) => ({ jws: ring.sign('feed', { typ }, payload) }),
+    sign: async (typ, payload) => ({ jws: await ring.sign('feed', { typ }, payload) }),
     checkpoint: () => checkpoints.newest()?.note,
     keySet: () => ring.jwks().digest,
     feedKey,

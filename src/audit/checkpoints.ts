@@ -57,7 +57,7 @@ export interface CheckpointsDeps {
   readonly origin: string
   readonly tree: LogTree
   readonly kept: KeptCheckpoints
-  readonly sign: (text: string) => NoteSignature
+  readonly sign: (text: string) => NoteSignature | Promise<NoteSignature>
   /** Of every key that ever signed checkpoints, under the name of an origin. */
   readonly keys: (origin: string) => readonly NoteKey[]
   /** The same for people who hold a copy of the folder. */
@@ -114,7 +114,7 @@ export function createCheckpoints(deps: CheckpointsDeps): Checkpoints {
     const checkpoint = { origin, size, root: tree.root() }
     const edge = tree.edge()
     const text = checkpointText(checkpoint)
-    const note = formatNote({ text, signatures: [sign(text)] })
+    const note = formatNote({ text, signatures: [await sign(text)] })
     const known = jwks()
     if (known !== keysKept) await kept.putKeys(known)
     keysKept = known

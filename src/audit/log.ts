@@ -3,6 +3,7 @@ import type { Reason } from '../oauth/refusal.ts'
 
 export const EVENT_TYPES = [
   'token.issuing', // intent: durable before the token leaves
+  'token.unsigned', // the intent came to nothing: who has the key did not sign
   'token.refused',
   'token.reissued', // the same claims signed again for an idempotent retry
   'token.introspected',

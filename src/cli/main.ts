@@ -6,6 +6,7 @@ import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import pc from 'picocolors'
 import { KeyMaterialError } from '../keys/key-file.ts'
+import { Unavailable } from '../oauth/refusal.ts'
 import { nearest } from '../policy/suggest.ts'
 import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
 import { groupHelp, verbHelp } from './help.ts'
@@ -258,6 +259,10 @@ export async function main(argv: readonly string[], told: Pick<Cli, 'onServing'>
   for (const stream of [process.stdout, process.stderr])
     stream.on('error', (error: NodeJS.ErrnoException) => {
       // `| head` has read enough: that is no failure of ours.
+  if (error instanceof Unavailable) {
+    cli.err(`${colors.red('errand:')} ${error.reason}: ${safe(error.message)}`)
+    return EXIT.unreachable
+  }
       if (error.code === 'EPIPE') process.exit(EXIT.ok)
       throw error
     })

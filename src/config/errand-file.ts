@@ -4,6 +4,7 @@ import { rootSchema } from './root-source.ts'
 import { clientId, keyFields, keysPath, limit, list, section, url } from './schema-parts.ts'
 import { TENANT_NAME } from './tenants.ts'
 
+import { signingSchema } from './signing-source.ts'
 const quota = {
   requests_per_second: limit(1, 1_000_000)
     .default(500)
@@ -127,6 +128,14 @@ export const errandSchema = section({
     on_change: z
       .enum(['cut', 'keep'])
       .default('cut')
+    signing: signingSchema
+      .optional()
+      .describe('Who signs where the private keys are not to be here; read at start. Without it they are, sealed.'),
+  }).prefault({}),
+  revocation: section({
+    two_people: list(z.enum(BROAD)).describe(
+      'Matches that one administrator asks for and another confirms: `everything`, or a dimension where no task, token, subject or agent is named beside it. Until then nothing is revoked.',
+    ),
       .describe('What a change of policies does to tokens that the old set decided.'),
   }).prefault({}),
   audit: section({ mode: z.literal('strict').default('strict').describe('No durable record, no token.') }).prefault({}),

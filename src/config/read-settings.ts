@@ -137,6 +137,7 @@ export function readSettings(
       jwksMaxAgeSeconds: source.keys.jwks_max_age_seconds,
     },
     tenants: {
+      ...(source.keys.signing === undefined ? {} : { signing: source.keys.signing }),
       quota: quotaFrom(source.tenants.quota) as Quota,
       quotas: Object.fromEntries(
         Object.entries(source.tenants.quotas).map(([name, quota]) => [name, quotaFrom(quota)]),
@@ -176,7 +177,8 @@ function withinHost(
   for (const name of ['listen', 'store', 'log', 'tenants']) if (stated([name])) own([name])
   for (const name of ['max_header_bytes', 'request_timeout_seconds'])
     if (stated(['bounds', name])) own(['bounds', name])
-  if (stated(['keys', 'root'])) own(['keys', 'root'])
+  // A tenant's file could name any host to send any readable secret to; and two issuers never share a key.
+  for (const name of ['root', 'signing']) if (stated(['keys', name])) own(['keys', name])
   if (source.mode === 'development' && host.mode === 'production') {
     report(
       ['mode'],

@@ -1,27 +1,9 @@
 /** What errand.yaml says of the root key's guard: where a passphrase comes from, or who wraps the key. */
 import { z } from 'zod'
-import { checkServiceUrl } from '@errand/verifier/http.ts'
-import { limit, section, url } from './schema-parts.ts'
-
-const absolutePath = z
-  .string()
-  .regex(/^\/[!-~]{1,1023}$/, { error: 'not an absolute path without spaces' })
-  .refine((path) => !path.split('/').includes('..'), { error: 'a path without ".."' })
-
-const segment = z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$/, { error: 'not a name in Vault' })
-const segments = z.string().regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){0,7}$/, {
-  error: 'not a path in Vault, without outer slashes',
-})
+import { limit, section } from './schema-parts.ts'
+import { absolutePath, loginFields, oneLogin, ONE_LOGIN, segment, vaultFields } from './vault-source.ts'
 
 const label = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9 ._-]{0,31}$/, { error: 'not a label' })
-
-function isHttpsOrLoopback(text: string): boolean {
-  try {
-    return checkServiceUrl(text).pathname === '/'
-  } catch {
-    return false
-  }
-}
 
 const oneOf = <T extends z.ZodRawShape>(shape: T) =>
   section(shape).refine((value) => Object.values(value).filter((each) => each !== undefined).length === 1, {
@@ -37,25 +19,12 @@ export const rootSchema = oneOf({
     .optional()
     .describe('A passphrase of 12 characters or more, through scrypt.'),
   vault_transit: section({
-    address: url
-      .refine((text) => isHttpsOrLoopback(text), { error: 'not https (or http on loopback), or more than an address' })
-      .describe('Where Vault or OpenBao is reached.'),
-    namespace: segments.optional().describe('Namespace of the engine, where there are any.'),
-    mount: segments.default('transit').describe('Where the transit engine is mounted.'),
+    ...vaultFields,
     key: segment.describe('Its key: one that encrypts, made before.'),
-    token_file: absolutePath.optional().describe('A token in a file with mode 0600.'),
-    approle: section({
-      mount: segments.default('approle').describe('Where the auth method is mounted.'),
-      role_id: segment.describe('The role.'),
-      secret_id_file: absolutePath.describe('Its secret id in a file with mode 0600.'),
-    })
-      .optional()
-      .describe('A login for a token that is given back at once.'),
+    ...loginFields,
     timeout_seconds: limit(1, 60).default(5).describe('For each answer.'),
   })
-    .refine((value) => (value.token_file === undefined) !== (value.approle === undefined), {
-      error: 'exactly one of token_file, approle',
-    })
+    .refine(oneLogin, ONE_LOGIN)
     .optional()
     .describe('A key of the transit engine of Vault or OpenBao.'),
   pkcs11: section({

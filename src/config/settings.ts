@@ -1,5 +1,7 @@
 /** What config/errand.yaml sets, after defaults. Durations in seconds. */
 
+import type { SigningSource } from './signing-source.ts'
+import type { MirrorSettings } from './read-mirrors.ts'
 import type { Quota } from './tenants.ts'
 
 export interface ServiceSettings {
@@ -57,6 +59,8 @@ export interface ServiceSettings {
     /** How long a key is published before it is used, and verified with after it was used. */
     readonly overlapSeconds: number
     readonly jwksMaxAgeSeconds: number
+    /** Absent where all of them are sealed here. */
+    readonly signing?: SigningSource
   }
   readonly policy: {
     /** What a change of policies does to tokens that the old set decided. */ readonly onChange: 'cut' | 'keep'

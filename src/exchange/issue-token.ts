@@ -7,7 +7,7 @@ import type { Receipt } from '../audit/log.ts'
 import { ok, type Result, Unavailable } from '../oauth/refusal.ts'
 import { TOKEN_TYPE } from '../oauth/words.ts'
 import { type HandOverClaims, hopsOfHandOver } from '../tokens/hand-over.ts'
-import { type TokenFacts, tokenLength } from '../tokens/issue.ts'
+import { type Signed, type TokenFacts, tokenLength } from '../tokens/issue.ts'
 import type { Wire } from './authenticate.ts'
 import { type ForeignClaims, signForeign } from '../tokens/foreign.ts'
 import { draftForeign, foreignScope, foreignTokenType } from './foreign.ts'
@@ -29,7 +29,7 @@ import {
   type JudgeAgain,
   unread,
 } from './prepared.ts'
-import { permitEvent } from './record.ts'
+import { permitEvent, unsignedEvent } from './record.ts'
 import { CLAIM_SECONDS, type HeldKey } from './retry.ts'
 import type { Standing } from './standing.ts'
 
@@ -121,7 +121,15 @@ export async function issue(
   deps.noteIssued(facts, answer.epoch, () =>
     foreign ? [{ rev: answer.epoch, facts: ownFacts() }, ...standing.checked] : hopsWithin(claims, kid),
   )
-  const response = respond(prepared, facts, sign(deps, claims, kid, text), receipt)
+  let token: string
+  try {
+    const signed = sign(deps, claims, kid, text)
+    token = typeof signed === 'string' ? signed : await signed
+  } catch (cause) {
+    await deps.audit.append(unsignedEvent(event, cause)).catch(() => undefined) // the next request is told why
+    throw cause
+  }
+  const response = respond(prepared, facts, token, receipt)
   if (key !== undefined) {
     const { access_token: _, ...rest } = response
     const hop = { rev: answer.epoch, facts: ownFacts() }
@@ -204,7 +212,7 @@ export async function reissue(
   const left = await signedOut(deps, prepared.standing)
   if (left) return no(left)
   // Signed before the record: a key that may sign no more leaves no record of a token that never was.
-  const token = sign(deps, claims, kid)
+  const token = await sign(deps, claims, kid)
   await deps.audit.append({
     type: 'token.reissued',
     decision: 'permit',
@@ -224,7 +232,7 @@ function hopsWithin(claims: Recorded['claims'], kid: string): readonly CheckedHo
   return 'task' in claims ? hopsOf(claims, kid) : undefined
 }
 
-function sign({ issuer, keys }: ExchangeDeps, claims: Recorded['claims'], kid: string, text?: string): string {
+function sign({ issuer, keys }: ExchangeDeps, claims: Recorded['claims'], kid: string, text?: string): Signed {
   if ('may_act' in claims) return issuer.signHandOver(claims, kid)
   return 'task' in claims ? issuer.sign(claims, kid, text) : signForeign(keys, claims, kid)
 }

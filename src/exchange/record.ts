@@ -2,7 +2,7 @@
 import type { AttestationResult } from '../attest/attestation-result.ts'
 import type { AuditEvent, Json } from '../audit/log.ts'
 import { explained } from '../oauth/explanation.ts'
-import type { Refusal } from '../oauth/refusal.ts'
+import { type Refusal, Unavailable } from '../oauth/refusal.ts'
 import type { Decision } from '../policy/decision.ts'
 import type { Tool } from '../policy/tool.ts'
 import type { TokenFacts } from '../tokens/issue.ts'
@@ -79,6 +79,13 @@ export function permitEvent(
       ...granted.rows,
     },
   }
+}
+
+/** Of that intent nothing came: who reads it must look for no token. */
+export function unsignedEvent(intent: AuditEvent, cause: unknown): AuditEvent {
+  const { decisionId, agent, task, root, tool, correlation, jti } = intent as Required<AuditEvent>
+  const reason = cause instanceof Unavailable ? { reason: cause.reason } : {}
+  return { type: 'token.unsigned', ...reason, decisionId, agent, task, root, tool, correlation, jti }
 }
 
 export function refusalEvent(

@@ -196,7 +196,8 @@ export async function readinessChecks(deps: HttpDeps): Promise<Readonly<Record<s
     store: (await deps.storeHealthy()) ? 'ok' : 'unavailable',
     audit: deps.audit.healthy() ? 'ok' : 'unavailable',
     checkpoints: deps.checkpoints.damage() === undefined ? 'ok' : 'degraded',
-    keys: deps.keys.healthy() ? 'ok' : 'unavailable',
+    // Who has the keys being away stops tokens, and not what ends them: that must go on finding its way here.
+    keys: !deps.keys.healthy() ? 'unavailable' : deps.keys.signersAnswer() ? 'ok' : 'degraded',
     config: deps.configFailure() === undefined ? 'ok' : 'degraded',
     ...bundlesCheck(deps),
     ...(deps.sealing.current() ? { seal: 'unavailable' as const } : {}),

@@ -108,11 +108,11 @@ function wantsSigned({ c }: Call): boolean {
 }
 
 /** As JSON, or in a JWT for this caller alone; without `sub` and `exp`, so that nobody takes it for a token (RFC 9701 §5). */
-function introspected(call: Call, caller: Caller, answer: { readonly active: boolean }): Response {
+async function introspected(call: Call, caller: Caller, answer: { readonly active: boolean }): Promise<Response> {
   const headers = { 'Cache-Control': 'no-store', Vary: 'Accept' }
   if (!wantsSigned(call)) return Response.json(answer, { headers })
   const { deps } = call
-  const jws = deps.keys.sign(
+  const jws = await deps.keys.sign(
     'status',
     { typ: TYP.introspection },
     { iss: deps.snapshot().settings.issuer, aud: nameOf(caller), iat: deps.now(), token_introspection: answer },

@@ -11,6 +11,12 @@ const problems = errorAnswers(400, 401, 403, 404, 429, 503)
 
 const adminOf = ({ caller }: Call): string => (caller?.kind === 'admin' ? caller.client.clientId : 'unknown')
 
+/** Nothing where its private half is here. */
+function signerOf({ keys }: Call['deps'], kid: string) {
+  const found = keys.signerOf(kid)
+  return found ? { signer: { kind: found.kind, ...found.ref } } : {}
+}
+
 const keysRoute: Route = {
   method: 'GET',
   path: '/keys',
@@ -28,6 +34,7 @@ const keysRoute: Route = {
         purpose: key.purpose,
         alg: key.alg,
         state: key.state,
+        ...signerOf(deps, key.kid),
         prepared_at: key.preparedAt,
         ...(key.activatedAt === undefined ? {} : { activated_at: key.activatedAt }),
         ...(key.retiringAt === undefined ? {} : { retiring_at: key.retiringAt }),

@@ -1,9 +1,9 @@
 /** The ring's `checkpoint` keys under the name of a log: what signs its notes, and what verifies those that were signed. */
 import { type NoteKey, type NoteSignature, noteKey, noteKeyId } from '../audit/note.ts'
-import type { KeyRing } from './key-ring.ts'
+import type { KeyRing, Signed } from './key-ring.ts'
 
 export interface CheckpointSigner {
-  readonly sign: (text: string) => NoteSignature
+  readonly sign: (text: string) => Signed<NoteSignature>
   readonly keys: (origin: string) => readonly NoteKey[]
   readonly jwks: () => string
 }
@@ -22,8 +22,13 @@ export function checkpointSigner(
   return {
     sign: (text) => {
       const { x = '' } = ring.verifyKey(ring.activeKid('checkpoint'))?.jwk ?? {}
-      const signature = Buffer.from(ring.signBytes('checkpoint', Buffer.from(text, 'utf8')))
-      return { name, keyId: noteKeyId(name, raw(x)), signature }
+      const signed = ring.signBytes('checkpoint', Buffer.from(text, 'utf8'))
+      const note = (signature: Uint8Array) => ({
+        name,
+        keyId: noteKeyId(name, raw(x)),
+        signature: Buffer.from(signature),
+      })
+      return signed instanceof Uint8Array ? note(signed) : signed.then(note)
     },
     keys: (origin) => all().map(({ x }) => noteKey(origin, raw(x))),
     jwks: () =>

@@ -1,20 +1,13 @@
 /** The signing keys in force: signs with the active key of a purpose, and knows which keys still verify. */
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
-import { calculateJwkThumbprint } from 'jose/jwk/thumbprint'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
-import { freshKeyFor } from './fresh-key.ts'
 import { type EvidenceKey, evidenceKey, isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
-import {
-  ALGORITHM,
-  type KeyAlgorithm,
-  type KeyPurpose,
-  type KeyState,
-  type KeyStore,
-  type StoredKey,
-} from './key-store.ts'
+import { ALGORITHM, type KeyPurpose, type KeyState, type KeyStore, type StoredKey } from './key-store.ts'
+import type { RemoteRef, RemoteSigner } from './remote-signer.ts'
 import type { Sealer } from './seal.ts'
-import { algorithmOf, signJws, signRaw } from './sign.ts'
+import { kidOf, type OpenedKey, type SealedKey, sealFresh, sealRemote, unsealKey } from './sealed-key.ts'
+import { isSignature, signingInput, signJws, signRaw } from './sign.ts'
 import { someAtOnce } from './some-at-once.ts'
 
 /** How far a replica's picture of the keys may lag before it stops signing; schedules leave room for it. */
@@ -41,20 +34,24 @@ export interface VerifyKey {
 /** One whose keys sign bytes that are no JWS. */
 type RawPurpose = { [P in KeyPurpose]: (typeof ALGORITHM)[P] extends 'EdDSA' ? P : never }[KeyPurpose]
 
+/** At once where the private key is here; where somebody else has it, as soon as that one has signed. */
+export type Signed<T> = T | Promise<T>
+
 export interface KeyRing {
   /**
    * A compact JWS by the active key of that purpose; `alg` and `kid` are set here. Throws
-   * `Unavailable('no_active_key')` where nothing may sign. Never another key instead.
+   * `Unavailable('no_active_key')` where nothing may sign, and `Unavailable('signer_unavailable')` where who has the
+   * key does not answer. Never another key instead.
    */
-  sign(purpose: KeyPurpose, header: { readonly typ: string }, payload: object): string
+  sign(purpose: KeyPurpose, header: { readonly typ: string }, payload: object): Signed<string>
   /**
    * By exactly this key, active now or a moment ago: claims are drafted, with the kid that revocation was checked
    * for, before they are signed. Throws as `sign` does.
    */
-  signWith(kid: string, header: { readonly typ: string }, payload: object | string): string
+  signWith(kid: string, header: { readonly typ: string }, payload: object | string): Signed<string>
   /** Over the bytes as they are, by the active key of a purpose whose keys are of Ed25519. Throws as `sign` does. */
-  signBytes(purpose: RawPurpose, bytes: Uint8Array): Uint8Array
-  /** Throws as `sign` does. */
+  signBytes(purpose: RawPurpose, bytes: Uint8Array): Signed<Uint8Array>
+  /** Throws as `sign` does, before anything is done that a signature is to follow. */
   activeKid(purpose: KeyPurpose): string
   /** Of a key that was ever ours, whatever became of it: for reading old evidence, never for accepting a token. */
   publicKeyEver(kid: string): EvidenceKey | undefined
@@ -68,8 +65,12 @@ export interface KeyRing {
   keyFor(kid: string, purpose: KeyPurpose, slot: Slot): Result<VerifyKey & { readonly publicKey: KeyObject }>
   jwks(): JwksDocument
   keys(): readonly StoredKey[]
-  /** Whether every purpose can sign at this moment, for `/ready`. */
+  /** Who signs with it, where that is not done here. */
+  signerOf(kid: string): { readonly kind: string; readonly ref: RemoteRef } | undefined
+  /** Whether every purpose has a key that may sign at this moment, for `/ready`. */
   healthy(): boolean
+  /** Whether those who sign elsewhere answer. */
+  signersAnswer(): boolean
   /** Reads the store again: what other replicas did. */
   refresh(): Promise<void>
   /** Makes a key, stores it sealed and publishes it. Answers its kid. */
@@ -92,24 +93,15 @@ export interface KeyRingDeps {
   readonly announce: (move: KeyMove) => Promise<void>
   /** `Infinity` where no other process moves keys in this store. */
   readonly staleAfterSeconds?: number
-}
-
-const SEAL_LABEL = 'signing-key'
-const sealContext = (kid: string, purpose: KeyPurpose) => JSON.stringify([kid, purpose])
-
-interface Opened {
-  /** Of the key itself: a purpose that is given another algorithm gets it with its next key. */
-  readonly alg: KeyAlgorithm
-  readonly privateKey: KeyObject
-  readonly publicKey: KeyObject
-  readonly publicJwk: JWK
+  /** Who makes the keys of some purposes, and signs with them. */
+  readonly signer?: RemoteSigner
 }
 
 /** Opens the ring on a store; where a purpose has no active key it makes one, so at first start nothing else is needed. */
 export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
-  const { store, sealer, now, monotonic, announce } = deps
+  const { store, sealer, now, monotonic, announce, signer } = deps
   const staleAfterSeconds = deps.staleAfterSeconds ?? REPLICA_LAG_SECONDS
-  const opened = new Map<string, Opened>()
+  const opened = new Map<string, OpenedKey>()
   let stored: ReadonlyMap<string, StoredKey> = new Map()
   let active: ReadonlyMap<KeyPurpose, StoredKey> = new Map()
   let document = jwksDocument([])
@@ -117,26 +109,19 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   let reading = 0
   let shown = 0
 
-  function open(key: StoredKey): Opened {
+  function open(key: StoredKey): OpenedKey {
     const known = opened.get(key.kid)
     if (known) return known
-    const fresh = unseal(key)
+    const fresh = unsealKey(sealer, key)
     opened.set(key.kid, fresh)
     return fresh
   }
 
-  // The public half is taken from the sealed one: who can write the store cannot make us publish a key of theirs.
-  function unseal(key: StoredKey): Opened {
-    const bytes = sealer.open(SEAL_LABEL, sealContext(key.kid, key.purpose), key.sealed)
-    const privateKey = createPrivateKey({ key: JSON.parse(Buffer.from(bytes).toString('utf8')), format: 'jwk' })
-    const publicKey = createPublicKey(privateKey)
-    const alg = algorithmOf(privateKey)
-    return { alg, privateKey, publicKey, publicJwk: publicKey.export({ format: 'jwk' }) as JWK }
-  }
-
   // Of one that signs no more nothing is kept open: evidence is read seldom.
+  const glance = (key: StoredKey) => opened.get(key.kid) ?? unsealKey(sealer, key)
+
   function evidenceOf(key: StoredKey): EvidenceKey {
-    const { alg, publicJwk } = opened.get(key.kid) ?? unseal(key)
+    const { alg, publicJwk } = glance(key)
     return evidenceKey({ ...key, alg, publicJwk })
   }
 
@@ -172,13 +157,37 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     return key
   }
 
-  function signWith(kid: string, header: { readonly typ: string }, payload: object | string): string {
+  function signing(kid: string): StoredKey {
     const key = stored.get(kid)
     const justRetiring = key?.state === 'retiring' && now() - (key.retiringAt ?? 0) <= REPLICA_LAG_SECONDS
     if (!key || (activeKey(key.purpose).kid !== kid && !justRetiring))
       throw new Unavailable('no_active_key', `key ${kid} may not sign`)
-    const { alg, privateKey } = open(key)
-    return signJws(alg, privateKey, { alg, kid, typ: header.typ }, payload)
+    return key
+  }
+
+  function signerFor(kid: string, kind: string): RemoteSigner {
+    if (signer?.kind === kind) return signer
+    throw new Unavailable('no_active_key', `key ${kid} is with ${kind}, which errand.yaml does not name`)
+  }
+
+  async function signedElsewhere(kid: string, { alg, publicKey, held }: OpenedKey, bytes: Uint8Array) {
+    if ('privateKey' in held) throw new Error(`key ${kid} is here`)
+    const signature = await signerFor(kid, held.kind).sign(held.ref, alg, bytes)
+    if (!isSignature(alg, publicKey, bytes, signature))
+      throw new Unavailable('signer_unavailable', `what ${held.kind} answered is no signature by key ${kid}`)
+    signing(kid) // it may have been given up meanwhile
+    return signature
+  }
+
+  function signWith(kid: string, header: { readonly typ: string }, payload: object | string): Signed<string> {
+    const key = open(signing(kid))
+    const { alg, held } = key
+    const head = { alg, kid, typ: header.typ }
+    if ('privateKey' in held) return signJws(alg, held.privateKey, head, payload)
+    const input = signingInput(alg, head, payload)
+    return signedElsewhere(kid, key, Buffer.from(input, 'latin1')).then(
+      (signature) => `${input}.${Buffer.from(signature).toString('base64url')}`,
+    )
   }
 
   function verifyKey(kid: string): VerifyKey | undefined {
@@ -191,28 +200,31 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   }
 
   async function prepare(purpose: KeyPurpose, cause: KeyMove['cause']): Promise<string> {
-    const alg = ALGORITHM[purpose]
-    const privateKey = await freshKeyFor(alg)
-    const publicKey = createPublicKey(privateKey)
-    const publicJwk = publicKey.export({ format: 'jwk' }) as JWK
-    // A prefix of RFC 7638's thumbprint: tokens of a chain name up to four kids and have 2 KB.
-    const kid = (await calculateJwkThumbprint(publicJwk)).slice(0, 16)
-    const bytes = Buffer.from(JSON.stringify(privateKey.export({ format: 'jwk' })))
-    const sealed = sealer.seal(SEAL_LABEL, sealContext(kid, purpose), bytes)
+    const key = signer?.makes(purpose)
+      ? await madeElsewhere(signer, purpose, cause)
+      : await sealFresh(sealer, purpose, ALGORITHM[purpose])
+    const { kid, alg } = key
+    if (alg !== ALGORITHM[purpose]) throw new Error(`${purpose} needs a key for ${ALGORITHM[purpose]}, not ${alg}`)
     await announce({ kid, purpose, to: 'prepared', cause })
     const inserted = await store.insert({
-      kid,
-      purpose,
-      alg,
+      ...key,
       state: 'prepared',
-      publicJwk,
-      sealed,
       // After the key it is to succeed, also within one second or when the clock was set back: `step.ts` goes by it.
       preparedAt: Math.max(now(), (active.get(purpose)?.activatedAt ?? -1) + 1),
     })
-    if (!inserted) throw new Error(`kid ${kid} was used before`) // 96 bits: a broken random source, not bad luck
     await refresh()
+    // Another replica took the same version. A kid that was used before is 96 bits of a broken random source else.
+    const { purpose: whose, state } = stored.get(kid) ?? {}
+    if (!inserted && !(signer?.makes(purpose) && whose === purpose && state === 'prepared'))
+      throw new Error(`kid ${kid} was used before`)
     return kid
+  }
+
+  /** The newest there, where that is none of ours yet: of a try that was cut short, or made by hand. */
+  async function madeElsewhere(maker: RemoteSigner, purpose: KeyPurpose, cause: KeyMove['cause']): Promise<SealedKey> {
+    const newest = cause === 'compromised' ? await maker.make(purpose) : await maker.newest(purpose)
+    const known = stored.has(await kidOf(newest.publicJwk))
+    return sealRemote(sealer, purpose, maker.kind, known ? await maker.make(purpose) : newest)
   }
 
   async function activate(kid: string, cause: KeyMove['cause']): Promise<boolean> {
@@ -245,9 +257,30 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     return done
   }
 
+  const isMadeAsNow = (key: StoredKey): boolean => {
+    const { held } = open(key)
+    return signer?.makes(key.purpose) ? 'kind' in held && held.kind === signer.kind : 'privateKey' in held
+  }
+
+  /** Keys are made elsewhere now than those that are there: the next one is of the new kind, and takes over in its time. */
+  async function moveHouse(purpose: KeyPurpose): Promise<void> {
+    const current = active.get(purpose)
+    const spares = [...stored.values()].filter((key) => key.purpose === purpose && key.state === 'prepared')
+    for (const { kid } of spares.filter((key) => !isMadeAsNow(key))) {
+      await announce({ kid, purpose, from: 'prepared', to: 'retired', cause: 'asked' })
+      await store.move(kid, ['prepared'], 'retired', now())
+    }
+    if (!current || isMadeAsNow(current)) return
+    const next = spares.find(isMadeAsNow)?.kid ?? (await prepare(purpose, 'asked'))
+    const { held } = open(current)
+    // Who has the active one is not named any more, so nothing signs: waiting for caches would only prolong it.
+    if ('kind' in held && held.kind !== signer?.kind) await activate(next, 'asked')
+  }
+
   await refresh()
   // Together: each step of a key is durable before its next one, and what all of them write at a time shares one sync.
   await someAtOnce(deps.purposes, async (purpose) => {
+    await moveHouse(purpose)
     while (!active.has(purpose)) {
       const waiting = [...stored.values()].find((key) => key.purpose === purpose && key.state === 'prepared')
       await activate(waiting?.kid ?? (await prepare(purpose, 'first_start')), 'first_start')
@@ -258,11 +291,17 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     sign: (purpose, header, payload) => signWith(activeKey(purpose).kid, header, payload),
     signWith,
     signBytes(purpose, bytes) {
-      const { alg, privateKey } = open(activeKey(purpose))
-      if (alg !== 'EdDSA') throw new Unavailable('no_active_key', `the key of ${purpose} is no Ed25519 key`)
-      return signRaw(privateKey, bytes)
+      const { kid } = activeKey(purpose)
+      const key = open(signing(kid))
+      if (key.alg !== 'EdDSA') throw new Unavailable('no_active_key', `the key of ${purpose} is no Ed25519 key`)
+      return 'privateKey' in key.held ? signRaw(key.held.privateKey, bytes) : signedElsewhere(kid, key, bytes)
     },
-    activeKid: (purpose) => activeKey(purpose).kid,
+    activeKid(purpose) {
+      const key = activeKey(purpose)
+      const { held } = open(key)
+      if ('kind' in held) signerFor(key.kid, held.kind).ready()
+      return key.kid
+    },
     publicKeyEver(kid) {
       const key = stored.get(kid)
       return key && evidenceOf(key)
@@ -280,8 +319,14 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     },
     jwks: () => document,
     keys: () => [...stored.values()],
+    signerOf(kid) {
+      const key = stored.get(kid)
+      const held = key && glance(key).held
+      return held && 'kind' in held ? held : undefined
+    },
     healthy: () =>
       deps.purposes.every((purpose) => active.has(purpose)) && (monotonic() - readAt) / 1000 <= staleAfterSeconds,
+    signersAnswer: () => signer?.answers() ?? true,
     refresh,
     prepare,
     activate,

@@ -202,6 +202,7 @@ const table = {
   store_unavailable: 'un',
   stopping: 'un',
 } as const satisfies Record<string, Code>
+  signer_unavailable: 'un',
 
 export type Reason = keyof typeof table
 export const REASONS = Object.keys(table) as readonly Reason[]

@@ -30,7 +30,7 @@ export interface ReceiptsDeps {
   readonly tree: LogTree
   readonly checkpoints: Pick<Checkpoints, 'covering'>
   /** By the active `checkpoint` key. */
-  readonly sign: (header: { readonly typ: string }, payload: object) => string
+  readonly sign: (header: { readonly typ: string }, payload: object) => string | Promise<string>
 }
 
 export function createReceipts(deps: ReceiptsDeps): Receipts {
@@ -72,7 +72,7 @@ export function createReceipts(deps: ReceiptsDeps): Receipts {
         details: { statement: statementDigest(statement), contained: containment.contained },
       })
       const log = await anchor([...(record === undefined ? [] : [record.i]), index])
-      return { receipt: deps.sign({ typ: TYP.receipt }, { ...statement, log }), statement }
+      return { receipt: await deps.sign({ typ: TYP.receipt }, { ...statement, log }), statement }
     },
   }
 }

@@ -128,7 +128,10 @@ export function createRotation({
 
   async function tick(): Promise<void> {
     await ring.refresh()
-    for (const purpose of purposes) await settle(purpose, 'schedule')
+    const faults: unknown[] = []
+    // Where the keys of one are with somebody who is away, those of the others still turn.
+    for (const purpose of purposes) await settle(purpose, 'schedule').catch((error: unknown) => faults.push(error))
+    if (faults.length > 0) throw faults[0]
   }
 
   return {

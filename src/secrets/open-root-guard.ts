@@ -7,6 +7,7 @@ import { type AskPassphrase, createPassphraseGuard } from '../keys/passphrase.ts
 import type { RootGuard } from '../keys/root-key.ts'
 import { createTokenGuard } from './pkcs11/token-guard.ts'
 import { createTransitGuard } from './vault/transit-guard.ts'
+import { loginFrom } from './vault/vault-login.ts'
 
 export interface RootGuardDeps {
   readonly fetch: Fetch
@@ -26,8 +27,7 @@ export function openRootGuard(source: RootSource | undefined, deps: RootGuardDep
 }
 
 function transitGuard(source: NonNullable<RootSource['vault_transit']>, { fetch }: RootGuardDeps): RootGuard {
-  const { address, namespace, mount, key, token_file, approle, timeout_seconds } = source
-  const secretIn = async (file: string) => (await readSecretFile(file)).trim()
+  const { address, namespace, mount, key, timeout_seconds } = source
   return createTransitGuard({
     address,
     namespace,
@@ -35,17 +35,14 @@ function transitGuard(source: NonNullable<RootSource['vault_transit']>, { fetch 
     key,
     fetch,
     timeoutMs: timeout_seconds * 1000,
-    login: async () =>
-      approle
-        ? { roleId: approle.role_id, secretId: await secretIn(approle.secret_id_file), mount: approle.mount }
-        : { token: await secretIn(token_file!) },
+    login: loginFrom(source),
   })
 }
 
-  anew: boolean,
 async function passphraseFrom(
   { file, fd }: NonNullable<RootSource['passphrase']>,
   { prompt }: RootGuardDeps,
+  anew: boolean,
 ): Promise<string> {
   if (file !== undefined) return readSecretFile(file)
   if (fd !== undefined) return readDescriptor(fd)

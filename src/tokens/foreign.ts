@@ -9,7 +9,7 @@ import { parseJws } from '@errand/verifier/jws.ts'
 import type { JsonObject } from '@errand/verifier/strict-json.ts'
 import { TYP } from '../oauth/words.ts'
 import type { IdJagTarget, TxnTarget } from '../policy/tool.ts'
-import type { SigningKeys, TokenFacts } from './issue.ts'
+import { afterSigning, type Signed, type SigningKeys, type TokenFacts } from './issue.ts'
 
 export interface IdJagClaims {
   readonly iss: string
@@ -96,10 +96,11 @@ export type ForeignClaims = IdJagClaims | TxnTokenClaims
 export const isTxnToken = (claims: object): claims is TxnTokenClaims => 'txn' in claims
 
 /** Signs with `kid`; throws where what was signed does not read as what was meant. */
-export function signForeign(keys: SigningKeys, claims: ForeignClaims, kid: string): string {
-  const jws = keys.signWith(kid, { typ: isTxnToken(claims) ? TYP.txnToken : TYP.idJag }, claims)
-  const parsed = parseJws(jws)
-  if (!parsed.ok || JSON.stringify(parsed.value.payload) !== JSON.stringify(claims))
-    throw new Error('the token just signed does not hold what was drafted')
-  return jws
+export function signForeign(keys: SigningKeys, claims: ForeignClaims, kid: string): Signed {
+  return afterSigning(keys.signWith(kid, { typ: isTxnToken(claims) ? TYP.txnToken : TYP.idJag }, claims), (jws) => {
+    const parsed = parseJws(jws)
+    if (!parsed.ok || JSON.stringify(parsed.value.payload) !== JSON.stringify(claims))
+      throw new Error('the token just signed does not hold what was drafted')
+    return jws
+  })
 }

@@ -17,12 +17,19 @@ import type { JWK } from 'jose'
 import { TYP } from '../oauth/words.ts'
 import { type HandOverClaims, readHandOverClaims } from './hand-over.ts'
 
+/** At once, but where the private key is with somebody who has to be asked. */
+export type Signed = string | Promise<string>
+
+/** `next` over what was signed, without a turn of the loop where it is there. */
+export const afterSigning = (signed: Signed, next: (jws: string) => string): Signed =>
+  typeof signed === 'string' ? next(signed) : signed.then(next)
+
 /** The ring's side that issuing needs. */
 export interface SigningKeys {
   /** The key that signs now. Throws `Unavailable('no_active_key')` where none may. */
   activeKid(purpose: 'token' | 'id_jag' | 'txn_token'): string
   /** Signs with exactly this key, which must still be allowed to sign or be just retiring; throws otherwise. */
-  signWith(kid: string, header: { readonly typ: string }, payload: object | string): string
+  signWith(kid: string, header: { readonly typ: string }, payload: object | string): Signed
   publicJwk(kid: string): JWK | undefined
 }
 
@@ -57,8 +64,8 @@ export interface Issuer {
    * Signs with `kid` what a tool's verifier would take; throws where our own verifier refuses it. `text` is the claims
    * as JSON, where somebody has it already.
    */
-  sign(claims: AccessTokenClaims, kid: string, text?: string): string
-  signHandOver(claims: HandOverClaims, kid: string): string
+  sign(claims: AccessTokenClaims, kid: string, text?: string): Signed
+  signHandOver(claims: HandOverClaims, kid: string): Signed
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
@@ -131,8 +138,10 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
     if (!checked.ok) throw new Error(`our own verifier refuses the token just drafted: ${checked.fault}`)
   }
 
-  const signature = (typ: string, kid: string, claims: object | string): string => {
-    const jws = deps.keys.signWith(kid, { typ }, claims)
+  const signature = (typ: string, kid: string, claims: object | string): Signed =>
+    afterSigning(deps.keys.signWith(kid, { typ }, claims), (jws) => sampled(jws, kid))
+
+  const sampled = (jws: string, kid: string): string => {
     const count = seen.get(kid) ?? 0
     seen.set(kid, count + 1)
     if (count % SAMPLE === 0) {
@@ -157,12 +166,13 @@ export function createIssuer(deps: { readonly issuer: string; readonly keys: Sig
       return signature(TYP.accessToken, kid, text)
     },
     signHandOver(claims, kid) {
-      const jws = signature(TYP.handOver, kid, claims)
-      const parsed = parseJws(jws)
-      if (!parsed.ok || !readHandOverClaims(parsed.value.payload).ok) {
-        throw new Error('the hand-over token just drafted would be refused here')
-      }
-      return jws
+      return afterSigning(signature(TYP.handOver, kid, claims), (jws) => {
+        const parsed = parseJws(jws)
+        if (!parsed.ok || !readHandOverClaims(parsed.value.payload).ok) {
+          throw new Error('the hand-over token just drafted would be refused here')
+        }
+        return jws
+      })
     },
   }
 }

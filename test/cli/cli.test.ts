@@ -848,7 +848,7 @@ describe('looking into a token', () => {
     pol: 'p0l1cy',
     dev: true,
   }
-  beforeEach(() => {
+  beforeEach(async () => {
     service.answers.set('GET /tools', {
       tools: [
         { name: 'tickets', audience: claims.aud },
@@ -856,7 +856,7 @@ describe('looking into a token', () => {
       ],
     })
     service.answers.set('POST /introspect', { active: true })
-    service.world.stdin = service.ring.sign('token', { typ: 'at+jwt' }, claims)
+    service.world.stdin = await service.ring.sign('token', { typ: 'at+jwt' }, claims)
   })
 
   it('decodes it, and says that nothing was verified', async () => {
@@ -893,13 +893,13 @@ describe('looking into a token', () => {
 
   it('says why a tool would refuse it', async () => {
     const cases: readonly (readonly [string, string])[] = [
-      [service.ring.sign('token', { typ: 'at+jwt' }, { ...claims, exp: NOW - 1, iat: NOW - 200 }), 'expired'],
+      [await service.ring.sign('token', { typ: 'at+jwt' }, { ...claims, exp: NOW - 1, iat: NOW - 200 }), 'expired'],
       [
-        service.ring.sign('token', { typ: 'at+jwt' }, { ...claims, iss: 'https://other.example.com' }),
+        await service.ring.sign('token', { typ: 'at+jwt' }, { ...claims, iss: 'https://other.example.com' }),
         'untrusted_issuer',
       ],
-      [service.ring.sign('token', { typ: 'errand-handover+jwt' }, claims), 'wrong_typ'],
-      [service.ring.sign('feed', { typ: 'at+jwt' }, claims), 'key_scope'],
+      [await service.ring.sign('token', { typ: 'errand-handover+jwt' }, claims), 'wrong_typ'],
+      [await service.ring.sign('feed', { typ: 'at+jwt' }, claims), 'key_scope'],
       [`${service.world.stdin.slice(0, -8)}AAAAAAAA`, 'bad_signature'],
       ['nonsense', 'not_a_token'],
     ]
@@ -909,7 +909,7 @@ describe('looking into a token', () => {
       expect({ exit, out }, fault).toEqual({ exit: 1, out: '' })
       expect(err).toContain(`a tool would refuse it: ${fault}`)
     }
-    service.world.stdin = service.ring.sign('token', { typ: 'at+jwt' }, claims)
+    service.world.stdin = await service.ring.sign('token', { typ: 'at+jwt' }, claims)
     expect((await service.cli('token', 'verify', '-', '--tool', 'crm')).err).toContain('wrong_audience')
   })
 

@@ -43,7 +43,7 @@ describe('the key ring', () => {
 
   it('signs what jose verifies from the published set, with kid and alg set by the ring', async () => {
     const { ring } = await ringOn()
-    const token = ring.sign('token', { typ: 'at+jwt' }, { iss: 'us', sub: 'x' })
+    const token = await ring.sign('token', { typ: 'at+jwt' }, { iss: 'us', sub: 'x' })
     const jwk = ring.jwks().keys.find((key) => key.kid === ring.activeKid('token'))!
     const { payload, protectedHeader } = await jwtVerify(token, await importJWK(jwk, 'ES256'), { typ: 'at+jwt' })
     expect(payload).toEqual({ iss: 'us', sub: 'x' })
@@ -58,7 +58,7 @@ describe('the key ring', () => {
       const alg = algorithms[purpose]
       const jwk = ring.jwks().keys.find((key) => key.errand_use === purpose)!
       expect(jwk).toMatchObject({ alg, use: 'sig', kid: ring.activeKid(purpose) })
-      const jws = ring.sign(purpose, { typ: 'x+jwt' }, { iss: 'us' })
+      const jws = await ring.sign(purpose, { typ: 'x+jwt' }, { iss: 'us' })
       const { payload, protectedHeader } = await jwtVerify(jws, await importJWK(jwk, alg), { algorithms: [alg] })
       expect(payload).toEqual({ iss: 'us' })
       expect(protectedHeader).toEqual({ typ: 'x+jwt', alg, kid: jwk.kid })
@@ -80,7 +80,7 @@ describe('the key ring', () => {
   it('signs bytes as they are by the key of checkpoints', async () => {
     const { ring } = await ringOn(memoryKeyStore(), { purposes: ['checkpoint'] })
     const note = Buffer.from('example.com/log\n1\nroot\n')
-    const signature = ring.signBytes('checkpoint', note)
+    const signature = await ring.signBytes('checkpoint', note)
     const { publicKey } = ring.verifyKey(ring.activeKid('checkpoint'))!
     expect(signature).toHaveLength(64)
     expect(verify(null, note, publicKey!, signature)).toBe(true)
@@ -96,7 +96,7 @@ describe('the key ring', () => {
     await ring.refresh()
     expect(ring.jwks().keys.map(({ alg }) => alg)).toEqual(['ES256', 'ES256'])
     const jwk = ring.jwks().keys.find((key) => key.kid === ring.activeKid('token'))!
-    await jwtVerify(ring.sign('token', { typ: 'at+jwt' }, {}), await importJWK(jwk), { algorithms: ['ES256'] })
+    await jwtVerify(await ring.sign('token', { typ: 'at+jwt' }, {}), await importJWK(jwk), { algorithms: ['ES256'] })
   })
 
   it('keeps no private key in the clear in its store', async () => {
@@ -232,7 +232,7 @@ describe('keys of the past', () => {
   it('are there for old evidence, with what became of them and when, and verify nothing that is live', async () => {
     const { ring, store, clock } = await ringOn()
     const [first, second] = [ring.activeKid('token'), await ring.prepare('token', 'asked')]
-    const signed = ring.sign('token', { typ: 'x+jwt' }, { iss: 'us' })
+    const signed = await ring.sign('token', { typ: 'x+jwt' }, { iss: 'us' })
     clock.now += 10
     await ring.activate(second, 'asked')
     clock.now += 10

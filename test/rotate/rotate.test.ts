@@ -95,7 +95,7 @@ describe('rotation', () => {
         for (const { kid } of ring.jwks().keys) if (!published.has(kid!)) published.set(kid!, clock.now)
       const { ring } = replicas[clock.now % 2]!
       if (clock.now % 3 === 0) {
-        const token = ring.sign('token', { typ: 'at+jwt' }, { n: clock.now })
+        const token = await ring.sign('token', { typ: 'at+jwt' }, { n: clock.now })
         signedBy.add(kidOf(token))
         expect(published.get(kidOf(token))).toBeLessThanOrEqual(clock.now)
         alive.push({ token, exp: clock.now + TOKEN_LIFE })

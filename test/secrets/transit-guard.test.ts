@@ -7,7 +7,7 @@ import { rootSchema, type RootSource } from '../../src/config/root-source.ts'
 import { loadRootKey, openRootKey } from '../../src/keys/root-key.ts'
 import { openRootGuard } from '../../src/secrets/open-root-guard.ts'
 import { createVaultPort } from '../../src/secrets/vault/vault-port.ts'
-import { openVaultDouble, type VaultDouble } from './vault-double.ts'
+import { openVaultDouble, type VaultDouble } from '../vault/double.ts'
 
 describe('a root key wrapped by Vault', () => {
   let vault: VaultDouble
@@ -37,6 +37,7 @@ describe('a root key wrapped by Vault', () => {
     const source = { address: vault.address, key: 'errand-root', timeout_seconds: 1, ...login, ...more }
     return openRootGuard(rootSchema.parse({ vault_transit: source }), { fetch: globalThis.fetch })!
   }
+  const wrongRole = () => ({ ...approle(), role_id: 'somebody' })
   const approle = () => ({ mount: 'approle', role_id: vault.roleId, secret_id_file: join(dir, 'secret-id') })
 
   it('is made and opened by its transit key, with one request each', async () => {
@@ -74,6 +75,7 @@ describe('a root key wrapped by Vault', () => {
       ['a denial', { denied: true }, {}, 'root_key_unavailable', /403: may this login/],
       ['another key', {}, { key: 'other' }, 'key_file_unsafe', /another key/],
       ['no key', {}, { key: 'nothing' }, 'root_key_unavailable', /404: is the transit engine/],
+      ['a wrong login', {}, { approle: wrongRole() }, 'root_key_unavailable', /refuses the login/],
       ['a wrong token', {}, { token_file: join(dir, 'wrong') }, 'root_key_unavailable', /403/],
       ['nobody there', {}, { address: 'http://127.0.0.1:9' }, 'root_key_unavailable', /does not answer/],
     ]

@@ -46,12 +46,12 @@ const facts: TokenFacts = {
 const { confirmation: _, ...unbound } = facts
 
 describe('an access token', () => {
-  it('is what was drafted, as long as it was said to be, and signed with the key that was asked for', () => {
+  it('is what was drafted, as long as it was said to be, and signed with the key that was asked for', async () => {
     const { issuer } = openIssuer()
     const claims = issuer.draft(facts)
     expect(claims).toEqual(sampleClaims)
     const text = JSON.stringify(claims)
-    for (const token of [issuer.sign(claims, KID), issuer.sign(claims, KID, text)]) {
+    for (const token of [await issuer.sign(claims, KID), await issuer.sign(claims, KID, text)]) {
       const parsed = parseJws(token)
       const key = importVerifyKey(signer.jwk, { algs: ['ES256'] })
       if (!parsed.ok || !key.ok) throw new Error('not a token')

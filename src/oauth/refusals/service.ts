@@ -66,6 +66,16 @@ export const SERVICE = {
     operator: '`errand keys list` shows the states; `errand keys rotate --immediately` where it cannot wait.',
     example: 'the last key was retired while the service was off',
   },
+  signer_unavailable: {
+    ...WAIT,
+    says: 'who has the signing key does not sign at this moment',
+    means: 'The private key is in Vault or OpenBao, which did not answer in time, or answered what is no signature by it.',
+    why: 'No other key signs instead, and none that lies here: whoever could keep Vault away could choose the key.',
+    agent: 'Try again after `Retry-After`, with the same `Idempotency-Key`.',
+    operator:
+      'The service log says what Vault answered; `errand doctor` looks at the login, the keys and what it may do. Revocation goes on working meanwhile.',
+    example: 'Vault is sealed after a restart',
+  },
   audit_unavailable: {
     ...WAIT,
     says: 'nothing can be recorded at this moment, so nothing is issued',

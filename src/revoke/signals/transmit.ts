@@ -47,7 +47,7 @@ export interface TransmitDeps {
   readonly log: Pick<RevocationLog, 'after' | 'epoch' | 'onAdded'>
   readonly receivers: () => readonly Receiver[]
   readonly naming: () => Naming
-  readonly sign: (typ: string, claims: object) => string
+  readonly sign: (typ: string, claims: object) => string | Promise<string>
   readonly open: (stream: string, sealed: string) => string
   readonly post: Post
   readonly now: () => number
@@ -122,7 +122,7 @@ export function createTransmitter(deps: TransmitDeps): Transmitter {
       for (const { jti, claims } of await streams.pending(stream.id, MOST_AT_ONCE)) {
         const { status, text } = await deps.post({
           uri: to,
-          body: { type: `application/${TYP.securityEvent}`, text: sign(claims) },
+          body: { type: `application/${TYP.securityEvent}`, text: await sign(claims) },
           headers:
             stream.authorization === undefined ? {} : { authorization: deps.open(stream.id, stream.authorization) },
         })
@@ -140,7 +140,7 @@ export function createTransmitter(deps: TransmitDeps): Transmitter {
     }
   }
 
-  const sign = (claims: string): string => deps.sign(TYP.securityEvent, JSON.parse(claims) as object)
+  const sign = async (claims: string) => deps.sign(TYP.securityEvent, JSON.parse(claims) as object)
 
   async function runOnce(): Promise<void> {
     const all = (await streams.list()).filter((stream) => receiverOf(stream) !== undefined)
@@ -176,8 +176,9 @@ export function createTransmitter(deps: TransmitDeps): Transmitter {
       if (stream.status === 'paused') return { sets: {}, more: false }
       const bound = Math.min(most, MOST_AT_ONCE)
       const found = await streams.pending(stream.id, bound + 1)
+      const signed = found.slice(0, bound).map(async ({ jti, claims }) => [jti, await sign(claims)] as const)
       return {
-        sets: Object.fromEntries(found.slice(0, bound).map(({ jti, claims }) => [jti, sign(claims)])),
+        sets: Object.fromEntries(await Promise.all(signed)),
         more: found.length > bound,
       }
     },

@@ -2,6 +2,7 @@
 import type { Fetch } from '@errand/verifier/http.ts'
 import { KeyMaterialError } from '../../keys/key-file.ts'
 import type { RootGuard } from '../../keys/root-key.ts'
+import { logIn, segments, type VaultLogin } from './vault-login.ts'
 import { createVaultPort, VaultFailure, type VaultPath, type VaultPort } from './vault-port.ts'
 
 export interface TransitGuardDeps {
@@ -15,11 +16,6 @@ export interface TransitGuardDeps {
   readonly timeoutMs: number
 }
 
-/** A token as it is, or what a short-lived one is given for. */
-export type VaultLogin =
-  | { readonly token: string }
-  | { readonly roleId: string; readonly secretId: string; readonly mount: string }
-
 const CIPHERTEXT = /^vault:v[0-9]{1,9}:[A-Za-z0-9+/]{16,512}={0,2}$/
 
 export function createTransitGuard(deps: TransitGuardDeps): RootGuard {
@@ -32,13 +28,7 @@ export function createTransitGuard(deps: TransitGuardDeps): RootGuard {
     const login = await deps.login()
     try {
       if ('token' in login) return await ask(await open(login.token))
-      const { roleId, secretId, mount } = login
-      const answer = await (await open()).write(['auth', ...segments(mount), 'login'], {
-        role_id: roleId,
-        secret_id: secretId,
-      })
-      const token = (answer['auth'] as { readonly client_token?: unknown } | undefined)?.client_token
-      if (typeof token !== 'string') throw new VaultFailure('Vault answered a login without a token')
+      const { token } = await logIn(await open(), login)
       const vault = await open(token)
       try {
         return await ask(vault)
@@ -75,8 +65,6 @@ export function createTransitGuard(deps: TransitGuardDeps): RootGuard {
     },
   }
 }
-
-const segments = (mount: string): VaultPath => mount.split('/')
 
 function refusal({ status, message }: VaultFailure, { address, mount, key }: TransitGuardDeps): KeyMaterialError {
   const { host } = new URL(address)

@@ -1,7 +1,7 @@
 /**
- * The one place that speaks to Vault or OpenBao: node-vault by `write` and its like, never by its
- * commands, over a transport of our own. Its own one follows redirects with the token, waits for ever, and puts token and body into its errors; its
- * logins replace the token of the client; its debug output shows what is written.
+ * The one place that speaks to Vault or OpenBao: node-vault by `read` and `write`, never by its commands, over a
+ * transport of our own. Its own one follows redirects with the token, waits for ever, and puts token and body into its
+ * errors; its logins replace the token of the client; its debug output shows what is written.
  */
 import { type Fetch, fetchText } from '@errand/verifier/http.ts'
 import type { VaultError as ErrorOfNodeVault } from 'node-vault'
@@ -17,11 +17,12 @@ export class VaultFailure extends Error {
   }
 }
 
-type Json = Readonly<Record<string, unknown>>
+export type Json = Readonly<Record<string, unknown>>
 
 export interface VaultPort {
+  read(path: VaultPath): Promise<Json>
   /** Answers the body, an empty object where there is none, and throws `VaultFailure`. */
-  write(path: VaultPath, data: Json): Promise<Json>
+  write(path: VaultPath, data: Json, timeoutMs?: number): Promise<Json>
 }
 
 /** Segments, from configuration alone: none of them can mean anything else in a path. */
@@ -55,33 +56,43 @@ export async function createVaultPort(deps: VaultPortDeps): Promise<VaultPort> {
     if (odd !== undefined || path.length === 0) throw new VaultFailure('not a path in Vault')
     const body = await ask(path.join('/')).catch((error: unknown): never => {
       if (error instanceof VaultFailure) throw error
-      const status = (error as ErrorOfNodeVault & { response?: { statusCode?: unknown } }).response?.statusCode
-      throw typeof status === 'number'
-        ? new VaultFailure(`Vault answered ${status}`, status)
-        : new VaultFailure('Vault could not be asked')
+      const { statusCode, body } =
+        (error as ErrorOfNodeVault & { response?: { statusCode?: unknown; body?: unknown } }).response ?? {}
+      if (typeof statusCode !== 'number') throw new VaultFailure('Vault could not be asked')
+      const status = statusCode === 400 && isNothingThere(body) ? 404 : statusCode
+      throw new VaultFailure(`Vault answered ${status}`, status)
     })
     return typeof body === 'object' && body !== null ? (body as Json) : {}
   }
   return {
-    write: (path, data) => asking(path, (text) => client.write(text, data)),
+    read: (path) => asking(path, (text) => client.read(text)),
+    write: (path, data, timeout) =>
+      asking(path, (text) => client.write(text, data, timeout === undefined ? {} : { timeout })),
   }
+}
+
+/** Transit says so with 400, as it says everything else; of what Vault says no more than this is ever read. */
+function isNothingThere(body: unknown): boolean {
+  const errors = (body as { readonly errors?: unknown } | null | undefined)?.errors
+  return Array.isArray(errors) && /^(?:(?:encryption|signing) )?key not found$/.test(String(errors[0]))
 }
 
 interface RequestOfNodeVault {
   readonly uri: string
-  readonly method: 'POST'
+  readonly method: 'GET' | 'POST'
   readonly headers?: Readonly<Record<string, string>>
   readonly json?: unknown
+  readonly timeout?: number
 }
 
 const transport =
   ({ fetch, timeoutMs }: VaultPortDeps) =>
-  async ({ uri, method, headers, json }: RequestOfNodeVault) => {
+  async ({ uri, method, headers, json, timeout }: RequestOfNodeVault) => {
     const { pathname } = new URL(uri)
-    const body = typeof json === 'object' ? { body: JSON.stringify(json) } : {}
+    const body = method === 'POST' && typeof json === 'object' ? { body: JSON.stringify(json) } : {}
     const answer = await fetchText(fetch, uri, {
       method,
-      timeoutMs,
+      timeoutMs: timeout ?? timeoutMs,
       maxBytes: MAX_ANSWER_BYTES,
       headers: { ...headers, 'content-type': 'application/json', 'x-vault-request': 'true' },
       ...body,

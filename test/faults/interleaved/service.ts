@@ -116,7 +116,7 @@ async function openService(world: World, me: Process) {
     ...ring,
     signWith: (kid: string, header: { readonly typ: string }, payload: object | string) => {
       const claims = (typeof payload === 'string' ? JSON.parse(payload) : payload) as AccessTokenClaims
-      const text = ring.signWith(kid, header, payload)
+      const text = ring.signWith(kid, header, payload) as string // its key is here
       signed.push({ jti: claims.jti, recordsThen: records.length })
       if (header.typ === TYP.accessToken) {
         tokens.set(claims.jti, { claims, kid })
