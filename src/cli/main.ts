@@ -75,6 +75,7 @@ export const VERBS: { readonly [name: string]: Entry } = {
   release: {
     description: 'Releases: what an agent is made of, signed.',
     verbs: {
+  drill: ['rehearse a containment, with real tokens', async () => (await import('./drill.ts')).drill],
       create: ['make a manifest out of a folder', async () => (await import('./release.ts')).create],
       sign: ['sign a manifest', async () => (await import('./release.ts')).sign],
       verify: ['verify a signed release', async () => (await import('./release.ts')).verify],
