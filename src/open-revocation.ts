@@ -145,6 +145,8 @@ async function openProof(
     listeningSince: settings.store.kind !== 'embedded' ? undefined : isFirst ? 0 : now(),
     log: stores.revocations,
     acks,
+    tasks: stores.tasks,
+    unfinished: async () => (await stores.bulkPins.unfinished()).map(({ pin }) => pin.revocation),
     audiences,
     reader: log,
   })
@@ -160,8 +162,6 @@ async function openProof(
     checkpoints,
     sign: (header, payload) => ring.sign('checkpoint', header, payload),
   })
-    tasks: stores.tasks,
-    unfinished: async () => (await stores.bulkPins.unfinished()).map(({ pin }) => pin.revocation),
   const drills = createDrills({
     revoke,
     containments,
