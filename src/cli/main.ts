@@ -55,7 +55,6 @@ export const VERBS: { readonly [name: string]: Entry } = {
     },
   },
   revoke: ['end tokens and tasks, at once', async () => (await import('./revoke.ts')).revoke],
-  drill: ['rehearse a containment, with real tokens', async () => (await import('./drill.ts')).drill],
   suspend: ['stop tokens and pause tasks, until resumed', async () => (await import('./revoke.ts')).suspend],
   contain: ['take something from tasks for good', async () => (await import('./revoke.ts')).contain],
   resume: ['lift a suspension', async () => (await import('./revoke.ts')).resume],
