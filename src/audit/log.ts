@@ -37,10 +37,12 @@ export const EVENT_TYPES = [
   'admin.acted',
   'admin.refused',
   'strangers.refused', // folded: source, reason, second, count
-  'service.started',
-  'store.sealed', // it may have lost something, or an administrator wants nothing issued
+  'store.sealed', // it may have lost something
   'store.unsealed',
   'service.stopped',
+  'service.sealed', // by an administrator: nothing is issued
+  'service.unsealed',
+  'service.started',
   'clock_regressed',
   'recovered_tail',
 ] as const

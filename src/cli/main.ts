@@ -68,6 +68,8 @@ export const VERBS: { readonly [name: string]: Entry } = {
     description: 'Receipts: proof of what a revocation ended.',
     verbs: {
       get: ['the signed receipt of a revocation', async () => (await import('./receipt.ts')).get],
+  seal: ['issue nothing, until unsealed', async () => (await import('./seal.ts')).seal],
+  unseal: ['issue again', async () => (await import('./seal.ts')).unseal],
       verify: ['verify one without the service', async () => (await import('./receipt.ts')).verify],
     },
   },

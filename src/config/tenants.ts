@@ -83,6 +83,7 @@ export const RESERVED_SEGMENTS: readonly string[] = [
   'releases',
   'revocations',
   'revoke',
+  'seal',
   'ssf',
   'stats',
   'status-lists',
@@ -90,6 +91,7 @@ export const RESERVED_SEGMENTS: readonly string[] = [
   'tenants',
   'token',
   'tools',
+  'unseal',
 ]
 
 /** What is wrong with this issuer beside those that are taken; undefined where nothing is. */

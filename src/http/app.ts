@@ -28,6 +28,7 @@ import { refused } from './refused.ts'
 import { releasesRoute } from './releases.ts'
 import { revocationRoutes } from './revocations.ts'
 import type { Call, Env, Knock, Route } from './route.ts'
+import { sealRoutes } from './seal.ts'
 import { receiveRoute } from './signals.ts'
 import { ssfRoutes } from './ssf.ts'
 import { statsRoute } from './stats.ts'
@@ -54,6 +55,7 @@ export const ROUTES: readonly Route[] = [
   ...refusalPageRoutes,
   ...revocationRoutes,
   ...drillRoutes,
+  ...sealRoutes,
   ...adminRoutes,
   ...keyRoutes,
   ...logRoutes,

@@ -32,6 +32,7 @@ import type { StoreSealing } from '../revoke/store-seal.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
 import type { Receive } from '../revoke/signals/receive.ts'
 import type { StatusLists } from '../revoke/status-lists.ts'
+import type { Sealing } from '../revoke/seals.ts'
 import type { HeldKeys } from '../rotate/held-keys.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
 import type { Transmitter } from '../revoke/signals/transmit.ts'
@@ -112,6 +113,7 @@ export interface HttpDeps {
   /** Absent where nobody collects spans. */
   readonly tracing?: Tracing
   /** Those of the service, where this is its own issuer. */
+  readonly seals: Sealing
   readonly tenants?: () => readonly TenantStatus[]
   readonly stopping: () => boolean
   /** A dependency is away: what and why, for the service log. */

@@ -194,6 +194,7 @@ type Readiness = 'ok' | 'degraded' | 'unavailable'
 export async function readinessChecks(deps: HttpDeps): Promise<Readonly<Record<string, Readiness>>> {
   return {
     store: (await deps.storeHealthy()) ? 'ok' : 'unavailable',
+    ...(await sealCheck(deps)),
     audit: deps.audit.healthy() ? 'ok' : 'unavailable',
     checkpoints: deps.checkpoints.damage() === undefined ? 'ok' : 'degraded',
     // Who has the keys being away stops tokens, and not what ends them: that must go on finding its way here.
@@ -234,6 +235,12 @@ const metricsRoute: Route = {
       (name) => c.req.header(name) !== undefined,
     )
     const here = !passedOn && ['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(c.env.peer)
+/** Under an administrator's seal it must be found, too: by whoever revokes, and lifts it. */
+async function sealCheck({ sealing, seals }: HttpDeps): Promise<{ readonly seal?: Readiness }> {
+  if (sealing.current()) return { seal: 'unavailable' }
+  return (await seals.current().catch(() => undefined)) ? { seal: 'degraded' } : {}
+}
+
     const { metricsFrom } = deps.snapshot().settings.listen
     if (!here && !createTrustedProxies(metricsFrom)(c.env.peer)) {
       return refused(call, refuse('not_found', 'request').refusal)

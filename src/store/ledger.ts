@@ -11,6 +11,7 @@ import { crc32 } from 'node:zlib'
 import { compareEpochs, type Epoch } from '@errand/verifier/epoch.ts'
 import type { StoredKey } from '../keys/key-store.ts'
 import type { NewRevocation } from '../revoke/revocation-log.ts'
+import type { Sealed } from '../revoke/seals.ts'
 import { keepsOut } from './revocations.ts'
 
 export const LEDGER_FILE = 'errand.ledger'
@@ -32,6 +33,7 @@ type Line =
   | { readonly k: 'place'; readonly epoch: Epoch }
   | { readonly k: 'roster'; readonly ids: readonly string[] }
   | { readonly k: 'key'; readonly key: StoredKey }
+  | { readonly k: 'sealed'; readonly sealed: Sealed | null }
 
 export interface Kept {
   readonly entry: NewRevocation
@@ -51,6 +53,8 @@ export interface Ledger {
   keys(): readonly StoredKey[]
   /** Processes that were seen on the same store. */
   roster(): readonly string[]
+  /** What an administrator has sealed, and nobody lifted as far as this process knows. */
+  seal(): Sealed | undefined
   /** On disk when it resolves. Once by id. */
   keep(entry: NewRevocation): Promise<void>
   held(id: string, epoch: Epoch): Promise<void>
@@ -58,6 +62,7 @@ export interface Ledger {
   reached(epoch: Epoch): Promise<void>
   keepKey(key: StoredKey): Promise<void>
   keepRoster(ids: readonly string[]): Promise<void>
+  sealed(sealed: Sealed | undefined): Promise<void>
   /** Forgets what ended before. */
   prune(before: number): Promise<void>
   close(): Promise<void>
@@ -99,12 +104,14 @@ export function openLedger(dataDir: string): Ledger {
   let id = ''
   let epoch: Epoch | undefined
   let roster: readonly string[] = []
+  let sealed: Sealed | null = null
   let lines = 0
 
   function take(line: Line): void {
     lines += 1
     if (line.k === 'me') id = line.id
     else if (line.k === 'roster') roster = line.ids
+    else if (line.k === 'sealed') sealed = line.sealed
     else if (line.k === 'key') keys.set(line.key.kid, line.key)
     else if (line.k === 'place') advance(line.epoch)
     else if (line.k === 'entry')
@@ -122,6 +129,7 @@ export function openLedger(dataDir: string): Ledger {
   const whole = (): readonly Line[] => [
     { k: 'me', id },
     { k: 'roster', ids: roster },
+    ...(sealed ? [{ k: 'sealed', sealed } as const] : []),
     ...[...keys.values()].map((key): Line => ({ k: 'key', key })),
     ...[...entries.values()].flatMap(({ entry, held, lifted }): Line[] => [
       { k: 'entry', entry },
@@ -193,6 +201,7 @@ export function openLedger(dataDir: string): Ledger {
     entries: () => [...entries.values()],
     keys: () => [...keys.values()],
     roster: () => roster,
+    seal: () => sealed ?? undefined,
     keep: async (entry) => {
       if (!entries.has(entry.id)) await append({ k: 'entry', entry })
       else await writing
@@ -210,6 +219,9 @@ export function openLedger(dataDir: string): Ledger {
     keepKey: async (key) => append({ k: 'key', key }),
     keepRoster: async (ids) => {
       if (ids.join() !== roster.join()) await append({ k: 'roster', ids })
+    },
+    sealed: async (now) => {
+      if (JSON.stringify(now ?? null) !== JSON.stringify(sealed)) await append({ k: 'sealed', sealed: now ?? null })
     },
     prune: (before) =>
       inTurn(async () => {

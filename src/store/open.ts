@@ -13,6 +13,7 @@ import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
 import type { SealEvent, StoreSealing } from '../revoke/store-seal.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
+import type { Seals } from '../revoke/seals.ts'
 import type { StatusRegistry } from '../revoke/status-registry.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
@@ -50,6 +51,7 @@ export interface Stores {
   healthy(): Promise<boolean>
   close(): Promise<void>
 }
+  readonly seals: Seals
 
 export interface OpenedStores extends Stores {
   /** Of the data folder, which the audit log shares. */

@@ -12,6 +12,7 @@ import { describeRevocationLog } from './revocation-log.ts'
 import { describeSignalStreams } from './signal-streams.ts'
 import { describeSignOuts } from './sign-outs.ts'
 import { describeStatusRegistry } from './status-registry.ts'
+import { describeSeals } from './seals.ts'
 import { describeSubjectKeys } from './subject-keys.ts'
 import { describeTaskStore } from './task-store.ts'
 import type { OpenWorld } from './world.ts'
@@ -33,3 +34,4 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeStatusRegistry(name, open)
   describeIdempotency(name, open)
 }
+  describeSeals(name, open)

@@ -16,6 +16,7 @@ import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSignOuts } from './sign-outs.ts'
+import { createSeals } from './seals.ts'
 import { createSignalStreams } from './signal-streams.ts'
 import { createStatusRegistry } from './status-registry.ts'
 import { createSubjectKeys } from './subject-keys.ts'
@@ -32,6 +33,7 @@ export async function openEmbedded(deps: {
   const db = openTogether(dataDir, reserve)
   const journal = createJournal({ dataDir, db, reserve })
   const stores: Stores = {
+  const { seals, sealed } = createSeals({ db })
     replayGuard: createReplayGuard({ db, journal, forgetBefore }),
     keyPins: createKeyPins({ db, journal, forgetBefore }),
     principalBindings: createPrincipalBindings({ db }),
@@ -41,7 +43,7 @@ export async function openEmbedded(deps: {
     subjectKeys: createSubjectKeys({ db }),
     tasks: createTaskStore({ db, journal }),
     liveTasks: createLiveTasks({ db }),
-    revocations: createRevocationLog({ db, now, forgetBefore }),
+    revocations: createRevocationLog({ db, now, forgetBefore, sealed }),
     knownReleases: createKnownReleases({ db }),
     bulkPins: createBulkPins({ db, forgetBefore }),
     signOuts: createSignOuts({ db }),
@@ -51,6 +53,7 @@ export async function openEmbedded(deps: {
     rememberAuditLog: (logId) => writeAuditMarker(db, logId),
     sealing: NEVER_SEALED,
     healthy: db.healthy,
+    seals,
     close: async () => {
       await journal.close()
       await db.close()

@@ -3,6 +3,7 @@ import type { Epoch } from '@errand/verifier/epoch.ts'
 import { shapeOf } from '@errand/verifier/shapes.ts'
 import { Unavailable } from '../../oauth/refusal.ts'
 import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revocation-log.ts'
+import { type Sealed, sealedBy } from '../../revoke/seals.ts'
 import { banInForce, tell } from '../revocations.ts'
 import type { EmbeddedDatabase, Row } from './database.ts'
 import { createRevocationIndex } from './revocation-index.ts'
@@ -11,8 +12,10 @@ export function createRevocationLog(deps: {
   db: EmbeddedDatabase
   now: () => number
   forgetBefore: () => number
+  /** By an administrator. */
+  sealed: () => Sealed | undefined
 }): RevocationLog {
-  const { db, now, forgetBefore } = deps
+  const { db, now, forgetBefore, sealed } = deps
   const find = db.prepare('SELECT * FROM revocations WHERE id = ?')
   const insert = db.prepare(
     `INSERT INTO revocations (generation, id, match, mode, reason, by, at, expires_at, ban_until, absolute, more)
@@ -46,6 +49,8 @@ export function createRevocationLog(deps: {
     // Nothing else of this process runs meanwhile: entries, bans and epoch are read in one step.
     check: async (question) => {
       db.assertOpen()
+      const seal = question.issuing && sealed()
+      if (seal) throw sealedBy(seal)
       return index.check(question, now())
     },
     add: (entry) =>

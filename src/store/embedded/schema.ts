@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 11
+export const FORMAT = 12
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -80,6 +80,11 @@ CREATE TABLE status_indexes (
 CREATE INDEX status_indexes_until ON status_indexes (until);
 `
 
+/** An administrator's seal: there is one or none. */
+const SEALS = `
+CREATE TABLE seals (one INTEGER PRIMARY KEY CHECK (one = 1), by TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
@@ -92,6 +97,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
   8: SIGNAL_STREAMS,
   9: COMPONENTS_AND_TWO_PEOPLE,
   10: STATUS_INDEXES,
+  11: SEALS,
 }
 
 export const SCHEMA = `
@@ -154,4 +160,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}${COMPONENTS_AND_TWO_PEOPLE}${STATUS_INDEXES}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}${COMPONENTS_AND_TWO_PEOPLE}${STATUS_INDEXES}${SEALS}`

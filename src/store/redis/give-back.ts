@@ -10,6 +10,7 @@ import type { GivingBack, RedisClient, Run } from './client.ts'
 import { script } from './client.ts'
 import { insertKey } from './key-store.ts'
 import { addEntry, liftEntry } from './revocation-log.ts'
+import { sealAgain } from './seals.ts'
 
 const AT_ONCE = 64
 /** As revoke.ts keeps an entry past the longest token. */
@@ -26,6 +27,8 @@ export function createGivingBack(deps: { ledger: Ledger; now: () => number; told
     roster: () => ({ id: ledger.id, name: hostname().slice(0, 64), known: ledger.roster() }),
     leastGeneration: () => ledger.epoch()?.generation ?? 0,
     async giveBack(run, generation) {
+      const sealed = ledger.seal()
+      if (sealed) await sealAgain(run, sealed)
       for (const key of ledger.keys()) await insertKey(run, key)
       const due = ledger.entries().filter(isDue)
       for (let at = 0; at < due.length; at += AT_ONCE)
@@ -64,10 +67,22 @@ return {'roster', unpack(redis.call('HKEYS', K .. 'roster'))}
 const LEAVE = script("redis.call('HDEL', K .. 'roster', arg(1)) return {'left'}", { critical: true })
 
 /** On the roster while it runs: whoever ends in order has nothing that Redis lacks. */
-export async function joinRoster({ redis, ledger, everyMs }: { redis: RedisClient; ledger: Ledger; everyMs: number }) {
+export async function joinRoster({
+  redis,
+  ledger,
+  everyMs,
+  also,
+}: {
+  redis: RedisClient
+  ledger: Ledger
+  everyMs: number
+  /** Asked as often. */
+  also: () => Promise<unknown>
+}) {
   const join = async () => {
     const [word, ...ids] = await redis.run(JOIN, [ledger.id, hostname().slice(0, 64)])
     if (word === 'roster') await ledger.keepRoster(ids.sort())
+    await also()
   }
   await join()
   const timer = setInterval(() => void join().catch(() => undefined), everyMs)

@@ -17,6 +17,7 @@ import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSignOuts } from './sign-outs.ts'
 import { createSignalStreams } from './signal-streams.ts'
+import { createSeals } from './seals.ts'
 import { createStatusRegistry } from './status-registry.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
@@ -48,7 +49,8 @@ export async function openRedis(deps: {
     // In this very run of the server: somebody took them out.
     if (!(await adopt(ledger, stored, now()))) redis.distrust('tampered')
     await redis.whole()
-    const roster = await joinRoster({ redis, ledger, everyMs: ROSTER_EVERY_MS })
+    const seals = createSeals({ redis, ledger })
+    const roster = await joinRoster({ redis, ledger, everyMs: ROSTER_EVERY_MS, also: seals.current })
     return {
       replayGuard: createReplayGuard({ redis, forgetBefore }),
       keyPins: createKeyPins({ redis, forgetBefore }),
@@ -78,6 +80,7 @@ export async function openRedis(deps: {
       close: async () => {
         await roster.leave()
         redis.close()
+      seals,
       },
     }
   } catch (error) {

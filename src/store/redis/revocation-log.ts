@@ -3,6 +3,7 @@ import { compareEpochs, type Epoch, parseEpoch } from '@errand/verifier/epoch.ts
 import { type HopFacts, type Shape, shapeOf, shapeText } from '@errand/verifier/shapes.ts'
 import { Unavailable } from '../../oauth/refusal.ts'
 import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revocation-log.ts'
+import { type Sealed, sealedBy } from '../../revoke/seals.ts'
 import type { Contained, RevocationCheck } from '../../tokens/revocations.ts'
 import { banInForce, changedTasks, keepsOut, MAX_CONJUNCTIONS, tell } from '../revocations.ts'
 import type { Ledger, Lifted } from '../ledger.ts'
@@ -105,6 +106,7 @@ export async function createRevocationLog(deps: {
       for (const { rev, facts } of hops) values.push(rev.generation, rev.sequence, ...fields(facts))
       if (issuing) values.push(...fields(issuing))
       const reply = await redis.run(CHECK, values)
+      if (reply[0] === 'sealed') throw sealedBy(JSON.parse(reply[1] ?? '{}') as Sealed)
       if (reply[0] !== 'shapes') return { reply, list }
       const [, current, ...live] = reply
       if (current === undefined) throw unexpected(reply)

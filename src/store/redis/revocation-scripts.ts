@@ -162,6 +162,7 @@ return answer
 export const CHECK = script(
   `
 local now, m, hops, issuing = tonumber(arg(1)), tonumber(arg(3)), tonumber(arg(4)), arg(5) == '1'
+if issuing and redis.call('EXISTS', K .. 'sealed') == 1 then return {'sealed', redis.call('GET', K .. 'sealed')} end
 local version = redis.call('GET', K .. 'rev:shapes:version') or '0'
 local sequence = redis.call('GET', K .. 'rev:sequence') or '0'
 if version ~= arg(2) then return {'shapes', version, unpack(redis.call('HKEYS', K .. 'rev:shapes'))} end
