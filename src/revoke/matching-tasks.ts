@@ -37,20 +37,23 @@ export async function endMatching(
   return each(tasks, { ...named }, ({ id }) => tasks.end(id, 'revoked', reason, now))
 }
 
+/** Ends what has ended by itself and nobody has swept yet: it cannot be changed any more, and would be found for ever. */
+export type Expire = (task: string, reason: string) => Promise<unknown>
+
 /** Suspends them with all below them for the revocation `by`. Answers the ids that it holds. */
 export async function suspendMatching(
   tasks: TaskStore,
   match: HopFacts,
   by: string,
   now: number,
+  expire: Expire,
 ): Promise<readonly string[]> {
   const named = filterOf(match)
   if (!named) return []
   if ('below' in named) return tasks.suspend(named.below, by, now)
   return each(tasks, { ...named, notHeldBy: by }, async (task) => {
     const held = await tasks.suspend(task.id, by, now)
-    // What has ended by itself and nobody has swept yet is not held, and would be found for ever.
-    if (held.length === 0) await tasks.end(task.id, 'expired', endedItself(task, now), now)
+    if (held.length === 0) await expire(task.id, endedItself(task, now))
     return held
   })
 }
@@ -61,13 +64,14 @@ export async function containMatching(
   match: HopFacts,
   containment: Containment,
   now: number,
+  expire: Expire,
 ): Promise<readonly string[]> {
   const named = filterOf(match)
   if (!named) return []
   if ('below' in named) return tasks.contain(named.below, containment, now)
   return each(tasks, { ...named, notContainedBy: containment.by }, async (task) => {
     const taken = await tasks.contain(task.id, containment, now)
-    if (taken.length === 0) await tasks.end(task.id, 'expired', endedItself(task, now), now)
+    if (taken.length === 0) await expire(task.id, endedItself(task, now))
     return taken
   })
 }
@@ -75,7 +79,7 @@ export async function containMatching(
 /** Whether it names tasks as a whole: by task, root, agent or subject. */
 export const namesTasks = (match: HopFacts): boolean => Object.keys(match).length > 0 && filterOf(match) !== undefined
 
-const endedItself = ({ deadline }: Task, now: number): string =>
+export const endedItself = ({ deadline }: Task, now: number): string =>
   now >= deadline ? 'deadline passed' : 'heartbeat missed'
 
 /** Does it to all that are live, until there are no more. */

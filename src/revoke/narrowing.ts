@@ -6,7 +6,7 @@
 import { MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import { createHash } from 'node:crypto'
 import type { TaskStore } from '../tasks/task-store.ts'
-import { containMatching } from './matching-tasks.ts'
+import { containMatching, type Expire } from './matching-tasks.ts'
 import { MARGIN_SECONDS, type NewRevocation, type Revocation, type RevocationLog } from './revocation-log.ts'
 
 /** So long a containment is known, and may be finished by whoever starts later. */
@@ -34,10 +34,11 @@ export interface NarrowingDeps {
   readonly log: Pick<RevocationLog, 'get' | 'after' | 'onAdded'>
   readonly tasks: TaskStore
   readonly add: (entry: NewRevocation, correlation: string | undefined) => Promise<unknown>
+  readonly expire: Expire
   readonly tell: (entry: Revocation, tasks: readonly string[], correlation: string | undefined) => Promise<void>
 }
 
-export function createNarrowing({ now, latest, log, tasks, add, tell }: NarrowingDeps): Narrowing {
+export function createNarrowing({ now, latest, log, tasks, add, expire, tell }: NarrowingDeps): Narrowing {
   /** Not closed yet, and since when nobody here was at it. */
   const open = new Map<string, { readonly entry: Revocation; readonly since: number }>()
   log.onAdded((entry) => {
@@ -50,7 +51,7 @@ export function createNarrowing({ now, latest, log, tasks, add, tell }: Narrowin
     // Closed: what was opened since then is none of its tasks.
     if (!taken || (await log.get(closingOf(id)))) return []
     const { tools, operations } = taken
-    const found = await containMatching(tasks, match, { by: id, tools, operations }, now())
+    const found = await containMatching(tasks, match, { by: id, tools, operations }, now(), expire)
     const at = now()
     await add(
       {

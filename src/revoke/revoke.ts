@@ -12,10 +12,10 @@ import type { TaskStore } from '../tasks/task-store.ts'
 import { endedBecause } from '../tasks/touched.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
 import { shownMatch } from './component-match.ts'
-import { endMatching, suspendMatching } from './matching-tasks.ts'
+import { endedItself, endMatching, suspendMatching } from './matching-tasks.ts'
 import { CONTAIN_KEPT_SECONDS, createNarrowing } from './narrowing.ts'
-import {
 import { limitsOf } from './receipt.ts'
+import {
   MARGIN_SECONDS,
   type NewRevocation,
   type Revocation,
@@ -140,23 +140,6 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     return added
   }
 
-  const suspend = async ({ id, match }: Revocation): Promise<readonly string[]> => {
-    const held = await suspendMatching(deps.tasks, match, id, deps.now())
-    // Lifted meanwhile: what was held after that would be held for ever.
-    if ((await deps.log.get(id))?.readmitted === undefined) return held
-    await deps.tasks.wake(id, deps.now())
-    return []
-  }
-
-  const narrowing = createNarrowing({
-    now: deps.now,
-    latest,
-    log: deps.log,
-    tasks: deps.tasks,
-    add,
-    tell: (entry, tasks, correlation) => toldTasks(deps, entry, tasks, correlation),
-  })
-
   const endTask: Revoke['endTask'] = async (id, state, reason, by, correlation) => {
     const now = deps.now()
     const task = await deps.tasks.get(id)
@@ -194,6 +177,26 @@ export function createRevoke(deps: RevokeDeps): Revoke {
     })
     return ended
   }
+
+  const expire = (id: string, reason: string) => endTask(id, 'expired', reason, 'system')
+
+  const suspend = async ({ id, match }: Revocation): Promise<readonly string[]> => {
+    const held = await suspendMatching(deps.tasks, match, id, deps.now(), expire)
+    // Lifted meanwhile: what was held after that would be held for ever.
+    if ((await deps.log.get(id))?.readmitted === undefined) return held
+    await deps.tasks.wake(id, deps.now())
+    return []
+  }
+
+  const narrowing = createNarrowing({
+    now: deps.now,
+    latest,
+    log: deps.log,
+    tasks: deps.tasks,
+    add,
+    expire,
+    tell: (entry, tasks, correlation) => toldTasks(deps, entry, tasks, correlation),
+  })
 
   return {
     endTask,
@@ -307,8 +310,7 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       let count = 0
       for (const id of await deps.tasks.due(now, 1000)) {
         const task = await deps.tasks.get(id)
-        const reason = task && now >= task.deadline ? 'deadline passed' : 'heartbeat missed'
-        count += (await endTask(id, 'expired', reason, 'system')).length
+        if (task) count += (await expire(id, endedItself(task, now))).length
       }
       await deps.log.prune(deps.patient.forgetBefore())
       await deps.tasks.prune(now - 7 * 86_400)

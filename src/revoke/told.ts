@@ -1,4 +1,5 @@
 /** What is recorded after its effect: it helps the reader of the log, and the effect stands also where the disk is full. */
+import { type Epoch, formatEpoch } from '@errand/verifier/epoch.ts'
 import type { AuditEvent, AuditLog } from '../audit/log.ts'
 import { Unavailable } from '../oauth/refusal.ts'
 import type { Revocation, RevocationMode } from './revocation-log.ts'
@@ -37,9 +38,12 @@ export async function toldTasks(
   { id, mode, reason, by }: Revocation,
   tasks: readonly string[],
   correlation?: string,
+  /** Until which all of it is written, where each task has an entry of its own. */
+  epoch?: Epoch,
 ): Promise<void> {
   for (let at = 0; at < tasks.length; at += TASKS_A_RECORD) {
     const some = tasks.slice(at, at + TASKS_A_RECORD)
-    await told(telling, { cause: id, by, correlation, ...WHAT_CAME[mode](some, reason) })
+    const from = { cause: id, by, correlation, ...(epoch === undefined ? {} : { epoch: formatEpoch(epoch) }) }
+    await told(telling, { ...from, ...WHAT_CAME[mode](some, reason) })
   }
 }

@@ -185,6 +185,45 @@ describe('suspending', () => {
     await own.close()
   })
 
+  it.each([
+    ['suspend', {}],
+    ['contain', { take: { tools: ['crm'] } }],
+  ])(
+    '%s: what missed its heartbeat, and was not swept yet, ends as the sweep ends it: by its entry, and with its record',
+    async (mode, more) => {
+      const own = await openHouse()
+      const agent = await own.agent('research')
+      const details = own.details({ heartbeat_seconds: 30 })
+      const opened = await agent.exchange({ form: { audience: 'tickets', request_details: details } })
+      expect(opened.status, opened.text).toBe(200)
+      const task = String(opened.body['task_id'])
+      const { tasks, revocations } = own.service.stores
+      const due = tasks.due
+      Object.assign(tasks, { due: async () => [] })
+      own.advance(31)
+      const done = await own.admin('POST', '/revocations', {
+        match: { client_id: 'research' },
+        mode,
+        reason: 'late',
+        ...more,
+      })
+      expect(done.status, done.text).toBe(201)
+      Object.assign(tasks, { due })
+      expect(await tasks.get(task)).toMatchObject({ state: 'expired', endedReason: 'heartbeat missed' })
+      expect((await revocations.bans(own.now())).find(({ match }) => match.task === task)).toMatchObject({
+        mode: 'ban',
+      })
+      const record = (await own.records({ type: 'task.ended' })).find((each) => each['task'] === task)
+      expect(record).toMatchObject({
+        by: 'system',
+        details: { state: 'expired', reason: 'heartbeat missed', ended: [task] },
+      })
+      const token = String(opened.body['access_token'])
+      expect((await (await own.tool('tickets')).form('/introspect', { token })).body['active']).toBe(false)
+      await own.close()
+    },
+  )
+
   it('L7 Inv6 does after a restart what a stopped process had begun: what is suspended pauses, what is lifted wakes', async () => {
     const own = await openHouse()
     const [one, two] = [await open(own), await open(own)]
