@@ -362,6 +362,21 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
       expect((await stores.tasks.get(silent.id))?.state).toBe('active')
     })
 
+    it('holds nothing any more by what has ended', async () => {
+      const { stores, other } = await world()
+      const root = await opened(stores)
+      const child = await opened(stores, {}, root)
+      const beside = await opened(stores)
+      const [one, two] = [fresh('rev'), fresh('rev')]
+      await stores.tasks.suspend(root.id, one, START)
+      for (const id of [child.id, beside.id]) await stores.tasks.suspend(id, two, START)
+      await stores.tasks.end(root.id, 'cancelled', 'over', START)
+      expect(await other.tasks.holders()).toEqual([two])
+      expect((await other.tasks.get(child.id))?.suspendedBy).toBeUndefined()
+      expect(await stores.tasks.wake(two, START)).toEqual([beside.id])
+      expect(await other.tasks.holders()).toEqual([])
+    })
+
     it('wakes thousands in parts', async () => {
       const { stores } = await world()
       const root = await opened(stores)

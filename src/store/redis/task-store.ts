@@ -127,7 +127,7 @@ end
 `
 
 const END = script(
-  `${LIVE_FROM}
+  `${LIVE_FROM}${HOLDERS}
 local id, state, reason, at = arg(1), arg(2), arg(3), arg(4)
 local answer = live_from({'ended'}, id, stored_live)
 -- From the lowest up: while one above lives, who asks again finds all that is left.
@@ -136,6 +136,10 @@ for n = #answer, 2, -1 do
   local key = K .. 'task:' .. task
   redis.call('ZADD', K .. 'tasks:ended', redis.call('HGET', key, 'deadline'), task)
   redis.call('HSET', key, 'state', state, 'ended_reason', reason, 'ended_at', at)
+  for _, by in ipairs(holders_but(key, '')) do
+    redis.call('SREM', K .. 'held:' .. by, task)
+    if redis.call('EXISTS', K .. 'held:' .. by) == 0 then redis.call('SREM', K .. 'holders', by) end
+  end
   redis.call('HDEL', key, 'suspended_by')
   redis.call('ZREM', K .. 'tasks:deadline', task)
   redis.call('ZREM', K .. 'tasks:heartbeat', task)
