@@ -12,6 +12,7 @@ import { issuerFindings, userTokenFindings } from './doctor-issuers.ts'
 import { certificateFiles, dataFindings, keyFindings, nodeFinding } from './doctor-machine.ts'
 import { reachService, serviceFindings } from './doctor-service.ts'
 import { audienceFindings, boundFindings, toolFindings, toolKeyPath } from './doctor-tool.ts'
+import { signingFindings } from './doctor-vault.ts'
 import { issuersIn, placesOf } from './places.ts'
 import { json } from './print.ts'
 import { tokenText } from './token-get.ts'
@@ -94,6 +95,7 @@ async function ofService(cli: Cli, userToken: string | undefined): Promise<reado
       findings: [
         ...(await keyFindings(places, mode)),
         ...(snapshot ? await certificateFiles(snapshot.settings, cli.now()) : []),
+        ...(snapshot?.settings.keys.signing ? await signingFindings(snapshot.settings.keys.signing, cli) : []),
       ],
     },
     { about: 'data', findings: await dataFindings(places, mode) },

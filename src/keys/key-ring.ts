@@ -3,10 +3,11 @@ import type { KeyObject } from 'node:crypto'
 import type { JWK } from 'jose'
 import { ok, type Result, refuse, type Slot, Unavailable } from '../oauth/refusal.ts'
 import { type EvidenceKey, evidenceKey, isPublished, type JwksDocument, jwksDocument } from './jwks-document.ts'
-import { ALGORITHM, type KeyPurpose, type KeyState, type KeyStore, type StoredKey } from './key-store.ts'
+import type { ALGORITHM, KeyPurpose, KeyState, KeyStore, StoredKey } from './key-store.ts'
+import { isMadeAsNow, newKey } from './new-key.ts'
 import type { RemoteRef, RemoteSigner } from './remote-signer.ts'
 import type { Sealer } from './seal.ts'
-import { kidOf, type OpenedKey, type SealedKey, sealFresh, sealRemote, unsealKey } from './sealed-key.ts'
+import { type OpenedKey, unsealKey } from './sealed-key.ts'
 import { isSignature, signingInput, signJws, signRaw } from './sign.ts'
 import { someAtOnce } from './some-at-once.ts'
 
@@ -200,11 +201,8 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   }
 
   async function prepare(purpose: KeyPurpose, cause: KeyMove['cause']): Promise<string> {
-    const key = signer?.makes(purpose)
-      ? await madeElsewhere(signer, purpose, cause)
-      : await sealFresh(sealer, purpose, ALGORITHM[purpose])
-    const { kid, alg } = key
-    if (alg !== ALGORITHM[purpose]) throw new Error(`${purpose} needs a key for ${ALGORITHM[purpose]}, not ${alg}`)
+    const key = await newKey(deps, purpose, cause, (kid) => stored.has(kid))
+    const { kid } = key
     await announce({ kid, purpose, to: 'prepared', cause })
     const inserted = await store.insert({
       ...key,
@@ -213,18 +211,11 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
       preparedAt: Math.max(now(), (active.get(purpose)?.activatedAt ?? -1) + 1),
     })
     await refresh()
-    // Another replica took the same version. A kid that was used before is 96 bits of a broken random source else.
-    const { purpose: whose, state } = stored.get(kid) ?? {}
-    if (!inserted && !(signer?.makes(purpose) && whose === purpose && state === 'prepared'))
-      throw new Error(`kid ${kid} was used before`)
+    // Of one that is made elsewhere another replica may have been told too. Else it is 96 bits of a broken random source.
+    const before = inserted ? undefined : stored.get(kid)
+    const isShared = signer?.makes(purpose) && before?.purpose === purpose && isPublished(before.state)
+    if (!inserted && !isShared) throw new Error(`kid ${kid} was used before`)
     return kid
-  }
-
-  /** The newest there, where that is none of ours yet: of a try that was cut short, or made by hand. */
-  async function madeElsewhere(maker: RemoteSigner, purpose: KeyPurpose, cause: KeyMove['cause']): Promise<SealedKey> {
-    const newest = cause === 'compromised' ? await maker.make(purpose) : await maker.newest(purpose)
-    const known = stored.has(await kidOf(newest.publicJwk))
-    return sealRemote(sealer, purpose, maker.kind, known ? await maker.make(purpose) : newest)
   }
 
   async function activate(kid: string, cause: KeyMove['cause']): Promise<boolean> {
@@ -257,21 +248,18 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     return done
   }
 
-  const isMadeAsNow = (key: StoredKey): boolean => {
-    const { held } = open(key)
-    return signer?.makes(key.purpose) ? 'kind' in held && held.kind === signer.kind : 'privateKey' in held
-  }
-
   /** Keys are made elsewhere now than those that are there: the next one is of the new kind, and takes over in its time. */
   async function moveHouse(purpose: KeyPurpose): Promise<void> {
-    const current = active.get(purpose)
+    const isAtHome = (key: StoredKey) => isMadeAsNow(deps, purpose, open(key))
     const spares = [...stored.values()].filter((key) => key.purpose === purpose && key.state === 'prepared')
-    for (const { kid } of spares.filter((key) => !isMadeAsNow(key))) {
+    for (const { kid } of spares.filter((key) => !isAtHome(key))) {
       await announce({ kid, purpose, from: 'prepared', to: 'retired', cause: 'asked' })
       await store.move(kid, ['prepared'], 'retired', now())
+      await refresh()
     }
-    if (!current || isMadeAsNow(current)) return
-    const next = spares.find(isMadeAsNow)?.kid ?? (await prepare(purpose, 'asked'))
+    const current = active.get(purpose)
+    if (!current || isAtHome(current)) return
+    const next = spares.find(isAtHome)?.kid ?? (await prepare(purpose, 'asked'))
     const { held } = open(current)
     // Who has the active one is not named any more, so nothing signs: waiting for caches would only prolong it.
     if ('kind' in held && held.kind !== signer?.kind) await activate(next, 'asked')

@@ -55,7 +55,12 @@ export const rotateKey = async (vault: VaultPort, key: TransitKey): Promise<void
 function publicHalf(alg: KeyAlgorithm, text: unknown): RemoteKey['publicJwk'] | undefined {
   if (typeof text !== 'string') return undefined
   try {
-    if (alg !== 'EdDSA') return createPublicKey(text).export({ format: 'jwk' }) as RemoteKey['publicJwk']
+    if (alg !== 'EdDSA') {
+      const key = createPublicKey(text)
+      // RFC 7518 §3.3, whatever its type is said to be.
+      if (alg === 'RS256' && (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048) return undefined
+      return key.export({ format: 'jwk' }) as RemoteKey['publicJwk']
+    }
     const raw = Buffer.from(text, 'base64')
     return raw.length === 32 ? { kty: 'OKP', crv: 'Ed25519', x: raw.toString('base64url') } : undefined
   } catch {

@@ -113,7 +113,7 @@ export function createTransitSigner(source: TransitSource, deps: TransitDeps): T
 
 /** Of all its keys, and not of the one that was asked for. */
 const isOutage = (error: unknown): boolean =>
-  error instanceof VaultFailure && (error.status === undefined || error.status === 429 || error.status >= 500)
+  error instanceof VaultFailure && error.status !== 400 && error.status !== 404
 
 /** As it was when the key was made: an engine that is mounted elsewhere now has other keys. */
 function keyIn({ mount, key, version }: RemoteRef): TransitKey & { readonly version: number } {
