@@ -31,6 +31,7 @@ import { createSignalPolls } from './revoke/signals/poll.ts'
 import { createReceive } from './revoke/signals/receive.ts'
 import { hasSignals } from './revoke/signals/security-event.ts'
 import { createTransmitter, isReceiver } from './revoke/signals/transmit.ts'
+import { createTwoPeople } from './revoke/two-people.ts'
 import type { RoomDeps } from './rooms.ts'
 import { createPatientClock } from './store/patient-clock.ts'
 
@@ -91,19 +92,31 @@ export async function openRevocation(deps: RevocationDeps) {
     onError: (error) => onFault(error, 'marks'),
   })
   const asRevoked = (match: HopFacts) => widened({ issued }, match)
+  const preview = components.previewing(
+    createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live, widened: asRevoked }),
+  )
   const bulk = createBulk({
     now,
     pins: stores.bulkPins,
     log: stores.revocations,
     tasks: stores.tasks,
     revoke,
-    preview: components.previewing(
-      createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live, widened: asRevoked }),
-    ),
+    preview,
     widened: asRevoked,
     audit,
     onUnrecorded,
     newSecret: () => randomBytes(24),
+  })
+  const twoPeople = createTwoPeople({
+    now,
+    held: stores.pendingRevocations,
+    log: stores.revocations,
+    broad: () => deps.holder.current().settings.revocation.twoPeople,
+    isAdmin: (clientId) => deps.holder.current().machines.byClientId(clientId)?.kind === 'admin',
+    revoke,
+    bulk,
+    audit,
+    onUnrecorded,
   })
 
   return {
@@ -113,6 +126,8 @@ export async function openRevocation(deps: RevocationDeps) {
     live,
     marks,
     bulk,
+    preview,
+    twoPeople,
     ...(await openProof(deps, revoke)),
     ...openSignals(deps, revoke),
   }
@@ -242,7 +257,11 @@ function openSignals(
 /** Of all agents; what tokens and revocations name them by is the digest of what they are made of. */
 const releasesIn = ({ agents }: Snapshot): readonly KnownRelease[] =>
   agents.all.flatMap(({ release }) =>
-    [...(release?.registered.values() ?? [])].map(({ id, manifest: { agent, components } }) => ({ id, agent, components })),
+    [...(release?.registered.values() ?? [])].map(({ id, manifest: { agent, components } }) => ({
+      id,
+      agent,
+      components,
+    })),
   )
 
 /** How those whom security events are about are known outside. */

@@ -352,25 +352,23 @@ export async function openHouse(options: HouseOptions = {}) {
   }
 
   const adminKey = await keyOf('admin.jwk')
-  const admin = async (
-    method: string,
-    path: string,
-    json?: unknown,
-    more: Record<string, string> = {},
-  ): Promise<Answer> => {
-    const answer = await fetch(method, path, {
-      headers: {
-        authorization: `ClientAssertion ${assertionOf('admin', adminKey)}`,
-        dpop: proof('admin', path.split('?')[0]!, { key: adminKey, method }),
-        ...(json === undefined ? {} : { 'content-type': 'application/json' }),
-        ...more,
-      },
-      ...(json === undefined ? {} : { body: JSON.stringify(json) }),
-    })
-    const nonce = answer.headers.get('dpop-nonce')
-    if (nonce) nonces.set('admin', nonce)
-    return answer
-  }
+  const administrator =
+    (clientId: string, key: KeyPair) =>
+    async (method: string, path: string, json?: unknown, more: Record<string, string> = {}): Promise<Answer> => {
+      const answer = await fetch(method, path, {
+        headers: {
+          authorization: `ClientAssertion ${assertionOf(clientId, key)}`,
+          dpop: proof(clientId, path.split('?')[0]!, { key, method }),
+          ...(json === undefined ? {} : { 'content-type': 'application/json' }),
+          ...more,
+        },
+        ...(json === undefined ? {} : { body: JSON.stringify(json) }),
+      })
+      const nonce = answer.headers.get('dpop-nonce')
+      if (nonce) nonces.set(clientId, nonce)
+      return answer
+    }
+  const admin = administrator('admin', adminKey)
 
   return {
     service,
@@ -394,6 +392,7 @@ export async function openHouse(options: HouseOptions = {}) {
     agent,
     tool,
     admin,
+    administrator,
     adminKey,
     userKey,
     userToken,

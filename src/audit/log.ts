@@ -17,6 +17,7 @@ export const EVENT_TYPES = [
   'task.reserved',
   'task.refused',
   'revocation.added',
+  'revocation.asked', // for a second person to confirm; nothing is revoked by it
   'revocation.expanded', // by component: which releases it stands for
   'revocation.readmitted',
   'revocation.resumed',

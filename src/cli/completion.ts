@@ -56,13 +56,14 @@ async function commands(): Promise<readonly Command[]> {
       all.push(commandOf([name], entry[0], await entry[1]()))
       continue
     }
-    const { description, verbs } = entry
+    const { description, verbs, own } = entry
+    const alone = own && commandOf([name], description, await own())
     all.push({
       path: [name],
       description,
       commands: Object.keys(verbs),
-      flags: [flag('help', 'this text')],
-      argument: undefined,
+      flags: alone?.flags ?? [flag('help', 'this text')],
+      argument: alone?.argument,
     })
     for (const [sub, [about, load]] of Object.entries(verbs)) all.push(commandOf([name, sub], about, await load()))
   }

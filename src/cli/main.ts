@@ -16,6 +16,8 @@ import type { Verb } from './verb.ts'
 export interface Group {
   readonly description: string
   readonly verbs: { readonly [name: string]: readonly [description: string, load: () => Promise<Verb>] }
+  /** What its name does by itself. */
+  readonly own?: () => Promise<Verb>
 }
 export type Entry = Group | readonly [description: string, load: () => Promise<Verb>]
 
@@ -54,29 +56,36 @@ export const VERBS: { readonly [name: string]: Entry } = {
       'remove-key': ['a key that came with a join token', async () => (await import('./agent.ts')).removeKey],
     },
   },
-  revoke: ['end tokens and tasks, at once', async () => (await import('./revoke.ts')).revoke],
+  revoke: {
+    description: 'end tokens and tasks, at once',
+    own: async () => (await import('./revoke.ts')).revoke,
+    verbs: {
+      pending: ['what waits for a second person', async () => (await import('./revoke-pending.ts')).pending],
+      confirm: ['confirm what another asked for', async () => (await import('./revoke-pending.ts')).confirm],
+    },
+  },
   suspend: ['stop tokens and pause tasks, until resumed', async () => (await import('./revoke.ts')).suspend],
   contain: ['take something from tasks for good', async () => (await import('./revoke.ts')).contain],
   resume: ['lift a suspension', async () => (await import('./revoke.ts')).resume],
   readmit: ['end a ban', async () => (await import('./revoke.ts')).readmit],
+  seal: ['issue nothing, until unsealed', async () => (await import('./seal.ts')).seal],
+  unseal: ['issue again', async () => (await import('./seal.ts')).unseal],
   ban: {
     description: 'Bans: what nothing is issued to.',
     verbs: { list: ['bans and suspensions in force', async () => (await import('./revoke.ts')).bans] },
   },
   bans: ['the same as ban list', async () => (await import('./revoke.ts')).bans],
+  drill: ['rehearse a containment, with real tokens', async () => (await import('./drill.ts')).drill],
   receipt: {
     description: 'Receipts: proof of what a revocation ended.',
     verbs: {
       get: ['the signed receipt of a revocation', async () => (await import('./receipt.ts')).get],
-  seal: ['issue nothing, until unsealed', async () => (await import('./seal.ts')).seal],
-  unseal: ['issue again', async () => (await import('./seal.ts')).unseal],
       verify: ['verify one without the service', async () => (await import('./receipt.ts')).verify],
     },
   },
   release: {
     description: 'Releases: what an agent is made of, signed.',
     verbs: {
-  drill: ['rehearse a containment, with real tokens', async () => (await import('./drill.ts')).drill],
       create: ['make a manifest out of a folder', async () => (await import('./release.ts')).create],
       sign: ['sign a manifest', async () => (await import('./release.ts')).sign],
       verify: ['verify a signed release', async () => (await import('./release.ts')).verify],
@@ -141,6 +150,7 @@ const ENVIRONMENT = [
   '  ERRAND_URL     the service (default: the issuer in config/errand.yaml, else http://127.0.0.1:4460)',
   '  ERRAND_CONFIG  configuration folder (default config)',
   '  ERRAND_KEYS    keys folder (default keys); administration uses admin.jwk in it',
+  '  ERRAND_ADMIN   client_id of the administrator you are (default admin); the key is <client_id>.jwk',
   '  ERRAND_DATA    data folder (default data)',
   '',
   'errand --version says which one this is.',
@@ -167,10 +177,16 @@ const asCalled = (line: string, command: string): string =>
 async function dispatch(argv: readonly string[], cli: Cli): Promise<Exit> {
   const [name, ...rest] = argv
   if (name === undefined || wantsHelp(name)) {
-    const entries = Object.entries(VERBS).map(([each, entry]): [string, string] => [
-      isGroup(entry) ? `${each} ${Object.keys(entry.verbs).join('|')}` : each,
-      isGroup(entry) ? entry.description.replace(/^[A-Z][a-z]*: (.*)\.$/, '$1') : entry[0],
-    ])
+    const entries = Object.entries(VERBS).flatMap(([each, entry]): [string, string][] => {
+      if (!isGroup(entry)) return [[each, entry[0]]]
+      const subs = `${each} ${Object.keys(entry.verbs).join('|')}`
+      // With one of its own, each of the others says what it does.
+      if (!entry.own) return [[subs, entry.description.replace(/^[A-Z][a-z]*: (.*)\.$/, '$1')]]
+      return [
+        [each, entry.description],
+        ...Object.entries(entry.verbs).map(([sub, [about]]): [string, string] => [`${each} ${sub}`, about]),
+      ]
+    })
     const about = 'Errand: short-lived, least-privilege, attested tokens for AI agents, revocable at once.'
     for (const line of groupHelp(cli, [], about, entries, ENVIRONMENT)) cli.out(line)
     return name === undefined ? EXIT.usage : EXIT.ok
@@ -184,6 +200,7 @@ async function dispatch(argv: readonly string[], cli: Cli): Promise<Exit> {
   if (!isGroup(entry)) return runVerb([name], entry[1], rest, cli)
 
   const [sub, ...args] = rest
+  if (entry.own && (sub === undefined || !Object.hasOwn(entry.verbs, sub))) return runVerb([name], entry.own, rest, cli)
   if (sub === undefined || wantsHelp(sub)) {
     const entries = Object.entries(entry.verbs).map(([each, [description]]): [string, string] => [each, description])
     for (const line of groupHelp(cli, [name], entry.description, entries)) cli.out(line)
@@ -242,6 +259,10 @@ function fail(error: unknown, cli: Cli): Exit {
     cli.err(`${colors.red('errand:')} ${error.code}: ${safe(error.message)}`)
     return EXIT.usage
   }
+  if (error instanceof Unavailable) {
+    cli.err(`${colors.red('errand:')} ${error.reason}: ${safe(error.message)}`)
+    return EXIT.unreachable
+  }
   // A bug. Its message may quote what it stumbled over, so the kind and the place are all that is shown.
   const { name, stack } = error instanceof Error ? error : { name: typeof error, stack: '' }
   const place = /^ +at .*$/m.exec(stack ?? '')?.[0].trim() ?? 'an unknown place'
@@ -261,10 +282,6 @@ export async function main(argv: readonly string[], told: Pick<Cli, 'onServing'>
   for (const stream of [process.stdout, process.stderr])
     stream.on('error', (error: NodeJS.ErrnoException) => {
       // `| head` has read enough: that is no failure of ours.
-  if (error instanceof Unavailable) {
-    cli.err(`${colors.red('errand:')} ${error.reason}: ${safe(error.message)}`)
-    return EXIT.unreachable
-  }
       if (error.code === 'EPIPE') process.exit(EXIT.ok)
       throw error
     })

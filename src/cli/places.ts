@@ -6,7 +6,7 @@ import { shape } from '../config/shape.ts'
 import { readYaml } from '../config/yaml.ts'
 import { isMissing } from '../keys/key-file.ts'
 import { type PrivateJwk, readPrivateJwkFile } from '../keys/private-jwk.ts'
-import { type Cli, CliError, EXIT } from './cli.ts'
+import { type Cli, CliError, EXIT, usage } from './cli.ts'
 import { type Client, createClient, getPublic, type Service } from './client.ts'
 import { safe } from './print.ts'
 
@@ -65,13 +65,15 @@ export async function keyAt(path: string, whatToDo: string): Promise<PrivateJwk>
   }
 }
 
-/** A client that speaks as the administrator, by the key in `admin.jwk`. */
+/** A client that speaks as an administrator, by the key in `admin.jwk`, or in `<ERRAND_ADMIN>.jwk` where there are several. */
 export async function adminClient(cli: Cli): Promise<Client> {
+  const clientId = cli.env['ERRAND_ADMIN'] || 'admin'
+  if (!/^[a-z][a-z0-9_.-]{0,63}$/.test(clientId)) throw usage('ERRAND_ADMIN is no client_id')
   const key = await keyAt(
-    join(placesOf(cli).keysDir, 'admin.jwk'),
+    join(placesOf(cli).keysDir, `${clientId}.jwk`),
     'The service makes it on its first start. Run this where its keys are, copy the file here with mode 0600, or set ERRAND_KEYS.',
   )
-  return createClient(cli, await serviceOf(cli), { clientId: 'admin', key })
+  return createClient(cli, await serviceOf(cli), { clientId, key })
 }
 
 /** Every issuer that the local configuration trusts; the file of each, where it can be read. */

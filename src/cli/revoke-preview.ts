@@ -61,3 +61,15 @@ export function previewLines(cli: Pick<Cli, 'colors'>, answer: Json): readonly s
     ]),
   ]
 }
+
+/** A revocation that waits for a second person. */
+export const pendingLines = (cli: Pick<Cli, 'colors'>, pending: Json): readonly string[] =>
+  facts(cli, [
+    ['revocation', pending['id']],
+    ['match', matchText(pending['match'])],
+    ['mode', pending['mode']],
+    ['pinned tasks', pending['pinned_tasks']],
+    ['asked by', pending['by']],
+    ['reason', pending['reason']],
+    ['waits until', time(pending['expires_at'])],
+  ])

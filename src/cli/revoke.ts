@@ -10,7 +10,7 @@ import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
 import { matchText, object, objects, text, texts } from './rows.ts'
-import { previewLines } from './revoke-preview.ts'
+import { pendingLines, previewLines } from './revoke-preview.ts'
 import { JSON_FLAG, verb } from './verb.ts'
 
 const dimension = (valueHint: string, description: string) => ({ type: 'string', valueHint, description }) as const
@@ -53,7 +53,8 @@ async function perform(cli: Cli, args: Args, asked: () => Promise<Json>): Promis
   timeoutOf(args)
   const answer = await asked()
   const id = text(answer['id'])
-  if (!followed || id === undefined) {
+  // What waits for a second person is in force nowhere: there is nothing to wait for.
+  if (!followed || id === undefined || answer['state'] === 'pending') {
     show(cli, args, answer)
     return EXIT.ok
   }
@@ -118,7 +119,7 @@ async function askInBulk(cli: Cli, args: Args & { readonly mode?: string | undef
   return (await adminClient(cli)).post('/revocations', { bulk_token: token, reason: args.reason })
 }
 
-function show(cli: Cli, args: Args, answer: Json): void {
+export function show(cli: Cli, args: Partial<Pick<Args, 'json' | 'dry-run'>>, answer: Json): void {
   if (args.json) {
     cli.out(json(answer))
     return
@@ -129,6 +130,11 @@ function show(cli: Cli, args: Args, answer: Json): void {
     const bulk = text(answer['bulk_token'])
     if (bulk !== undefined)
       cli.err(`exactly this, once, within 15 minutes: errand revoke --bulk-token ${safe(bulk)} --reason …`)
+    return
+  }
+  if (answer['state'] === 'pending') {
+    for (const line of pendingLines(cli, answer)) cli.out(line)
+    cli.err(`nothing is revoked before another administrator confirms it: errand revoke confirm ${safe(answer['id'])}`)
     return
   }
   const ended = texts(answer['tasks_ended'])

@@ -1,10 +1,14 @@
 /** What errand.yaml may say. */
+import { DIMENSIONS } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
 import { rootSchema } from './root-source.ts'
 import { clientId, keyFields, keysPath, limit, list, section, url } from './schema-parts.ts'
+import { signingSchema } from './signing-source.ts'
 import { TENANT_NAME } from './tenants.ts'
 
-import { signingSchema } from './signing-source.ts'
+/** What a match may name. */
+const BROAD = ['everything', ...DIMENSIONS, 'component'] as const
+
 const quota = {
   requests_per_second: limit(1, 1_000_000)
     .default(500)
@@ -123,11 +127,6 @@ export const errandSchema = section({
     root: rootSchema
       .optional()
       .describe('What keys/root.key is wrapped by, read at start; without it, the key lies there as it is.'),
-  }).prefault({}),
-  policy: section({
-    on_change: z
-      .enum(['cut', 'keep'])
-      .default('cut')
     signing: signingSchema
       .optional()
       .describe('Who signs where the private keys are not to be here; read at start. Without it they are, sealed.'),
@@ -136,6 +135,11 @@ export const errandSchema = section({
     two_people: list(z.enum(BROAD)).describe(
       'Matches that one administrator asks for and another confirms: `everything`, or a dimension where no task, token, subject or agent is named beside it. Until then nothing is revoked.',
     ),
+  }).prefault({}),
+  policy: section({
+    on_change: z
+      .enum(['cut', 'keep'])
+      .default('cut')
       .describe('What a change of policies does to tokens that the old set decided.'),
   }).prefault({}),
   audit: section({ mode: z.literal('strict').default('strict').describe('No durable record, no token.') }).prefault({}),

@@ -1,6 +1,7 @@
 /** errand.yaml → ServiceSettings and administrators. */
 import { resolve } from 'node:path'
 import type { MachineClient } from '../attest/registration.ts'
+import { jwkThumbprint } from '@errand/verifier/signature.ts'
 import { isLoopbackHttp, urlProblem } from './addresses.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
@@ -143,6 +144,7 @@ export function readSettings(
         Object.entries(source.tenants.quotas).map(([name, quota]) => [name, quotaFrom(quota)]),
       ),
     },
+    revocation: { twoPeople: source.revocation.two_people },
     policy: { onChange: source.policy.on_change },
     audit: { mode: source.audit.mode },
     log: { level: overrides.logLevel ?? source.log.level },
@@ -238,7 +240,27 @@ export async function readAdministrators(
       )
     clients.push({ clientId: administrator.client_id, kind: 'admin', keys: keys.ok ? keys.value : [] })
   }
+  if (source.revocation.two_people.length > 0) {
+    const problem = twoPeopleProblem(clients)
+    if (problem !== undefined) report(['revocation', 'two_people'], 'bad_value', problem)
+  }
   return clients
+}
+
+/** Two names that one key speaks for are one person; and where there is nobody to confirm, nothing could be revoked. */
+function twoPeopleProblem(administrators: readonly MachineClient[]): string | undefined {
+  const keys = new Map<string, string>()
+  for (const { clientId, keys: own } of administrators) {
+    if (own.length === 0) keys.set(clientId, clientId)
+    for (const key of own) {
+      const thumbprint = jwkThumbprint(key)
+      const other = keys.get(thumbprint)
+      if (other !== undefined && other !== clientId)
+        return `${other} and ${clientId} have the same key: they are one person`
+      keys.set(thumbprint, clientId)
+    }
+  }
+  return new Set(keys.values()).size < 2 ? 'it takes two administrators, each with a key of their own' : undefined
 }
 
 export async function readReceivers(

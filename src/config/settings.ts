@@ -62,6 +62,8 @@ export interface ServiceSettings {
     /** Absent where all of them are sealed here. */
     readonly signing?: SigningSource
   }
+  /** What two people are needed for: dimensions, `component`, `everything`. */
+  readonly revocation: { readonly twoPeople: readonly string[] }
   readonly policy: {
     /** What a change of policies does to tokens that the old set decided. */ readonly onChange: 'cut' | 'keep'
   }

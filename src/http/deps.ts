@@ -25,6 +25,7 @@ import type { PartContainments } from '../revoke/component-containments.ts'
 import type { Drills } from '../revoke/drills.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { Marks } from '../revoke/marks.ts'
+import type { PreviewOf } from '../revoke/preview.ts'
 import type { Receipts } from '../revoke/receipts.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
@@ -36,6 +37,7 @@ import type { Sealing } from '../revoke/seals.ts'
 import type { HeldKeys } from '../rotate/held-keys.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
 import type { Transmitter } from '../revoke/signals/transmit.ts'
+import type { TwoPeople } from '../revoke/two-people.ts'
 import type { Rotation } from '../rotate/rotate.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { Introspected } from '../tokens/introspect.ts'
@@ -77,6 +79,8 @@ export interface HttpDeps {
   readonly tasks: TaskStore
   readonly revoke: Revoke
   readonly bulk: Bulk
+  readonly twoPeople: TwoPeople
+  readonly preview: PreviewOf
   readonly marks: Pick<Marks, 'markFor'>
   readonly signOut: SignOut
   readonly receive: Receive

@@ -3,7 +3,7 @@ import { formatEpoch } from '@errand/verifier/epoch.ts'
 import { shownMatch } from '../revoke/component-match.ts'
 import type { Revocation, RevocationMode } from '../revoke/revocation-log.ts'
 
-const takenView = ({ tools, operations, maxEffect }: NonNullable<Revocation['taken']>) => ({
+export const takenView = ({ tools, operations, maxEffect }: NonNullable<Revocation['taken']>) => ({
   tools,
   operations,
   ...(maxEffect === undefined ? {} : { max_effect: maxEffect }),

@@ -2,18 +2,19 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
-import { isId } from '../tasks/ids.ts'
+import { isId, newId } from '../tasks/ids.ts'
 import { jsonOf } from './body.ts'
 import { adminOf } from './caller.ts'
 import { feedRoutes } from './feed.ts'
 import { containmentMembers, receiptRoute } from './receipts.ts'
 import { refused } from './refused.ts'
 import { readmitRoute, resumeRoute } from './revocation-lifted.ts'
+import { askedForTwo, confirmRoute, pendingOneRoute, pendingRoute } from './revocation-pending.ts'
 import { previewSchema, previewView } from './revocation-preview.ts'
 import { addSchema, readMeant, whatIsMeant } from './revocation-request.ts'
 import { revocationView, touched } from './revocation-view.ts'
 import type { Call, Route } from './route.ts'
-import { errorAnswers, revocationSchema } from './schemas.ts'
+import { errorAnswers, pendingSchema, revocationSchema } from './schemas.ts'
 
 /** The same key of the same administrator is the same entry, also where the first answer was lost. */
 function idOf(call: Call): Result<{ readonly id?: string }> {
@@ -40,6 +41,7 @@ const addRoute: Route = {
       schema: previewSchema,
     },
     201: { description: 'In force: no new matching token can be made', schema: revocationSchema },
+    202: { description: 'It takes two people: nothing is revoked before another confirms it', schema: pendingSchema },
     ...errorAnswers(400, 401, 403, 413, 415, 422, 429, 503),
   },
   async handle(call) {
@@ -60,14 +62,18 @@ const addRoute: Route = {
     const id = idOf(call)
     if (!id.ok) return refused(call, id.refusal)
     const mark = until === undefined ? undefined : await deps.marks.markFor(until)
-    const { entry, added, tasks, another, releases } = await deps.revoke.byMatch({
-      ...id.value,
-      ...(mark ? { before: mark.epoch } : {}),
+    const asked = {
       match,
       mode,
       ...(taken ? { taken } : {}),
+      ...(mark ? { before: mark.epoch } : {}),
       reason: body.value.reason,
       by: adminOf(call),
+    }
+    if (deps.twoPeople.needed(match)) return askedForTwo(call, { id: id.value.id ?? newId('rev'), ...asked })
+    const { entry, added, tasks, another, releases } = await deps.revoke.byMatch({
+      ...id.value,
+      ...asked,
       correlation: wire.correlation,
     })
     if (another) return refused(call, refuse('idempotency_conflict', 'request', { proven: true }).refusal)
@@ -80,7 +86,15 @@ const addRoute: Route = {
 /** What a preview has pinned. */
 async function inBulk(call: Call, token: string, reason: string): Promise<Response> {
   const { deps, wire } = call
-  const done = await deps.bulk.execute(token, adminOf(call), reason, wire.correlation)
+  const by = adminOf(call)
+  const pinned = await deps.bulk.pinned(token, by)
+  const pin = pinned.ok ? pinned.value : undefined
+  if (pin && deps.twoPeople.needed(pin.match)) {
+    const { match, mode, taken, mark, revocation: id } = pin
+    const asked = { id, match, mode, ...(taken ? { taken } : {}), before: mark, pin, reason, by }
+    return askedForTwo(call, asked)
+  }
+  const done = await deps.bulk.execute(token, by, reason, wire.correlation)
   if (!done.ok) return refused(call, done.refusal)
   const { entry, mode, tasks } = done.value
   deps.metrics.revoked(entry.mode)
@@ -132,8 +146,11 @@ export const revocationRoutes: readonly Route[] = [
   addRoute,
   ...feedRoutes,
   bansRoute,
+  pendingRoute,
+  pendingOneRoute,
   showRoute,
   readmitRoute,
   resumeRoute,
+  confirmRoute,
   receiptRoute,
 ]

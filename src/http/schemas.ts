@@ -171,6 +171,23 @@ export const revocationSchema = z
   })
   .meta({ id: 'Revocation' })
 
+export const pendingSchema = z
+  .object({
+    id: z.string().describe('What the revocation will be called'),
+    state: z.literal('pending'),
+    digest: z.string().describe('What `POST /revocations/{id}/confirm` is sent'),
+    match: z.record(z.string(), z.string()),
+    mode: z.enum(['cut', 'ban', 'suspend', 'contain']),
+    taken: takenSchema.optional(),
+    checked_before: z.string().optional(),
+    pinned_tasks: z.number().int().describe('Of a preview: the tasks of its list').optional(),
+    reason: z.string(),
+    by: z.string().describe('Who asked: another administrator confirms it'),
+    at: z.number().int(),
+    expires_at: z.number().int(),
+  })
+  .meta({ id: 'PendingRevocation' })
+
 const WHAT: Record<number, string> = {
   400: 'Refused',
   401: 'Not authenticated',

@@ -195,14 +195,18 @@ const table = {
   bulk_token_unknown: 'bad',
   bulk_token_used: 'bad',
   bulk_token_expired: 'bad',
+  confirmation_own: 'denied',
+  confirmation_changed: 'bad',
+  confirmation_used: 'bad',
+  confirmation_expired: 'bad',
   time_in_future: 'bad',
   sealed: 'un',
   no_active_key: 'un',
+  signer_unavailable: 'un',
   audit_unavailable: 'un',
   store_unavailable: 'un',
   stopping: 'un',
 } as const satisfies Record<string, Code>
-  signer_unavailable: 'un',
 
 export type Reason = keyof typeof table
 export const REASONS = Object.keys(table) as readonly Reason[]

@@ -16,6 +16,8 @@ export interface Pin {
   readonly tasks: readonly string[]
   /** Who made it, and may use it. */
   readonly by: string
+  /** Where it takes two. */
+  readonly confirmedBy?: string
   /** Unix seconds. */
   readonly expiresAt: number
   /** `rev_…`: what the revocation will be called. */
@@ -41,6 +43,8 @@ export interface BulkPins {
   offer(digest: string, pin: Pin): Promise<void>
   /** Of simultaneous calls one sees `spent`; the reason is kept with it. Forgotten an hour after it has expired. */
   spend(digest: string, by: string, reason: string, now: number): Promise<PinSpent>
+  /** What `spend` would answer, and nothing is spent. */
+  look(digest: string, by: string, now: number): Promise<PinSpent>
   /** All of it has been carried out. */
   done(digest: string): Promise<void>
   /** Spent, and not carried out to the end: somebody is at it, or a fault or a stop came in between. */

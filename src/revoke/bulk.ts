@@ -6,11 +6,11 @@ import { createHash } from 'node:crypto'
 import { formatEpoch } from '@errand/verifier/epoch.ts'
 import type { HopFacts } from '@errand/verifier/shapes.ts'
 import type { AuditLog } from '../audit/log.ts'
-import { ok, type Result, refuse } from '../oauth/refusal.ts'
+import { ok, type Result, refuse, Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import { endedBecause } from '../tasks/touched.ts'
-import type { BulkPins, Pin, SpentPin } from './bulk-pins.ts'
+import type { BulkPins, Pin, PinSpent, SpentPin } from './bulk-pins.ts'
 import { shownMatch } from './component-match.ts'
 import type { Preview } from './preview.ts'
 import type { Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
@@ -43,6 +43,10 @@ export interface Bulk {
    * goes on with the same token.
    */
   execute(token: string, by: string, reason: string, correlation: string): Promise<Result<Done>>
+  /** What a preview of this maker has pinned, where it could be carried out; undefined where that was begun, and goes on. */
+  pinned(token: string, by: string): Promise<Result<Pin | undefined>>
+  /** The same by a second person's word. Again, it goes on. */
+  confirmed(pin: Pin & { readonly confirmedBy: string }, reason: string, correlation?: string): Promise<Done>
   /** After a start: what a stop came in between of. */
   finish(): Promise<void>
   /** What a fault came in between of, here or at another replica, and nobody went on with. */
@@ -67,6 +71,15 @@ const digestOf = (token: string): string => createHash('sha256').update(token).d
 
 const entryOf = (revocation: string, task: string): string =>
   `rev_${createHash('sha256').update(`${revocation} ${task}`).digest('base64url').slice(0, 22)}`
+
+type NotSpent = Exclude<PinSpent, { readonly pin: Pin }>
+
+function refusedBy(spent: NotSpent): Result<never> {
+  if (spent.outcome === 'unknown') return refuse('bulk_token_unknown', 'request', { proven: true })
+  if (spent.outcome === 'expired') return refuse('bulk_token_expired', 'request', { proven: true })
+  const detail = `it was used for ${spent.revocation}`
+  return refuse('bulk_token_used', 'request', { proven: true, detail })
+}
 
 export function createBulk(deps: BulkDeps): Bulk {
   const { now, pins, log, tasks, revoke } = deps
@@ -96,10 +109,15 @@ export function createBulk(deps: BulkDeps): Bulk {
 
   /** Again, it does what is left to do. */
   async function carryOut(
-    { match, mode, taken, mark, tasks: named, by, revocation, reason }: SpentPin,
+    { match, mode, taken, mark, tasks: named, by, confirmedBy, revocation, reason }: SpentPin,
     request?: string,
   ): Promise<Done> {
-    const told = { reason, by, ...(request === undefined ? {} : { correlation: request }) }
+    const told = {
+      reason,
+      by,
+      ...(confirmedBy === undefined ? {} : { confirmedBy }),
+      ...(request === undefined ? {} : { correlation: request }),
+    }
     // A ban that keeps nothing out is a cut, and tasks that end.
     const kept = mode === 'suspend' ? mode : 'cut'
     /** The same entry of each task, however often it is asked for. */
@@ -176,13 +194,25 @@ export function createBulk(deps: BulkDeps): Bulk {
     async execute(token, by, reason, correlation) {
       const digest = digestOf(token)
       const spent = await pins.spend(digest, by, reason, now())
-      if (spent.outcome === 'unknown') return refuse('bulk_token_unknown', 'request', { proven: true })
-      if (spent.outcome === 'expired') return refuse('bulk_token_expired', 'request', { proven: true })
-      if (spent.outcome === 'used') {
-        const detail = `it was used for ${spent.revocation}`
-        return refuse('bulk_token_used', 'request', { proven: true, detail })
-      }
+      if (!('pin' in spent)) return refusedBy(spent)
       return ok(await goOn(digest, { reason, ...spent.pin }, correlation))
+    },
+    async pinned(token, by) {
+      const found = await pins.look(digestOf(token), by, now())
+      if (!('pin' in found)) return refusedBy(found)
+      return ok(found.outcome === 'spent' ? found.pin : undefined)
+    },
+    async confirmed(pin, reason, correlation) {
+      // Under a name of its own: the token is of one person.
+      const digest = digestOf(`confirmed ${pin.revocation}`)
+      if ((await pins.look(digest, pin.by, now())).outcome === 'unknown')
+        await pins.offer(digest, { ...pin, expiresAt: now() + BULK_TOKEN_SECONDS })
+      const spent = await pins.spend(digest, pin.by, reason, now())
+      if ('pin' in spent) return goOn(digest, { reason, ...spent.pin }, correlation)
+      const entry = await log.get(pin.revocation)
+      if (!entry)
+        throw new Unavailable('store_unavailable', 'what a second person confirmed is not in the store any more')
+      return { entry, mode: pin.mode, tasks: [] }
     },
     async finish() {
       for (const { digest, pin } of await pins.unfinished()) await goOn(digest, pin)

@@ -11,8 +11,8 @@ import { Unavailable } from '../oauth/refusal.ts'
 import { newId } from '../tasks/ids.ts'
 import { componentOf } from './component-match.ts'
 import type { KnownRelease, KnownReleases } from './known-releases.ts'
-import type { Preview } from './preview.ts'
-import type { Revocation, RevocationLog, RevocationMode } from './revocation-log.ts'
+import type { Preview, PreviewOf } from './preview.ts'
+import type { Revocation, RevocationLog } from './revocation-log.ts'
 import type { Revoke } from './revoke.ts'
 
 export interface ComponentsDeps {
@@ -34,25 +34,24 @@ export interface Components {
   /** Does what is left to do of what failed midway. */
   settle(): Promise<void>
   /** A preview that also looks at what a component stands for. */
-  previewing(
-    preview: (match: HopFacts, mode: RevocationMode) => Promise<Preview>,
-  ): (match: HopFacts, mode: RevocationMode) => Promise<Preview>
+  previewing(preview: PreviewOf): PreviewOf
   close(): void
 }
 
 export function createComponents(deps: ComponentsDeps): Components {
   const { now, log, releases, revoke } = deps
-  /** Noted by this process, and held against what stood then. */
-  const settled = new Set<string>()
+  /** Registered here, and held against what stood then. A store that lost something need not know them. */
+  const settled = new Map<string, KnownRelease>()
   /** Made by this process: nobody else has to be asked what they stand for. */
   const own = new Set<string>()
   /** What failed midway is done again until it is done. */
   const unfinished = new Map<string, Revocation>()
 
   async function releasesOf(match: HopFacts): Promise<readonly KnownRelease[]> {
-    const found: KnownRelease[] = []
-    for await (const release of releases.all()) if (stands(match, release)) found.push(release)
-    return found
+    const found = new Map<string, KnownRelease>()
+    for await (const release of releases.all()) if (stands(match, release)) found.set(release.id, release)
+    for (const release of settled.values()) if (stands(match, release)) found.set(release.id, release)
+    return [...found.values()]
   }
 
   const standing = async (): Promise<readonly Revocation[]> =>
@@ -200,7 +199,7 @@ export function createComponents(deps: ComponentsDeps): Components {
           fresh.filter((release) => stands(whole.match, release)),
           { late: true },
         )
-      for (const { id } of fresh) settled.add(id)
+      for (const release of fresh) settled.set(release.id, release)
     },
     async settle() {
       for (const whole of [...unfinished.values()]) {

@@ -41,7 +41,9 @@ const EFFECTS: Readonly<Record<RevocationMode, Preview['effect']>> = {
   cut: 'go_on',
 }
 
-export function createPreview(deps: PreviewDeps): (match: HopFacts, mode: RevocationMode) => Promise<Preview> {
+export type PreviewOf = (match: HopFacts, mode: RevocationMode) => Promise<Preview>
+
+export function createPreview(deps: PreviewDeps): PreviewOf {
   return async (match, mode) => {
     const whole = await wholeTasks(deps, match)
     const live = await deps.live.matching(await deps.widened(match), { withTasks: !whole })

@@ -9,11 +9,12 @@ import type { IdempotencyStore } from '../exchange/idempotency.ts'
 import type { KeyStore } from '../keys/key-store.ts'
 import type { BulkPins } from '../revoke/bulk-pins.ts'
 import type { KnownReleases } from '../revoke/known-releases.ts'
+import type { PendingRevocations } from '../revoke/pending-revocations.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
+import type { Seals } from '../revoke/seals.ts'
 import type { SealEvent, StoreSealing } from '../revoke/store-seal.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
-import type { Seals } from '../revoke/seals.ts'
 import type { StatusRegistry } from '../revoke/status-registry.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
 import type { SignOuts } from '../tokens/sign-outs.ts'
@@ -37,6 +38,7 @@ export interface Stores {
   readonly revocations: RevocationLog
   readonly bulkPins: BulkPins
   readonly knownReleases: KnownReleases
+  readonly pendingRevocations: PendingRevocations
   readonly signOuts: SignOuts
   readonly signalStreams: SignalStreams
   readonly statusRegistry: StatusRegistry
@@ -46,12 +48,12 @@ export interface Stores {
    * from now on; a shared one has as many logs as services.
    */
   rememberAuditLog(logId: string): Promise<void>
+  readonly seals: Seals
   readonly sealing: StoreSealing
   /** Whether a write is durable at this moment, for `/ready`. */
   healthy(): Promise<boolean>
   close(): Promise<void>
 }
-  readonly seals: Seals
 
 export interface OpenedStores extends Stores {
   /** Of the data folder, which the audit log shares. */

@@ -6,13 +6,14 @@ import { describeKeyPins } from './key-pins.ts'
 import { describeKeyStore } from './key-store.ts'
 import { describeKnownReleases } from './known-releases.ts'
 import { describeLiveTasks } from './live-tasks.ts'
+import { describePendingRevocations } from './pending-revocations.ts'
 import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
 import { describeRevocationLog } from './revocation-log.ts'
 import { describeSignalStreams } from './signal-streams.ts'
+import { describeSeals } from './seals.ts'
 import { describeSignOuts } from './sign-outs.ts'
 import { describeStatusRegistry } from './status-registry.ts'
-import { describeSeals } from './seals.ts'
 import { describeSubjectKeys } from './subject-keys.ts'
 import { describeTaskStore } from './task-store.ts'
 import type { OpenWorld } from './world.ts'
@@ -29,9 +30,10 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeRevocationLog(name, open)
   describeKnownReleases(name, open)
   describeBulkPins(name, open)
+  describePendingRevocations(name, open)
   describeSignOuts(name, open)
+  describeSeals(name, open)
   describeSignalStreams(name, open)
   describeStatusRegistry(name, open)
   describeIdempotency(name, open)
 }
-  describeSeals(name, open)

@@ -45,6 +45,9 @@ export function describeBulkPins(name: string, open: OpenWorld): void {
       expect(await other.bulkPins.spend(digest, 'somebody', 'key leaked', START)).toEqual({ outcome: 'unknown' })
       expect(await other.bulkPins.spend(fresh('digest'), 'admin', 'key leaked', START)).toEqual({ outcome: 'unknown' })
       expect(await other.bulkPins.spend(digest, 'admin', 'key leaked', START + 900)).toEqual({ outcome: 'expired' })
+      // Whoever only looks spends nothing.
+      expect((await other.bulkPins.look(digest, 'admin', START)).outcome).toBe('spent')
+      expect((await other.bulkPins.look(digest, 'somebody', START)).outcome).toBe('unknown')
       expect((await other.bulkPins.spend(digest, 'admin', 'key leaked', START + 899)).outcome).toBe('spent')
     })
 

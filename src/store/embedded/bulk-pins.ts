@@ -1,5 +1,5 @@
 /** What previews have pinned, in the embedded database. */
-import { type Pin, BULK_PIN_KNOWN_SECONDS, type BulkPins } from '../../revoke/bulk-pins.ts'
+import { type Pin, BULK_PIN_KNOWN_SECONDS, type BulkPins, type PinSpent } from '../../revoke/bulk-pins.ts'
 import type { EmbeddedDatabase } from './database.ts'
 
 export function createBulkPins(deps: { db: EmbeddedDatabase; forgetBefore: () => number }): BulkPins {
@@ -12,6 +12,16 @@ export function createBulkPins(deps: { db: EmbeddedDatabase; forgetBefore: () =>
   const sweep = db.prepare('DELETE FROM bulk_pins WHERE expires_at < ? AND (reason IS NULL OR done = 1)')
   const toPin = (text: unknown) => JSON.parse(String(text)) as Pin
 
+  function look(digest: string, by: string, now: number): PinSpent {
+    const row = find.one([digest])
+    if (row?.['made_by'] !== by) return { outcome: 'unknown' }
+    const pin = toPin(row['pin'])
+    if (row['reason'] !== null && row['done'] === 0)
+      return { outcome: 'begun', pin: { ...pin, reason: String(row['reason']) } }
+    if (row['reason'] !== null) return { outcome: 'used', revocation: pin.revocation }
+    return now >= pin.expiresAt ? { outcome: 'expired' } : { outcome: 'spent', pin }
+  }
+
   return {
     offer: (digest, pin) =>
       db.write(() => {
@@ -21,18 +31,13 @@ export function createBulkPins(deps: { db: EmbeddedDatabase; forgetBefore: () =>
     spend: (digest, by, reason, now) =>
       db.write(
         () => {
-          const row = find.one([digest])
-          if (row?.['made_by'] !== by) return { outcome: 'unknown' }
-          const pin = toPin(row['pin'])
-          if (row['reason'] !== null && row['done'] === 0)
-            return { outcome: 'begun', pin: { ...pin, reason: String(row['reason']) } }
-          if (row['reason'] !== null) return { outcome: 'used', revocation: pin.revocation }
-          if (now >= pin.expiresAt) return { outcome: 'expired' }
-          use.run([reason, digest])
-          return { outcome: 'spent', pin }
+          const found = look(digest, by, now)
+          if (found.outcome === 'spent') use.run([reason, digest])
+          return found
         },
         { urgent: true },
       ),
+    look: async (...asked) => look(...asked),
     done: async (digest) => {
       await db.write(() => finish.run([digest]), { urgent: true })
     },

@@ -8,15 +8,18 @@ import { type EmbeddedDatabase, openDatabase } from './database.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createJournal } from './journal.ts'
 import { createJoining } from './joining.ts'
+import { keepAll, keepingLog, keepingSeals, refuseBehind } from './keeping.ts'
+import { keepingKeys, openLedger } from '../ledger.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
 import { createKnownReleases } from './known-releases.ts'
 import { createLiveTasks } from './live-tasks.ts'
+import { createPendingRevocations } from './pending-revocations.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
-import { createSignOuts } from './sign-outs.ts'
 import { createSeals } from './seals.ts'
+import { createSignOuts } from './sign-outs.ts'
 import { createSignalStreams } from './signal-streams.ts'
 import { createStatusRegistry } from './status-registry.ts'
 import { createSubjectKeys } from './subject-keys.ts'
@@ -32,35 +35,41 @@ export async function openEmbedded(deps: {
   const { dataDir, now, forgetBefore, reserve = openReserve(dataDir) } = deps
   const db = openTogether(dataDir, reserve)
   const journal = createJournal({ dataDir, db, reserve })
-  const stores: Stores = {
+  const ledger = openLedger(dataDir)
   const { seals, sealed } = createSeals({ db })
+  const revocations = createRevocationLog({ db, now, forgetBefore, sealed })
+  const stores: Stores = {
     replayGuard: createReplayGuard({ db, journal, forgetBefore }),
     keyPins: createKeyPins({ db, journal, forgetBefore }),
     principalBindings: createPrincipalBindings({ db }),
     joining: createJoining({ db, forgetBefore }),
     platformAgents: createPlatformAgents({ db }),
-    keyStore: createKeyStore({ db }),
+    keyStore: keepingKeys(createKeyStore({ db }), ledger),
     subjectKeys: createSubjectKeys({ db }),
     tasks: createTaskStore({ db, journal }),
     liveTasks: createLiveTasks({ db }),
-    revocations: createRevocationLog({ db, now, forgetBefore, sealed }),
+    revocations: keepingLog(revocations, ledger),
     knownReleases: createKnownReleases({ db }),
     bulkPins: createBulkPins({ db, forgetBefore }),
+    pendingRevocations: createPendingRevocations({ db, forgetBefore }),
     signOuts: createSignOuts({ db }),
     signalStreams: createSignalStreams({ db }),
     statusRegistry: createStatusRegistry({ db }),
     idempotency: createIdempotencyStore({ db }),
     rememberAuditLog: (logId) => writeAuditMarker(db, logId),
+    seals: keepingSeals(seals, ledger),
     sealing: NEVER_SEALED,
     healthy: db.healthy,
-    seals,
     close: async () => {
       await journal.close()
       await db.close()
+      await ledger.close()
     },
   }
   try {
+    await refuseBehind(revocations, ledger)
     await journal.recover()
+    await keepAll(revocations, ledger, now())
     return stores
   } catch (error) {
     await db.close()

@@ -1,5 +1,5 @@
 /** What previews have pinned, in Redis: the pin by its digest, why it was used, and which are not carried out yet. */
-import { type Pin, BULK_PIN_KNOWN_SECONDS, type BulkPins } from '../../revoke/bulk-pins.ts'
+import { type Pin, BULK_PIN_KNOWN_SECONDS, type BulkPins, type PinSpent } from '../../revoke/bulk-pins.ts'
 import { type RedisClient, script, unexpected } from './client.ts'
 
 /** digest, pin, expires, what may be forgotten. */
@@ -30,6 +30,7 @@ if reason then
   return {'used', pin.revocation}
 end
 if tonumber(arg(4)) >= pin.expiresAt then return {'expired'} end
+if arg(5) == 'look' then return {'spent', text} end
 redis.call('SADD', K .. 'bulkpins:open', arg(1))
 redis.call('HSET', K .. 'bulkpins:used', arg(1), arg(3))
 return {'spent', text}
@@ -62,21 +63,24 @@ return answer
 
 export function createBulkPins(deps: { redis: RedisClient; forgetBefore: () => number }): BulkPins {
   const { redis, forgetBefore } = deps
+  async function spend(values: readonly (string | number)[]): Promise<PinSpent> {
+    const reply = await redis.run(SPEND, values)
+    const [outcome, text = '', before = ''] = reply
+    if (outcome === 'spent') return { outcome, pin: JSON.parse(text) as Pin }
+    if (outcome === 'begun') return { outcome, pin: { ...(JSON.parse(text) as Pin), reason: before } }
+    if (outcome === 'used') return { outcome, revocation: text }
+    if (outcome === 'expired' || outcome === 'unknown') return { outcome }
+    throw unexpected(reply)
+  }
+
   return {
     offer: async (digest, pin) => {
       const before = forgetBefore() - BULK_PIN_KNOWN_SECONDS
       const reply = await redis.run(OFFER, [digest, JSON.stringify(pin), pin.expiresAt, before])
       if (reply[0] !== 'offered') throw unexpected(reply)
     },
-    spend: async (digest, by, reason, now) => {
-      const reply = await redis.run(SPEND, [digest, by, reason, now])
-      const [outcome, text = '', before = ''] = reply
-      if (outcome === 'spent') return { outcome, pin: JSON.parse(text) as Pin }
-      if (outcome === 'begun') return { outcome, pin: { ...(JSON.parse(text) as Pin), reason: before } }
-      if (outcome === 'used') return { outcome, revocation: text }
-      if (outcome === 'expired' || outcome === 'unknown') return { outcome }
-      throw unexpected(reply)
-    },
+    spend: (digest, by, reason, now) => spend([digest, by, reason, now]),
+    look: (digest, by, now) => spend([digest, by, '', now, 'look']),
     done: async (digest) => {
       const reply = await redis.run(DONE, [digest])
       if (reply[0] !== 'done') throw unexpected(reply)

@@ -1,23 +1,24 @@
 /** Opens every Redis adapter over one connection (and one that listens). */
 import { compareEpochs } from '@errand/verifier/epoch.ts'
 import type { SealEvent, StoreSeal } from '../../revoke/store-seal.ts'
-import type { Ledger } from '../ledger.ts'
+import { keepingKeys, type Ledger } from '../ledger.ts'
 import type { Stores } from '../open.ts'
 import { createBulkPins } from './bulk-pins.ts'
 import { openRedisClient, script } from './client.ts'
-import { adopt, createGivingBack, joinRoster, keepingKeys } from './give-back.ts'
+import { adopt, createGivingBack, joinRoster } from './give-back.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
 import { createKeyStore } from './key-store.ts'
 import { createKnownReleases } from './known-releases.ts'
 import { createLiveTasks } from './live-tasks.ts'
+import { createPendingRevocations } from './pending-revocations.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
 import { createRevocationLog } from './revocation-log.ts'
+import { createSeals } from './seals.ts'
 import { createSignOuts } from './sign-outs.ts'
 import { createSignalStreams } from './signal-streams.ts'
-import { createSeals } from './seals.ts'
 import { createStatusRegistry } from './status-registry.ts'
 import { createSubjectKeys } from './subject-keys.ts'
 import { createTaskStore } from './task-store.ts'
@@ -64,6 +65,7 @@ export async function openRedis(deps: {
       revocations,
       knownReleases: createKnownReleases({ redis }),
       bulkPins: createBulkPins({ redis, forgetBefore }),
+      pendingRevocations: createPendingRevocations({ redis, forgetBefore }),
       signOuts: createSignOuts({ redis }),
       signalStreams: createSignalStreams({ redis }),
       statusRegistry: createStatusRegistry({ redis }),
@@ -76,11 +78,11 @@ export async function openRedis(deps: {
           return false
         }
       },
+      seals,
       seal: () => redis.seal(),
       close: async () => {
         await roster.leave()
         redis.close()
-      seals,
       },
     }
   } catch (error) {
