@@ -90,6 +90,16 @@ describe('access token claims', () => {
       expect(verdictOf(jwtOf(header, `{"${name}":{},${JSON.stringify(sampleClaims).slice(1)}`))).toBe('unknown_claim')
   })
 
+  it('takes a reference into a status list, and no other form of it', () => {
+    const uri = 'https://errand.example.com/status-lists/1-1'
+    const status = (list: object) => verdict({ status: { status_list: list } })
+    expect(status({ idx: 0, uri })).toBe('accepted')
+    for (const idx of [-1, '7', null, undefined]) expect(status({ idx, uri }), `${idx}`).toBe('bad_claim')
+    for (const other of ['', ' ', 7, undefined]) expect(status({ idx: 0, uri: other })).toBe('bad_claim')
+    expect(status({ idx: 0, uri, more: 1 })).toBe('unknown_claim')
+    for (const other of [{}, [], 'x', { identifier_list: {} }]) expect(verdict({ status: other })).not.toBe('accepted')
+  })
+
   it.each([
     ['an object', {}],
     ['empty', ''],
