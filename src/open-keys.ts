@@ -20,6 +20,8 @@ interface KeysDeps extends RoomDeps {
   readonly onFault: (error: unknown, where: string) => void
   /** A key was published. */
   readonly onPublished: () => void
+  /** Whether what verifiers say to other replicas is known here. */
+  readonly hearsAll: () => boolean
 }
 
 export async function openKeys({
@@ -33,6 +35,7 @@ export async function openKeys({
   closing,
   onFault,
   onPublished,
+  hearsAll,
 }: KeysDeps) {
   const { settings, machines } = holder.current()
   const isEmbedded = settings.store.kind === 'embedded'
@@ -68,9 +71,8 @@ export async function openKeys({
     purposes,
     // What keys of other purposes sign is read by others too, who say nothing: relays, witnesses, other services.
     onPublished,
-    // Of several replicas each hears its own verifiers only: there a key waits for its time.
     held: ({ kid, purpose }) =>
-      isEmbedded && purpose === 'token' && heldKeys.byAll(followersOf(holder.current()), kid, now()),
+      purpose === 'token' && hearsAll() && heldKeys.byAll(followersOf(holder.current()), kid, now()),
     now,
     onError: (error) => onFault(error, 'key rotation'),
   })

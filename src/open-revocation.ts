@@ -10,7 +10,7 @@ import type { Snapshot } from './config/snapshot.ts'
 import { every } from './every.ts'
 import type { KeyRing } from './keys/key-ring.ts'
 import { createBuckets } from './http/buckets.ts'
-import { createAcks } from './revoke/acks.ts'
+import { type Acks, createAcks } from './revoke/acks.ts'
 import { createAudiences } from './revoke/audiences.ts'
 import { createComponents } from './revoke/component.ts'
 import { containmentsOfParts } from './revoke/component-containments.ts'
@@ -19,6 +19,7 @@ import { boundOf } from './revoke/containment.ts'
 import { createContainments } from './revoke/containments.ts'
 import { createDrills } from './revoke/drills.ts'
 import { createFeed } from './revoke/feed.ts'
+import { openHearing } from './revoke/hearing.ts'
 import type { KnownRelease } from './revoke/known-releases.ts'
 import { openLiveTokens } from './revoke/live-open.ts'
 import { openMarks } from './revoke/marks.ts'
@@ -33,6 +34,8 @@ import { hasSignals } from './revoke/signals/security-event.ts'
 import { createTransmitter, isReceiver } from './revoke/signals/transmit.ts'
 import { createTwoPeople } from './revoke/two-people.ts'
 import type { RoomDeps } from './rooms.ts'
+import type { HeldKeys } from './rotate/held-keys.ts'
+import type { Rotation } from './rotate/rotate.ts'
 import { createPatientClock } from './store/patient-clock.ts'
 
 const STREAM_SEAL = 'signal-stream'
@@ -40,6 +43,8 @@ const STREAM_SEAL = 'signal-stream'
 interface RevocationDeps extends RoomDeps {
   readonly audit: AuditLog
   readonly ring: KeyRing
+  readonly heldKeys: HeldKeys
+  readonly rotation: Pick<Rotation, 'heard'>
   readonly checkpoints: Checkpoints
   /** Nothing had been recorded before this start. */
   readonly isFirst: boolean
@@ -134,12 +139,11 @@ export async function openRevocation(deps: RevocationDeps) {
 }
 
 /** The feed, who follows it, and what can be shown of it. */
-async function openProof(
-  { holder, stores, log, audit, sealer, now, monotonic, closing, ring, checkpoints, isFirst }: RevocationDeps,
-  revoke: ReturnType<typeof createRevoke>,
-) {
+async function openProof(deps: RevocationDeps, revoke: ReturnType<typeof createRevoke>) {
+  const { holder, stores, log, audit, sealer, now, monotonic, closing, ring, checkpoints } = deps
   const { settings } = holder.current()
   const acks = createAcks()
+  const hearing = await hearVerifiers(deps, acks)
   const boundsOf = ({ tools, settings: { tokens } }: Snapshot) =>
     tools.all.map((tool) => boundOf(tool, tokens.maxLifetimeSeconds))
   const [loaded] = await log.search({ type: 'config.loaded', limit: 1 })
@@ -155,11 +159,9 @@ async function openProof(
   const recorded = createContainments({
     now,
     startedAt: now(),
-    // Of several replicas each hears of those verifiers alone that talk to it. Nobody can have been told anything by a
-    // service that has recorded nothing yet.
-    listeningSince: settings.store.kind !== 'embedded' ? undefined : isFirst ? 0 : now(),
     log: stores.revocations,
     acks,
+    hearing,
     tasks: stores.tasks,
     unfinished: async () => (await stores.bulkPins.unfinished()).map(({ pin }) => pin.revocation),
     audiences,
@@ -197,7 +199,26 @@ async function openProof(
     newRunId: () => randomBytes(12).toString('base64url'),
   })
   closing.push(() => feed.close())
-  return { acks, audiences, containments, receipts, drills, feed, feedKey }
+  return { acks, hearing, audiences, containments, receipts, drills, feed, feedKey }
+}
+
+/** What they say of themselves, here or at another replica. */
+async function hearVerifiers(deps: RevocationDeps, acks: Acks) {
+  const { stores, log, ring, heldKeys, rotation, isFirst, now, monotonic, closing, onFault } = deps
+  const hearing = await openHearing({
+    acks,
+    heldKeys,
+    isPrepared: (kid) => ring.verifyKey(kid)?.state === 'prepared',
+    onHeard: () => rotation.heard(),
+    replicas: stores.replicas?.(log.logId),
+    epoch: () => stores.revocations.epoch(),
+    run: randomBytes(12).toString('base64url'),
+    isFirst,
+    now,
+    monotonic,
+  })
+  closing.push(every(1_000, hearing.tick, (error) => onFault(error, 'replicas')))
+  return hearing
 }
 
 /** What identity providers say of their users, and what receivers are told of ours. */

@@ -75,6 +75,7 @@ export async function openRooms(given: RoomDeps) {
     ...deps,
     onFault,
     onPublished: () => revocation.feed.tell(),
+    hearsAll: () => revocation.hearing.fresh(),
   })
   const { policies, evidence } = openEvidence({ ...deps, ring, checkpoints })
   const limits = createLimits({
@@ -93,6 +94,8 @@ export async function openRooms(given: RoomDeps) {
     ...deps,
     audit,
     ring,
+    heldKeys,
+    rotation,
     checkpoints,
     isFirst,
     onFault,
@@ -147,7 +150,6 @@ export async function openRooms(given: RoomDeps) {
       revocations: stores.revocations,
       keys: ring,
       rotation,
-      heldKeys,
       audit,
       reader: log,
       tree: log.tree,

@@ -26,15 +26,15 @@ import type { Drills } from '../revoke/drills.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { Marks } from '../revoke/marks.ts'
 import type { PreviewOf } from '../revoke/preview.ts'
+import type { Hearing } from '../revoke/hearing.ts'
 import type { Receipts } from '../revoke/receipts.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { Revoke } from '../revoke/revoke.ts'
+import type { Sealing } from '../revoke/seals.ts'
 import type { StoreSealing } from '../revoke/store-seal.ts'
 import type { SignOut } from '../revoke/sign-out.ts'
 import type { Receive } from '../revoke/signals/receive.ts'
 import type { StatusLists } from '../revoke/status-lists.ts'
-import type { Sealing } from '../revoke/seals.ts'
-import type { HeldKeys } from '../rotate/held-keys.ts'
 import type { SignalStreams } from '../revoke/signals/streams.ts'
 import type { Transmitter } from '../revoke/signals/transmit.ts'
 import type { TwoPeople } from '../revoke/two-people.ts'
@@ -95,12 +95,12 @@ export interface HttpDeps {
   readonly feedKey: Uint8Array
   readonly acks: Acks
   readonly audiences: Audiences
+  readonly hearing: Pick<Hearing, 'begun' | 'said' | 'left'>
   readonly containments: PartContainments
   readonly receipts: Receipts
   readonly drills: Drills
   readonly keys: KeyRing
   readonly rotation: Rotation
-  readonly heldKeys: HeldKeys
   readonly audit: AuditLog
   readonly reader: AuditReader
   readonly tree: LogTree

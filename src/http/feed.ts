@@ -172,7 +172,7 @@ const keyRoute: Route = {
       const detail = 'instance is up to 64 letters, digits, _ and -'
       return refused(call, refuse('bad_param', 'request', { proven: true, detail }).refusal)
     }
-    if (caller?.kind === 'tool' && instance !== undefined) deps.acks.begun(caller.client.clientId, instance, deps.now())
+    if (caller?.kind === 'tool' && instance !== undefined) deps.hearing.begun(caller.client.clientId, instance)
     return Response.json(
       { key: Buffer.from(deps.feedKey).toString('base64url'), kid: feedKeyId(deps.feedKey) },
       { headers: { 'Cache-Control': 'no-store' } },
@@ -216,14 +216,10 @@ const ackRoute: Route = {
     if (compareEpochs(epoch, await deps.revocations.epoch()) > 0) {
       return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch lies ahead' }).refusal)
     }
-    const { instance, kids, leaving, regression } = body.value
-    const said = { epoch, ...(instance === undefined ? {} : { instance }), ...(regression ? { regression } : {}) }
-    const { clientId } = caller.client
-    if (leaving) deps.heldKeys.leave(clientId, instance ?? '')
-    else deps.heldKeys.note(clientId, instance ?? '', kids ?? [], deps.now())
-    deps.rotation.heard()
-    if (leaving) deps.acks.leave(caller.client.clientId, instance)
-    else deps.acks.note(caller.client.clientId, said, deps.now())
+    const { instance, kids = [], leaving, regression } = body.value
+    const said = { epoch, ...(instance === undefined ? {} : { instance }), ...(regression ? { regression } : {}), kids }
+    if (leaving) deps.hearing.left(caller.client.clientId, instance)
+    else deps.hearing.said(caller.client.clientId, said)
     return new Response(null, { status: 204 })
   },
 }

@@ -32,10 +32,10 @@ export interface ContainmentFacts {
   readonly durableAt: number
   readonly audiences: readonly Audience[]
   /**
-   * Since when each process that talks to the service is heard of here; undefined where others hear of some. One that
-   * was told something before, and has said nothing since, refuses by itself past its bound counted from here.
+   * Since when each process that talks to the service is heard of. One that was told something before, and has said
+   * nothing since, refuses by itself past its bound counted from here.
    */
-  readonly listeningSince: number | undefined
+  readonly listeningSince: number
 }
 
 export interface AudienceState {
@@ -86,10 +86,7 @@ function stateOf(
 ): AudienceState {
   const bound = durableAt + boundSeconds
   // A word counts once nobody can be left who was not heard.
-  const heard =
-    applied === undefined || listeningSince === undefined
-      ? Number.POSITIVE_INFINITY
-      : Math.max(applied.at, listeningSince + boundSeconds)
+  const heard = applied === undefined ? Number.POSITIVE_INFINITY : Math.max(applied.at, listeningSince + boundSeconds)
   const until = Math.min(bound, heard)
   return {
     tool,

@@ -7,6 +7,7 @@ import type { Acks } from './acks.ts'
 import type { Audiences } from './audiences.ts'
 import { type Containment, judgeContainment } from './containment.ts'
 import type { Revocation, RevocationLog } from './revocation-log.ts'
+import type { Hearing } from './hearing.ts'
 import { closingOf } from './narrowing.ts'
 
 /** Since when so many of the newest entries are durable; of older ones the log says it. */
@@ -40,10 +41,9 @@ export interface ContainmentsDeps {
   readonly now: () => number
   /** Unix seconds: since when this process runs. */
   readonly startedAt: number
-  /** See `ContainmentFacts`. */
-  readonly listeningSince: number | undefined
   readonly log: Pick<RevocationLog, 'get' | 'onAdded'>
   readonly acks: Pick<Acks, 'applied'>
+  readonly hearing: Pick<Hearing, 'covers' | 'since'>
   readonly tasks: Pick<TaskStore, 'list'>
   /** Ids of those that were pinned, and are being carried out or were stopped in between. */
   readonly unfinished: () => Promise<readonly string[]>
@@ -118,14 +118,15 @@ export function createContainments(deps: ContainmentsDeps): Containments {
       // what is to be taken, and nobody's word is about it.
       const closing = entry.mode === 'contain' ? await find(closingOf(entry.id), entry.at - AROUND_SECONDS) : entry
       const last = closing ? await lastOf(closing) : { epoch: BEYOND, durableAt: now() + 1 }
+      const heard = deps.hearing.covers(last.epoch)
       return judgeContainment({
         revokedAt: closing?.at ?? entry.at,
         durableAt: closing ? Math.max(last.durableAt, await durableAt(closing)) : last.durableAt,
         audiences: deps.audiences.all().map((each) => ({
           ...each,
-          applied: each.by === 'feed' ? acks.applied(`tool:${each.tool}`, last.epoch) : undefined,
+          applied: heard && each.by === 'feed' ? acks.applied(`tool:${each.tool}`, last.epoch) : undefined,
         })),
-        listeningSince: deps.listeningSince,
+        listeningSince: deps.hearing.since(),
         now: now(),
       })
     },

@@ -10,6 +10,7 @@ import type { KeyStore } from '../keys/key-store.ts'
 import type { BulkPins } from '../revoke/bulk-pins.ts'
 import type { KnownReleases } from '../revoke/known-releases.ts'
 import type { PendingRevocations } from '../revoke/pending-revocations.ts'
+import type { Replicas } from '../revoke/replicas.ts'
 import type { RevocationLog } from '../revoke/revocation-log.ts'
 import type { LiveTasks } from '../tasks/live-tasks.ts'
 import type { Seals } from '../revoke/seals.ts'
@@ -37,6 +38,8 @@ export interface Stores {
   readonly liveTasks: LiveTasks
   readonly revocations: RevocationLog
   readonly bulkPins: BulkPins
+  /** `id`: of this one, the same after a restart. Absent where the state is of one process alone. */
+  readonly replicas?: (id: string) => Replicas
   readonly knownReleases: KnownReleases
   readonly pendingRevocations: PendingRevocations
   readonly signOuts: SignOuts

@@ -9,6 +9,7 @@ import { describeLiveTasks } from './live-tasks.ts'
 import { describePendingRevocations } from './pending-revocations.ts'
 import { describePlatformAgents } from './platform-agents.ts'
 import { describeReplayGuard } from './replay-guard.ts'
+import { describeReplicas } from './replicas.ts'
 import { describeRevocationLog } from './revocation-log.ts'
 import { describeSignalStreams } from './signal-streams.ts'
 import { describeSeals } from './seals.ts'
@@ -30,6 +31,7 @@ export function describeStores(name: string, open: OpenWorld): void {
   describeRevocationLog(name, open)
   describeKnownReleases(name, open)
   describeBulkPins(name, open)
+  describeReplicas(name, open)
   describePendingRevocations(name, open)
   describeSignOuts(name, open)
   describeSeals(name, open)

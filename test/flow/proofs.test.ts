@@ -1,11 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { cp, mkdtemp } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Unavailable } from '../../src/oauth/refusal.ts'
 import { decode, type House, newKeyPair, openHouse, signJws } from '../house.ts'
-import { redisIsHere, startRedis, type TestRedis } from '../store/redis-server.ts'
+import { openReplicas, type Site } from '../replicas.ts'
+import { redisIsHere } from '../store/redis-server.ts'
 import { generateKeyPairSync } from '../key-pairs.ts'
 
 const MANY = { 'errand.yaml': (text: string) => `${text}\nbounds: { strangers_per_second_per_source: 100000 }\n` }
@@ -225,23 +223,13 @@ describe('a proof at the token endpoint', () => {
 })
 
 describe.skipIf(!redisIsHere())('two replicas over one Redis', () => {
-  let redis: TestRedis
-  let houses: readonly [House, House]
+  let site: Site
+  let houses: Site['houses']
   beforeAll(async () => {
-    redis = await startRedis()
-    const config = {
-      'errand.yaml': (text: string) => text.replace('kind: embedded', `kind: redis\n  url: ${redis.url}`),
-    }
-    const first = await openHouse({ config })
-    // The same configuration and keys, and a data folder of its own.
-    const folder = await mkdtemp(join(tmpdir(), 'errand-house-'))
-    for (const each of ['config', 'keys']) await cp(join(first.folder, each), join(folder, each), { recursive: true })
-    houses = [first, await openHouse({ folder })]
+    site = await openReplicas()
+    houses = site.houses
   }, 60_000)
-  afterAll(async () => {
-    for (const house of houses) await house.close()
-    await redis.remove()
-  })
+  afterAll(() => site.close())
 
   it('E1 one proof at two replicas at once: one is answered, the other says it was replayed', async () => {
     const [here, there] = houses

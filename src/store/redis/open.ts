@@ -15,6 +15,7 @@ import { createLiveTasks } from './live-tasks.ts'
 import { createPendingRevocations } from './pending-revocations.ts'
 import { createPlatformAgents } from './platform-agents.ts'
 import { createReplayGuard } from './replay-guard.ts'
+import { createReplicas } from './replicas.ts'
 import { createRevocationLog } from './revocation-log.ts'
 import { createSeals } from './seals.ts'
 import { createSignOuts } from './sign-outs.ts'
@@ -65,6 +66,7 @@ export async function openRedis(deps: {
       revocations,
       knownReleases: createKnownReleases({ redis }),
       bulkPins: createBulkPins({ redis, forgetBefore }),
+      replicas: (id) => createReplicas({ redis }, id),
       pendingRevocations: createPendingRevocations({ redis, forgetBefore }),
       signOuts: createSignOuts({ redis }),
       signalStreams: createSignalStreams({ redis }),

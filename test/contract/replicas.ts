@@ -1,0 +1,86 @@
+/** Looks for a word that is lost between replicas, told twice without need, or kept of one that is gone. */
+import { describe, expect, it } from 'vitest'
+import type { OtherReplica } from '../../src/revoke/replicas.ts'
+import { fresh, type OpenWorld, range, worlds } from './world.ts'
+
+export function describeReplicas(name: string, open: OpenWorld): void {
+  describe(`what replicas tell one another, ${name}`, () => {
+    const world = worlds(open)
+
+    async function two() {
+      const { stores, other } = await world()
+      // State of one process alone has nobody to tell.
+      if (!stores.replicas || !other.replicas) return undefined
+      const ids = { here: fresh('here'), there: fresh('there') }
+      const begin = (which: 'here' | 'there', run: string) => {
+        const replicas = (which === 'here' ? stores : other).replicas!(ids[which])
+        return (words: Record<string, string> = {}, over: readonly string[] = [], sequence = 1) =>
+          replicas.exchange({
+            run,
+            first: false,
+            covers: { generation: 1, sequence },
+            words: new Map(Object.entries(words)),
+            over,
+          })
+      }
+      const heard = (others: readonly OtherReplica[], of: 'here' | 'there') => {
+        const found = others.find(({ id }) => id === ids[of])
+        return found && Object.fromEntries(found.words)
+      }
+      return { begin, heard, ids }
+    }
+
+    it('tells each what is new of the others, once, and all of it to one that begins', async () => {
+      const both = await two()
+      if (!both) return
+      const { begin, heard, ids } = both
+      const [here, there] = [begin('here', 'a'), begin('there', 'b')]
+      expect(heard(await here({ one: '1', two: '2' }), 'there')).toBeUndefined()
+      expect(heard(await there({}), 'here')).toEqual({ one: '1', two: '2' })
+      expect(heard(await there({}), 'here')).toEqual({})
+      await here({ two: '3' }, [], 9)
+      const others = await there({ other: '4' })
+      expect(others).toMatchObject([{ id: ids.here, run: 'a', first: false, covers: { generation: 1, sequence: 9 } }])
+      expect(heard(others, 'here')).toEqual({ two: '3' })
+      expect(heard(await here({ two: '3' }), 'there')).toEqual({ other: '4' })
+      // Said again, it is told again: who waits can tell that it lives.
+      expect(heard(await there({}), 'here')).toEqual({ two: '3' })
+      await here({}, ['one'])
+      expect(heard(await begin('there', 'c')({}), 'here')).toEqual({ two: '3' })
+    })
+
+    it('a restart begins anew: what was told before it is gone, and what comes after is whole', async () => {
+      const both = await two()
+      if (!both) return
+      const { begin, heard } = both
+      const there = begin('there', 'b')
+      await begin('here', 'a')({ one: '1' })
+      await there({})
+      await begin('here', 'aa')({ two: '2' })
+      const others = await there({})
+      expect(others.map(({ run }) => run)).toEqual(['aa'])
+      expect(heard(others, 'here')).toEqual({ two: '2' })
+    })
+
+    it('tells all of it again where the other side has lost it', async () => {
+      const both = await two()
+      if (!both) return
+      const { begin, heard } = both
+      const [here, there] = [begin('here', 'a'), begin('there', 'b')]
+      await here({ one: '1' })
+      // Another process under its name, and it again: as if what it had told had expired.
+      await begin('here', 'aa')({})
+      await here({ two: '2' })
+      expect(heard(await there({}), 'here')).toEqual({ one: '1', two: '2' })
+    })
+
+    it('carries thousands of words', async () => {
+      const both = await two()
+      if (!both) return
+      const { begin, heard } = both
+      const words = Object.fromEntries(range(6_000).map((n) => [`tool:crm ${n}`, JSON.stringify({ epoch: `1.${n}` })]))
+      await begin('here', 'a')(words)
+      expect(heard(await begin('there', 'b')({}), 'here')).toEqual(words)
+    })
+  })
+}
