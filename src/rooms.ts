@@ -16,6 +16,7 @@ import type { Sealer } from './keys/seal.ts'
 import { openEvidence } from './open-evidence.ts'
 import { openExchange } from './open-exchange.ts'
 import { openKeys } from './open-keys.ts'
+import { openMirrors } from './open-mirrors.ts'
 import { openRevocation } from './open-revocation.ts'
 import { openStatus } from './open-status.ts'
 import { followSeal } from './revoke/follow-seal.ts'
@@ -52,14 +53,20 @@ export async function openRooms(given: RoomDeps) {
   const isFirst = log.size === 0
   const tracing = createTracing()
   const stores = tracing ? storesWithSpans(given.stores, tracing) : given.stores
+  const onFault = (error: unknown, where: string) => logger.error({ where, err: plain(error) }, 'fault')
+  const { mirrors, holding, announcesTooEarly } = await openMirrors({ ...given, onFault })
   const written: AuditLog = {
     logId: log.logId,
-    append: (event) => log.append(event),
+    append: (event) => {
+      const behind = announcesTooEarly(event)
+      return behind ? Promise.reject(behind) : log.append(event)
+    },
     // Every client begins without a nonce and is given one: the ordinary way of RFC 9449 §8 is no refusal to count.
     countStranger: (source, reason) => {
       if (reason !== 'nonce_missing') log.countStranger(source, reason)
     },
     healthy: () => log.healthy(),
+    holding,
     close: () => log.close(),
   }
   const audit = tracing?.steps('errand.audit', written, ['append']) ?? written
@@ -68,8 +75,6 @@ export async function openRooms(given: RoomDeps) {
   const { hostname, pathname } = new URL(settings.issuer)
   const mtlsBase = mtls && `https://${hostname}:${mtls.port}${pathname.replace(/\/$/, '')}`
   let stopping = false
-  const onFault = (error: unknown, where: string) => logger.error({ where, err: plain(error) }, 'fault')
-
   const deps: RoomDeps = { ...given, stores }
   const { ring, heldKeys, rotation, checkpoints } = await openKeys({
     ...deps,
@@ -112,6 +117,7 @@ export async function openRooms(given: RoomDeps) {
     storeHealthy,
     storeSealed: () => stores.sealing.current() !== undefined,
     requestsInFlight: () => limits.running(),
+    mirrors,
     verifiersBehind: async () => verifiersBehind(await stores.revocations.epoch(), acks.all()),
     process: tenants !== undefined,
   })
@@ -155,6 +161,7 @@ export async function openRooms(given: RoomDeps) {
       tree: log.tree,
       checkpoints,
       evidence,
+      mirrors,
       storeHealthy,
       sealing: stores.sealing,
       limits,

@@ -1,5 +1,5 @@
 /** The audit log's port: a record is durable before the effect it speaks of. */
-import type { Reason } from '../oauth/refusal.ts'
+import type { Reason, Unavailable } from '../oauth/refusal.ts'
 
 export const EVENT_TYPES = [
   'token.issuing', // intent: durable before the token leaves
@@ -98,6 +98,7 @@ const ENDINGS: readonly EventType[] = [
   'task.suspended',
   'task.contained',
   'subject.signed_out',
+  'service.sealed',
 ]
 
 /** That somebody, and not the service by itself, ended something: it is recorded also where the disk is full. */
@@ -130,6 +131,8 @@ export interface AuditLog {
   countStranger(source: string, reason: Reason): void
   /** Whether appending works at this moment, for `/ready`. */
   healthy(): boolean
+  /** Why nothing may be issued though records are taken: a mirror that must not fall behind has. */
+  holding?(): Unavailable | undefined
   /** Finishes what is queued, syncs and closes. */
   close(): Promise<void>
 }

@@ -5,7 +5,10 @@ import { BlockList, isIPv4, isIPv6 } from 'node:net'
 const LOOPBACK_HOSTS: readonly string[] = ['127.0.0.1', '[::1]', 'localhost']
 
 /** Why `text` may not be used as an address of a service, or undefined. Compared as written: nothing is mended. */
-export function urlProblem(text: string, { development }: { readonly development: boolean }): string | undefined {
+export function urlProblem(
+  text: string,
+  { development, privately = false }: { readonly development: boolean; readonly privately?: boolean | undefined },
+): string | undefined {
   // The parser takes tabs, backslashes and userinfo, and mends them: what it would mend is refused before.
   if (!/^[\u0021-\u007e]+$/.test(text) || /[\\@]/.test(text)) return 'holds characters that URLs read in two ways'
   let url: URL
@@ -16,7 +19,7 @@ export function urlProblem(text: string, { development }: { readonly development
   }
   if (url.hash !== '' || text.includes('#')) return 'has a fragment'
   if (url.protocol === 'https:') {
-    if (isPrivateHost(url.hostname)) return 'names a private or loopback address'
+    if (!privately && isPrivateHost(url.hostname)) return 'names a private or loopback address'
   } else if (url.protocol === 'http:') {
     if (!development) return 'must begin with https://'
     if (!LOOPBACK_HOSTS.includes(url.hostname))

@@ -1,6 +1,7 @@
 /** What errand.yaml may say. */
 import { DIMENSIONS } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
+import { mirrorsSchema } from './read-mirrors.ts'
 import { rootSchema } from './root-source.ts'
 import { clientId, keyFields, keysPath, limit, list, section, url } from './schema-parts.ts'
 import { signingSchema } from './signing-source.ts'
@@ -142,7 +143,10 @@ export const errandSchema = section({
       .default('cut')
       .describe('What a change of policies does to tokens that the old set decided.'),
   }).prefault({}),
-  audit: section({ mode: z.literal('strict').default('strict').describe('No durable record, no token.') }).prefault({}),
+  audit: section({
+    mode: z.literal('strict').default('strict').describe('No durable record, no token.'),
+    mirrors: mirrorsSchema,
+  }).prefault({}),
   log: section({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Of the service log on stderr.'),
   }).prefault({}),

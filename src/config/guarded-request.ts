@@ -39,6 +39,8 @@ export type SendGuarded = (request: GuardedRequest) => Promise<GuardedAnswer>
 export interface Reach {
   /** Admits one loopback destination over http; everything else is https to a public address. */
   readonly development: boolean
+  /** The configuration says of this destination that its address may be private. */
+  readonly privately?: boolean
   readonly resolve?: Resolve
   /** Which addresses a name may lead to. */
   readonly mayReach?: (address: string) => boolean
@@ -53,11 +55,11 @@ const resolveByDns: Resolve = (hostname) =>
   )
 
 export const createGuardedRequest =
-  ({ development, resolve = resolveByDns, mayReach = isPublicAddress }: Reach): SendGuarded =>
+  ({ development, privately, resolve, mayReach = privately ? () => true : isPublicAddress }: Reach): SendGuarded =>
   ({ uri, trust = {}, body, headers = {} }) =>
     new Promise((done, fail) => {
       // Literal addresses and local names end here; other names are judged by what they resolve to, below.
-      const fault = urlProblem(uri, { development })
+      const fault = urlProblem(uri, { development, privately })
       if (fault !== undefined) return fail(new Error(`url_forbidden: ${fault}`))
       const url = new URL(uri)
       const loopback = isLoopbackHttp(uri)
@@ -74,7 +76,7 @@ export const createGuardedRequest =
           },
           agent: false,
           signal: AbortSignal.timeout(TIMEOUT_MS),
-          ...(loopback ? {} : { lookup: guardedLookup(resolve, mayReach), ...tlsOf(trust) }),
+          ...(loopback ? {} : { lookup: guardedLookup(mayReach, resolve), ...tlsOf(trust) }),
         },
         (response) => {
           const stop = (message: string) => {
@@ -143,7 +145,7 @@ type LookupCallback = (
 ) => void
 
 /** node:net connects to what this answers and to nothing else. */
-function guardedLookup(resolve: Resolve, mayReach: (address: string) => boolean) {
+export function guardedLookup(mayReach: (address: string) => boolean, resolve: Resolve = resolveByDns) {
   return (hostname: string, options: { all?: boolean | undefined }, callback: LookupCallback): void => {
     resolve(hostname).then(
       (addresses) => {

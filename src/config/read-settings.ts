@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import type { MachineClient } from '../attest/registration.ts'
 import { jwkThumbprint } from '@errand/verifier/signature.ts'
 import { isLoopbackHttp, urlProblem } from './addresses.ts'
+import { readMirrors } from './read-mirrors.ts'
 import type { KeyFiles } from './key-files.ts'
 import type { Reporter } from './reporter.ts'
 import type { ErrandFile } from './errand-file.ts'
@@ -146,7 +147,7 @@ export function readSettings(
     },
     revocation: { twoPeople: source.revocation.two_people },
     policy: { onChange: source.policy.on_change },
-    audit: { mode: source.audit.mode },
+    audit: { mode: source.audit.mode, mirrors: readMirrors(source.audit.mirrors, { keysDir, development, report }) },
     log: { level: overrides.logLevel ?? source.log.level },
     // Completed by what issuers and tools use of it.
     developmentShortcuts:
@@ -177,6 +178,8 @@ function withinHost(
       `${path.join('.')} belongs to the whole service: it is set in the service's own errand.yaml`,
     )
   for (const name of ['listen', 'store', 'log', 'tenants']) if (stated([name])) own([name])
+  for (const { to, ...mirror } of settings.audit.mirrors)
+    if (to === 'file' || to === 'stdout' || ('private' in mirror && mirror.private)) own(['audit', 'mirrors'])
   for (const name of ['max_header_bytes', 'request_timeout_seconds'])
     if (stated(['bounds', name])) own(['bounds', name])
   // A tenant's file could name any host to send any readable secret to; and two issuers never share a key.

@@ -2,6 +2,7 @@
 
 import type { SigningSource } from './signing-source.ts'
 import type { MirrorSettings } from './read-mirrors.ts'
+import type { MirrorSettings } from './read-mirrors.ts'
 import type { Quota } from './tenants.ts'
 
 export interface ServiceSettings {
@@ -67,7 +68,7 @@ export interface ServiceSettings {
   readonly policy: {
     /** What a change of policies does to tokens that the old set decided. */ readonly onChange: 'cut' | 'keep'
   }
-  readonly audit: { readonly mode: 'strict' }
+  readonly audit: { readonly mode: 'strict'; readonly mirrors: readonly MirrorSettings[] }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
   /** What tenants may take; `quotas` by name. */
   readonly tenants: { readonly quota: Quota; readonly quotas: Readonly<Record<string, Partial<Quota>>> }

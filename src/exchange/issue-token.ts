@@ -105,6 +105,8 @@ export async function issue(
 
   // Effects come after their record; those that can still refuse come before it, and only while it can be written.
   if (!deps.audit.healthy()) throw new Unavailable('audit_unavailable', 'the audit log cannot be written')
+  const behind = deps.audit.holding?.()
+  if (behind) throw behind
   const charged = await openAndCharge(deps, prepared, place, now, key)
   if (!charged.ok) return no(charged.refusal)
 

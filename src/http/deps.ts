@@ -8,6 +8,7 @@ import type { Windowed } from '../attest/windowed.ts'
 import type { Checkpoints, LogTree } from '../audit/checkpoints.ts'
 import type { GatherEvidence } from '../audit/gather-evidence.ts'
 import type { AuditLog, AuditReader } from '../audit/log.ts'
+import type { MirrorState } from '../audit/mirror.ts'
 import type { BundleState } from '../config/bundle-endpoints.ts'
 import type { ReloadFailure } from '../config/holder.ts'
 import type { Snapshot } from '../config/snapshot.ts'
@@ -106,6 +107,8 @@ export interface HttpDeps {
   readonly tree: LogTree
   readonly checkpoints: Checkpoints
   readonly evidence: GatherEvidence
+  /** Where the log is copied to as it grows. */
+  readonly mirrors: () => readonly MirrorState[]
   readonly storeHealthy: () => Promise<boolean> | boolean
   readonly sealing: StoreSealing
   readonly limits: Limits

@@ -200,10 +200,19 @@ export async function readinessChecks(deps: HttpDeps): Promise<Readonly<Record<s
     // Who has the keys being away stops tokens, and not what ends them: that must go on finding its way here.
     keys: !deps.keys.healthy() ? 'unavailable' : deps.keys.signersAnswer() ? 'ok' : 'degraded',
     config: deps.configFailure() === undefined ? 'ok' : 'degraded',
+    ...mirrorsCheck(deps),
     ...bundlesCheck(deps),
     ...(deps.sealing.current() ? { seal: 'unavailable' as const } : {}),
     ...tenantsCheck(deps),
   }
+}
+
+/** Where one that may hold issuing does, nothing is issued. */
+function mirrorsCheck({ mirrors }: HttpDeps): { readonly mirrors?: Readiness } {
+  const states = mirrors()
+  if (states.length === 0) return {}
+  if (states.some(({ holds }) => holds)) return { mirrors: 'unavailable' }
+  return { mirrors: states.every(({ problem, overdue }) => problem === undefined && !overdue) ? 'ok' : 'degraded' }
 }
 
 /** Nothing where no bundle is fetched. */

@@ -1,4 +1,5 @@
 /** Prometheus metrics: names of routes and reasons, never of people, tokens or tasks. */
+import type { MirrorState } from '../audit/mirror.ts'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 export interface Metrics {
@@ -33,6 +34,7 @@ export function createMetrics(gauges: {
   /** It waits to be given back what it lost. */
   readonly storeSealed: () => boolean
   readonly requestsInFlight: () => number
+  readonly mirrors: () => readonly MirrorState[]
   /** How many entries each verifier that has ever acknowledged is behind; sequence numbers, within one generation. */
   readonly verifiersBehind: () => Promise<readonly { readonly verifier: string; readonly entries: number }[]>
   /** Whether the figures of the process stand beside them; they are everybody's, so one issuer tells them. */
@@ -87,6 +89,18 @@ export function createMetrics(gauges: {
     gauges.storeSealed() ? 1 : 0,
   )
   gauge('errand_requests_in_flight', 'Requests worked on at this moment', gauges.requestsInFlight)
+  const ofMirrors = (name: string, help: string, read: (state: MirrorState) => number) =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['mirror'],
+      registers,
+      collect() {
+        for (const state of gauges.mirrors()) this.labels(state.name).set(read(state))
+      },
+    })
+  ofMirrors('errand_audit_mirror_records_behind', 'Records that a mirror has not taken yet', ({ behind }) => behind)
+  ofMirrors('errand_audit_mirror_failing', '1 while a mirror takes no records', ({ problem }) => (problem ? 1 : 0))
   new Gauge({
     name: 'errand_store_healthy',
     help: '1 while the store takes writes',

@@ -204,6 +204,7 @@ const table = {
   no_active_key: 'un',
   signer_unavailable: 'un',
   audit_unavailable: 'un',
+  audit_mirror_behind: 'un',
   store_unavailable: 'un',
   stopping: 'un',
 } as const satisfies Record<string, Code>

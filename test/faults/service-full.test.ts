@@ -57,6 +57,7 @@ describe.skipIf(!mountable)('the service on a full disk, as root', () => {
     await expect.poll(() => verdictOf(tool, one.token, one.proofKey), { timeout: 5_000 }).toBe('revoked')
     expect(await verdictOf(tool, other.token, other.proofKey)).toBe('revoked')
     expect(await exchange()).toMatchObject({ status: 503, body: { error: 'temporarily_unavailable' } })
+    expect(await admin.call('POST', '/seal', { reason: 'until we know why' })).toMatchObject({ status: 200 })
 
     service.signal('SIGKILL')
     await service.ended
@@ -67,6 +68,8 @@ describe.skipIf(!mountable)('the service on a full disk, as root', () => {
     const told = await admin.call('GET', '/audit/records?type=revocation.added&limit=100')
     expect(told.body['records']).toHaveLength(22)
     expect(await verdictOf(tool, one.token, one.proofKey)).toBe('revoked')
+    expect(await exchange()).toMatchObject({ status: 503 })
+    expect(await admin.call('POST', '/unseal', { reason: 'we know why' })).toMatchObject({ status: 200 })
     const next = await exchange()
     expect(next).toMatchObject({ status: 200 })
     await expect.poll(() => verdictOf(tool, next.token, next.proofKey), { timeout: 5_000 }).toBe('accepted')

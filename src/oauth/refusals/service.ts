@@ -86,6 +86,16 @@ export const SERVICE = {
       'Free space on the volume of `ERRAND_DATA`. Revocation goes on working meanwhile. After a failed sync the service must be restarted.',
     example: 'the disk is full',
   },
+  audit_mirror_behind: {
+    ...WAIT,
+    says: 'the log is not copied as it must be, so nothing is issued',
+    means: 'A mirror of the audit log that says `on_failure: refuse` is further behind than its `max_behind`.',
+    why: 'Whoever configured it wants no token whose record is on this machine alone.',
+    agent: 'Try again after `Retry-After`, with the same `Idempotency-Key`.',
+    operator:
+      'The service log says which mirror and why; `errand_audit_mirror_records_behind` how far. It goes on by itself once the mirror takes records again. Revocation works meanwhile.',
+    example: 'the log collector is down',
+  },
   store_unavailable: {
     ...WAIT,
     says: 'the store does not answer at this moment',

@@ -54,6 +54,8 @@ export interface AuditLogDeps {
 export interface OpenedLog extends AuditLog, AuditReader {
   readonly tree: LogTree
   readonly checkpoints: KeptCheckpoints
+  /** The canonical bytes of some records from that index on, one at least. */
+  payloadsFrom(index: number): Promise<readonly Buffer[]>
 }
 
 type LogState = 'working' | 'full' | 'sync_failed' | 'displaced' | 'hung' | 'closed'
@@ -310,6 +312,7 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
     },
     get: reader.get,
     from: reader.from,
+    payloadsFrom: reader.payloadsFrom,
     search: reader.search,
     unseal: reader.unseal,
     tree,
