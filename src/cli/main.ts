@@ -25,6 +25,7 @@ export type Entry = Group | readonly [description: string, load: () => Promise<V
 export const VERBS: { readonly [name: string]: Entry } = {
   init: ['make a configuration of your own', async () => (await import('./init.ts')).init],
   serve: ['start the service', async () => (await import('./serve.ts')).serve],
+  restore: ['make a store whole that is of an earlier day', async () => (await import('./restore.ts')).restore],
   doctor: ['what is weak or wrong, and how to mend it', async () => (await import('./doctor.ts')).doctor],
   token: {
     description: 'Tokens: get one, look into one, verify one.',

@@ -9,7 +9,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { compareEpochs, type Epoch } from '@errand/verifier/epoch.ts'
-import type { StoredKey } from '../keys/key-store.ts'
+import type { KeyStore, StoredKey } from '../keys/key-store.ts'
 import type { NewRevocation } from '../revoke/revocation-log.ts'
 import type { Sealed } from '../revoke/seals.ts'
 import { keepsOut } from './revocations.ts'
@@ -239,3 +239,24 @@ export function openLedger(dataDir: string): Ledger {
       }),
   }
 }
+
+/** Signing keys as they were last seen: where the store comes back without them, what they signed still verifies. */
+export function keepingKeys(keyStore: KeyStore, ledger: Ledger): KeyStore {
+  return {
+    ...keyStore,
+    list: async () => {
+      const keys = await keyStore.list()
+      const seen = new Map(ledger.keys().map((key) => [key.kid, key]))
+      for (const key of keys) if (!isSame(seen.get(key.kid), key)) ledger.keepKey(key).catch(() => undefined)
+      return keys
+    },
+    insert: async (key) => {
+      // Before it signs anything.
+      await ledger.keepKey(key).catch(() => undefined)
+      return keyStore.insert(key)
+    },
+  }
+}
+
+const isSame = (one: StoredKey | undefined, other: StoredKey): boolean =>
+  one !== undefined && JSON.stringify(one) === JSON.stringify(other)

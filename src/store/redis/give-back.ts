@@ -2,7 +2,6 @@
 import { hostname } from 'node:os'
 import type { Epoch } from '@errand/verifier/epoch.ts'
 import { MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
-import type { KeyStore, StoredKey } from '../../keys/key-store.ts'
 import type { NewRevocation, Revocation } from '../../revoke/revocation-log.ts'
 import { newId } from '../../tasks/ids.ts'
 import { INTENT_SECONDS, type Kept, type Ledger } from '../ledger.ts'
@@ -121,24 +120,3 @@ async function keepHeld(ledger: Ledger, entry: NewRevocation, epoch: Epoch): Pro
   await ledger.keep(entry)
   await ledger.held(entry.id, epoch)
 }
-
-/** Signing keys as they were last seen: where Redis comes back empty, what they signed still verifies. */
-export function keepingKeys(keyStore: KeyStore, ledger: Ledger): KeyStore {
-  return {
-    ...keyStore,
-    list: async () => {
-      const keys = await keyStore.list()
-      const seen = new Map(ledger.keys().map((key) => [key.kid, key]))
-      for (const key of keys) if (!isSame(seen.get(key.kid), key)) ledger.keepKey(key).catch(() => undefined)
-      return keys
-    },
-    insert: async (key) => {
-      // Before it signs anything.
-      await ledger.keepKey(key).catch(() => undefined)
-      return keyStore.insert(key)
-    },
-  }
-}
-
-const isSame = (one: StoredKey | undefined, other: StoredKey): boolean =>
-  one !== undefined && JSON.stringify(one) === JSON.stringify(other)
