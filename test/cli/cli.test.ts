@@ -419,6 +419,26 @@ tasks ended      2
     expect(ever.keys[0]).toMatchObject({ errand_state: 'active', prepared_at: NOW, activated_at: NOW })
   })
 
+  it('lists by which version in Vault a key signs, where one does', async () => {
+    const key = { purpose: 'token', state: 'active', prepared_at: NOW, activated_at: NOW }
+    const signer = { kind: 'vault_transit', mount: 'transit', key: 'errand-token', version: 3 }
+    service.answers.set('GET /keys', { keys: [{ ...key, kid: 'k1' }] })
+    expect((await service.cli('keys', 'list')).out).not.toContain('SIGNED BY')
+    service.answers.set('GET /keys', {
+      keys: [
+        { ...key, kid: 'k1', signer },
+        { ...key, kid: 'k2', purpose: 'feed' },
+      ],
+    })
+    const { out } = await service.cli('keys', 'list')
+    expect(
+      out
+        .split('\n')
+        .slice(0, 3)
+        .map((line) => line.split(/ {2,}/).at(-1)?.trim()),
+    ).toEqual(['SIGNED BY', 'transit/errand-token v3', 'errand'])
+  })
+
   describe('aimed at a name that is not there', () => {
     const asked = () => service.received.filter(({ method }) => method === 'POST')
     beforeEach(() => {

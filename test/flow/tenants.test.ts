@@ -130,12 +130,16 @@ describe('a tenant that is broken, comes or goes', () => {
       const dir = await writeTenant(town.configDir, 'acme', town.issuerOf('acme'))
       const path = join(dir, 'errand.yaml')
       const text = await readFile(path, 'utf8')
-      await writeFile(path, `${text}\nlisten: { port: 1 }\nbounds: { max_header_bytes: 8192 }\nlog: { level: debug }\n`)
+      const signing = '{ vault_transit: { address: "https://a.example", token_file: /etc/secret, keys: { token: k } } }'
+      await writeFile(
+        path,
+        `${text}\nlisten: { port: 1 }\nbounds: { max_header_bytes: 8192 }\nlog: { level: debug }\nkeys: { signing: ${signing} }\n`,
+      )
       await until(async () => {
         const { tenants } = (await town.admin('', '/tenants')) as { tenants: Record<string, string>[] }
         const problems = tenants[0]?.['problems'] ?? ''
-        return ['listen belongs', 'bounds.max_header_bytes belongs', 'log belongs'].every((each) =>
-          problems.includes(each),
+        return ['listen', 'bounds.max_header_bytes', 'log', 'keys.signing'].every((each) =>
+          problems.includes(`${each} belongs`),
         )
       })
     } finally {
