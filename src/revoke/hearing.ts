@@ -9,6 +9,8 @@ import type { OtherReplica, Replicas, ToldByReplica } from './replicas.ts'
 
 /** A process that said nothing for so long is gone; so is a replica, and whoever was told something by it refuses by now. */
 const FORGET_SECONDS = 180
+/** As long as a token lives, and clocks may differ: then nothing is left of a replica that stopped. */
+const GONE_MS = 400_000
 /** What others hear is told each second. */
 const FRESH_MS = 5_000
 
@@ -108,7 +110,8 @@ export async function openHearing(deps: HearingDeps): Promise<Hearing> {
     news = new Map()
     const over = [...saidAt].filter(([, at]) => at + FORGET_SECONDS < now()).map(([about]) => about)
     for (const about of over) saidAt.delete(about)
-    const found = await replicas.exchange({ run: deps.run, first: deps.isFirst, covers, words, over })
+    const gone = [...others].filter(([, { movedAtMs }]) => monotonic() - movedAtMs > GONE_MS).map(([id]) => id)
+    const found = await replicas.exchange({ run: deps.run, first: deps.isFirst, covers, words, over, gone })
     others = new Map(found.map((other) => [other.id, known(other)]))
     for (const { words: heard } of found)
       for (const [about, text] of heard) if (text !== '') hear(about, JSON.parse(text) as Word)

@@ -24,9 +24,13 @@ export interface OtherReplica extends ToldByReplica {
 export interface Replicas {
   /**
    * Tells the others what is new here, takes back what is over, and answers what each of them has told; all of it where it
-   * or this process began anew. What is not repeated within minutes is forgotten with its replica.
+   * or this process began anew. Of others that are `gone` it takes back all, unless they have told something since.
    */
   exchange(
-    mine: ToldByReplica & { readonly words: ReadonlyMap<string, string>; readonly over: readonly string[] },
+    mine: ToldByReplica & {
+      readonly words: ReadonlyMap<string, string>
+      readonly over: readonly string[]
+      readonly gone?: readonly string[]
+    },
   ): Promise<readonly OtherReplica[]>
 }

@@ -14,13 +14,19 @@ export function describeReplicas(name: string, open: OpenWorld): void {
       const ids = { here: fresh('here'), there: fresh('there') }
       const begin = (which: 'here' | 'there', run: string) => {
         const replicas = (which === 'here' ? stores : other).replicas!(ids[which])
-        return (words: Record<string, string> = {}, over: readonly string[] = [], sequence = 1) =>
+        return (
+          words: Record<string, string> = {},
+          over: readonly string[] = [],
+          sequence = 1,
+          gone: readonly string[] = [],
+        ) =>
           replicas.exchange({
             run,
             first: false,
             covers: { generation: 1, sequence },
             words: new Map(Object.entries(words)),
             over,
+            gone,
           })
       }
       const heard = (others: readonly OtherReplica[], of: 'here' | 'there') => {
@@ -70,6 +76,21 @@ export function describeReplicas(name: string, open: OpenWorld): void {
       await here({ one: '1' })
       // Another process under its name, and it again: as if what it had told had expired.
       await begin('here', 'aa')({})
+      await here({ two: '2' })
+      expect(heard(await there({}), 'here')).toEqual({ one: '1', two: '2' })
+    })
+
+    it('forgets one that is gone, unless it has come back', async () => {
+      const both = await two()
+      if (!both) return
+      const { begin, heard, ids } = both
+      const [here, there] = [begin('here', 'a'), begin('there', 'b')]
+      await here({ one: '1' })
+      await there({})
+      await here({})
+      expect(heard(await there({}, [], 1, [ids.here]), 'here')).toEqual({})
+      expect(heard(await there({}, [], 1, [ids.here]), 'here')).toBeUndefined()
+      expect(heard(await there({}), 'here')).toBeUndefined()
       await here({ two: '2' })
       expect(heard(await there({}), 'here')).toEqual({ one: '1', two: '2' })
     })

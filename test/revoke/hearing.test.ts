@@ -15,7 +15,8 @@ function site() {
   const replicasOf = (id: string): Replicas => {
     const all = new Map<string, string>()
     return {
-      exchange: async ({ words, over, ...mine }) => {
+      exchange: async ({ words, over, gone = [], ...mine }) => {
+        for (const each of gone) told.delete(each)
         for (const about of over) all.delete(about)
         for (const [about, word] of words) all.set(about, word)
         told.set(id, { ...mine, id, beat: (told.get(id)?.beat ?? 0) + 1, words: new Map(all) })
@@ -88,7 +89,7 @@ describe('what verifiers say to several replicas', () => {
   })
 
   it('one that restarts is heard since then, by the clock of whoever asks; one that stopped holds nothing up for long', async () => {
-    const { clock, log, start } = site()
+    const { clock, log, start, told } = site()
     const [one, other] = [await start('one', { behindSeconds: 20 }), await start('other')]
     expect([one.hearing.since(), other.hearing.since()]).toEqual([0, 0])
     clock.now += 100
@@ -106,6 +107,10 @@ describe('what verifiers say to several replicas', () => {
     await one.tick()
     expect(one.applied(7)).toMatchObject({ processes: 1 })
     expect(one.hearing.since()).toBe(0)
+    expect(told.has('other')).toBe(true)
+    clock.now += 221
+    await one.tick()
+    expect(told.has('other')).toBe(false)
   })
 
   it('O3 a key is held by all when each process has told it to some replica', async () => {
