@@ -5,7 +5,7 @@ import type { ConfigHolder } from './config/holder.ts'
 import type { Snapshot } from './config/snapshot.ts'
 import type { Quota } from './config/tenants.ts'
 import { every } from './every.ts'
-import { createApp } from './http/app.ts'
+import { type App, createApp } from './http/app.ts'
 import type { TenantStatus } from './http/deps.ts'
 import { createLimits } from './http/limits.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -13,6 +13,7 @@ import { createPace, loopUtilization } from './http/pace.ts'
 import { createSharedCheck } from './http/shared-check.ts'
 import { createTracing } from './http/tracing.ts'
 import type { Sealer } from './keys/seal.ts'
+import { openDrillTimer } from './open-drills.ts'
 import { openEvidence } from './open-evidence.ts'
 import { openExchange } from './open-exchange.ts'
 import { openKeys } from './open-keys.ts'
@@ -110,7 +111,9 @@ export async function openRooms(given: RoomDeps) {
   // Not before there is a feed to tell of what it publishes.
   rotation.start()
   const storeHealthy = createSharedCheck({ check: () => stores.healthy(), monotonic })
+  const drillTimer = openDrillTimer({ ...deps, ...revocation, app: () => app, base, onFault })
   const metrics = createMetrics({
+    drills: drillTimer,
     auditRecords: () => log.size,
     auditHealthy: () => log.healthy(),
     configDegraded: () => holder.failure() !== undefined,
@@ -139,8 +142,9 @@ export async function openRooms(given: RoomDeps) {
     onFault,
   })
 
-  const app = createApp(
+  const app: App = createApp(
     {
+      drillTimer,
       ...revocation,
       ...exchanging,
       statusLists,
@@ -256,6 +260,7 @@ export async function openRooms(given: RoomDeps) {
     onFault,
     stop: () => {
       stopping = true
+      drillTimer.stop()
       transmitter.close()
       // Followers' streams have no end of their own, and long-polls wait for news that will not come.
       feed.close()

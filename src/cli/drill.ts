@@ -4,17 +4,16 @@ import { join } from 'node:path'
 import { fetchText } from '@errand/verifier/http.ts'
 import { signEs256 } from '@errand/verifier/signature.ts'
 import { generatePrivateJwk, type PrivateJwk } from '../keys/private-jwk.ts'
-import { GRANT, TYP } from '../oauth/words.ts'
+import { TYP } from '../oauth/words.ts'
 import { type Cli, CliError, EXIT, type Exit, usage } from './cli.ts'
 import { type Client, createClient, type Json } from './client.ts'
 import { waitContained } from './containment-wait.ts'
+import { tokensOf } from './drill-tokens.ts'
 import { adminClient, keyAt, placesOf, serviceOf } from './places.ts'
 import { facts, json, safe, table, time } from './print.ts'
 import { number, object, objects, text } from './rows.ts'
 import { count, JSON_FLAG, verb } from './verb.ts'
 
-/** Long enough for the drill, and over soon where it breaks off. */
-const DEADLINE_SECONDS = 300
 const PROBE_TIMEOUT_MS = 5_000
 
 export const drill = verb({
@@ -142,28 +141,6 @@ async function call(cli: Cli, { privateKey, publicJwk }: PrivateJwk, url: string
   return first.status === 401 && nonce !== null ? (await send(nonce)).status : first.status
 }
 
-/** One task, with a token for each of the tools. */
-async function tokensOf(client: Client, tools: readonly string[]): Promise<string[]> {
-  const details = {
-    purpose: 'fire drill',
-    environment: 'production',
-    data_classification: 'internal',
-    deadline_seconds: DEADLINE_SECONDS,
-  }
-  const tokens: string[] = []
-  let task: string | undefined
-  for (const tool of tools) {
-    const answer: Json = await client.form('/token', {
-      grant_type: GRANT.clientCredentials,
-      audience: tool,
-      ...(task === undefined ? { request_details: JSON.stringify(details) } : { task_id: task }),
-    })
-    task ??= text(answer['task_id'])
-    tokens.push(text(answer['access_token']) ?? '')
-  }
-  return tokens
-}
-
 async function history(cli: Cli, limit: number, asJson: boolean): Promise<Exit> {
   const answer = await (await adminClient(cli)).get('/drills', { limit: String(limit) })
   const drills = objects(answer['drills'])
@@ -190,7 +167,11 @@ async function history(cli: Cli, limit: number, asJson: boolean): Promise<Exit> 
   return EXIT.ok
 }
 
-const containedText = ({ contained, milliseconds }: Json): string =>
-  contained === true ? `after ${((number(milliseconds) ?? 0) / 1000).toFixed(2)} s` : 'not in time'
+const containedText = ({ contained, milliseconds, failed }: Json): string =>
+  failed !== undefined
+    ? `failed: ${safe(failed)}`
+    : contained === true
+      ? `after ${((number(milliseconds) ?? 0) / 1000).toFixed(2)} s`
+      : 'not in time'
 const toolsText = ({ acknowledged, verifiers }: Json): string =>
   `${safe(acknowledged)} of ${safe(verifiers)} acknowledged`

@@ -165,6 +165,17 @@ export const errandSchema = section({
         ),
     }),
   ).describe('Who may hear of what ends here: receivers of security events (Shared Signals Framework).'),
+  drill: section({
+    every_seconds: limit(60, 31_536_000).describe('One in each period of so many seconds since 1970; 86400 is daily.'),
+    agent: clientId.describe('client_id of an agent with `drill: true`.'),
+    agent_key_file: keysPath
+      .optional()
+      .describe('Its private key (JWK) by path inside the keys folder; without it agents/<agent>.jwk.'),
+    tasks: limit(1, 100).default(3).describe('Tasks to open, with a token for each tool.'),
+    timeout_seconds: limit(1, 3600).default(300).describe('Not contained by then, it has not held.'),
+  })
+    .optional()
+    .describe('Fire drills by the clock; without it they are carried out by `errand drill` alone.'),
   tenants: section({
     quota: section(quota)
       .prefault({})

@@ -241,6 +241,10 @@ export async function loadConfig(loading: Loading): Promise<LoadResult> {
     })
   }
 
+  const drilling = settings?.drill?.agent
+  if (complete && drilling !== undefined && !agents.some(({ clientId, drill }) => clientId === drilling && drill))
+    errand?.report(['drill', 'agent'], 'bad_value', `no agent ${drilling} has drill: true in its file`)
+
   const vocabulary: Vocabulary = {
     agents: [...clientIds, ...platforms.map(({ name }) => platformPrincipal(name))],
     tools,

@@ -147,6 +147,7 @@ export function readSettings(
     },
     revocation: { twoPeople: source.revocation.two_people },
     policy: { onChange: source.policy.on_change },
+    ...(source.drill === undefined ? {} : { drill: drillFrom(source.drill, keysDir) }),
     audit: { mode: source.audit.mode, mirrors: readMirrors(source.audit.mirrors, { keysDir, development, report }) },
     log: { level: overrides.logLevel ?? source.log.level },
     // Completed by what issuers and tools use of it.
@@ -155,6 +156,17 @@ export function readSettings(
   }
   return within === undefined ? settings : withinHost(settings, source, { host: within, stated, report })
 }
+
+const drillFrom = (
+  { every_seconds, agent, agent_key_file, tasks, timeout_seconds }: NonNullable<ErrandFile['drill']>,
+  keysDir: string,
+): NonNullable<ServiceSettings['drill']> => ({
+  everySeconds: every_seconds,
+  agent,
+  agentKeyFile: resolve(keysDir, agent_key_file ?? `agents/${agent}.jwk`),
+  tasks,
+  timeoutSeconds: timeout_seconds,
+})
 
 function quotaFrom(quota: ErrandFile['tenants']['quotas'][string]): Partial<Quota> {
   const { requests_per_second, max_concurrent_requests, max_data_mib } = quota

@@ -1,5 +1,6 @@
 /** What config/errand.yaml sets, after defaults. Durations in seconds. */
 
+import type { DrillSchedule } from '../revoke/drill-timer.ts'
 import type { SigningSource } from './signing-source.ts'
 import type { MirrorSettings } from './read-mirrors.ts'
 import type { MirrorSettings } from './read-mirrors.ts'
@@ -67,6 +68,8 @@ export interface ServiceSettings {
   readonly revocation: { readonly twoPeople: readonly string[] }
   readonly policy: {
     /** What a change of policies does to tokens that the old set decided. */ readonly onChange: 'cut' | 'keep'
+  /** Fire drills by the clock; absent where there are none. */
+  readonly drill?: DrillSchedule
   }
   readonly audit: { readonly mode: 'strict'; readonly mirrors: readonly MirrorSettings[] }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }

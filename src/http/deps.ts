@@ -23,6 +23,7 @@ import type { Acks } from '../revoke/acks.ts'
 import type { Audiences } from '../revoke/audiences.ts'
 import type { Bulk } from '../revoke/bulk.ts'
 import type { PartContainments } from '../revoke/component-containments.ts'
+import type { DrillTimer } from '../revoke/drill-timer.ts'
 import type { Drills } from '../revoke/drills.ts'
 import type { Feed } from '../revoke/feed.ts'
 import type { Marks } from '../revoke/marks.ts'
@@ -100,6 +101,7 @@ export interface HttpDeps {
   readonly containments: PartContainments
   readonly receipts: Receipts
   readonly drills: Drills
+  readonly drillTimer: Pick<DrillTimer, 'failing'>
   readonly keys: KeyRing
   readonly rotation: Rotation
   readonly audit: AuditLog

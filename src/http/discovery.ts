@@ -202,7 +202,7 @@ export async function readinessChecks(deps: HttpDeps): Promise<Readonly<Record<s
     config: deps.configFailure() === undefined ? 'ok' : 'degraded',
     ...mirrorsCheck(deps),
     ...bundlesCheck(deps),
-    ...(deps.sealing.current() ? { seal: 'unavailable' as const } : {}),
+    ...drillCheck(deps),
     ...tenantsCheck(deps),
   }
 }
@@ -220,6 +220,12 @@ function bundlesCheck({ bundles }: HttpDeps): { readonly bundles?: 'ok' | 'degra
   const states = bundles()
   if (states.length === 0) return {}
   return { bundles: states.every(({ problem }) => problem === undefined) ? 'ok' : 'degraded' }
+}
+
+/** Nothing where no drill is carried out by the clock. */
+function drillCheck({ drillTimer }: HttpDeps): { readonly drill?: Readiness } {
+  const failing = drillTimer.failing()
+  return failing === undefined ? {} : { drill: failing ? 'degraded' : 'ok' }
 }
 
 /** Not a word of tenants where there are none; and no name of one, since anybody may ask. */

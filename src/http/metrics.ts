@@ -1,5 +1,6 @@
 /** Prometheus metrics: names of routes and reasons, never of people, tokens or tasks. */
 import type { MirrorState } from '../audit/mirror.ts'
+import type { DrillTimer } from '../revoke/drill-timer.ts'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 export interface Metrics {
@@ -35,6 +36,7 @@ export function createMetrics(gauges: {
   readonly storeSealed: () => boolean
   readonly requestsInFlight: () => number
   readonly mirrors: () => readonly MirrorState[]
+  readonly drills: Pick<DrillTimer, 'failing' | 'last'>
   /** How many entries each verifier that has ever acknowledged is behind; sequence numbers, within one generation. */
   readonly verifiersBehind: () => Promise<readonly { readonly verifier: string; readonly entries: number }[]>
   /** Whether the figures of the process stand beside them; they are everybody's, so one issuer tells them. */
@@ -123,6 +125,14 @@ export function createMetrics(gauges: {
   })
   gauge('errand_config_degraded', '1 while the last reload of the configuration was refused', () =>
     gauges.configDegraded() ? 1 : 0,
+  )
+  gauge('errand_drill_failing', '1 while the last fire drill by the clock did not hold, or the next is overdue', () =>
+    gauges.drills.failing() ? 1 : 0,
+  )
+  gauge(
+    'errand_drill_seconds',
+    'Time to containment of the last fire drill by the clock; 0 before the first',
+    () => (gauges.drills.last()?.milliseconds ?? 0) / 1000,
   )
   return {
     request: (route, method, status, seconds) => requests.labels(route, method, String(status)).observe(seconds),

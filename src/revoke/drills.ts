@@ -9,6 +9,7 @@ import type { Revoke } from './revoke.ts'
 import type { Revocation } from './revocation-log.ts'
 
 const REASON = 'fire drill'
+const MAX_WHY = 300
 
 /** What whoever drilled has seen; nothing of it is known here. */
 export interface Observed {
@@ -28,6 +29,10 @@ export interface Drills {
   begin(agent: string, acting: Acting): Promise<{ readonly entry: Revocation; readonly tasks: number } | undefined>
   /** Records how it went, and ends the ban: the next drill may come. Undefined where no drill is under way by that id. */
   finish(id: string, observed: Observed, acting: Acting): Promise<Containment | undefined>
+  /** Records one that could not be carried out, and why. */
+  failed(agent: string, why: string, acting: Acting): Promise<void>
+  /** Ends the bans of drills by the clock that were broken off, begun at `until` or before. */
+  endLeft(agent: string, until: number, acting: Acting): Promise<void>
   /** Newest first. */
   history(limit: number): Promise<readonly AuditRecord[]>
 }
@@ -38,9 +43,17 @@ export interface DrillsDeps {
   readonly audit: Pick<AuditLog, 'append'>
   readonly reader: Pick<AuditReader, 'search'>
   readonly isForDrills: (clientId: string) => boolean
+  /** In force now. */
+  readonly bans: () => Promise<readonly Revocation[]>
 }
 
-export function createDrills({ revoke, containments, audit, reader, isForDrills }: DrillsDeps): Drills {
+/** Which agent a ban drills with. */
+function drilledBy({ match, mode, reason }: Revocation): string | undefined {
+  const { client_id: agent, ...rest } = match
+  return mode === 'ban' && reason === REASON && Object.keys(rest).length === 0 ? agent : undefined
+}
+
+export function createDrills({ revoke, containments, audit, reader, isForDrills, bans }: DrillsDeps): Drills {
   return {
     async begin(agent, acting) {
       if (!isForDrills(agent)) return undefined
@@ -54,9 +67,8 @@ export function createDrills({ revoke, containments, audit, reader, isForDrills 
     },
     async finish(id, observed, { by, correlation }) {
       const entry = await containments.find(id)
-      const { client_id: agent, ...rest } = entry?.match ?? {}
-      const drilled = agent !== undefined && Object.keys(rest).length === 0 && isForDrills(agent)
-      if (!entry || !drilled || entry.mode !== 'ban' || entry.reason !== REASON) return undefined
+      const agent = entry && drilledBy(entry)
+      if (!entry || agent === undefined || !isForDrills(agent)) return undefined
       const [containment, { ended }] = await Promise.all([containments.of(entry), containments.tasksOf(entry)])
       if (!(await revoke.readmit(id, by, `${REASON} over`, correlation))) return undefined
       await audit.append({
@@ -74,6 +86,16 @@ export function createDrills({ revoke, containments, audit, reader, isForDrills 
         },
       })
       return containment
+    },
+    async failed(agent, why, { by, correlation }) {
+      const nothing = { contained: false, verifiers: 0, acknowledged: 0, tasks: 0, tokens: 0, milliseconds: 0 }
+      const details = { ...nothing, probes: [], failed: why.slice(0, MAX_WHY) }
+      await audit.append({ type: 'drill.finished', agent, by, correlation, details })
+    },
+    async endLeft(agent, until, { by, correlation }) {
+      for (const entry of await bans())
+        if (drilledBy(entry) === agent && entry.by === by && entry.at <= until)
+          await revoke.readmit(entry.id, by, `${REASON} broken off`, correlation)
     },
     history: (limit) => reader.search({ type: 'drill.finished', limit }),
   }

@@ -2,28 +2,15 @@ import { join } from 'node:path'
 import pc from 'picocolors'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { run } from '../../src/cli/main.ts'
+import { DRILL_CONFIG } from '../drills.ts'
 import { type House, ISSUER, openHouse } from '../house.ts'
-
-const AGENT = `client_id: fire-drill
-spiffe_id: spiffe://company.example/agents/fire-drill
-evidence: [private_key_jwt]
-keys_file: agents/fire-drill.pub.jwk
-stage: read
-autonomous: true
-drill: true
-ceiling: [tickets:read_ticket, crm:read_customer]
-`
-const POLICY = `@id("fire_drill")
-@reason("drills read by themselves")
-permit (principal == Agent::"fire-drill", action in Action::"effect:read", resource) when { context.autonomous };
-`
 
 describe('errand drill', () => {
   let house: House
   /** How the tool answers the probe, before and after the revocation. */
   let answers: number[]
   beforeAll(async () => {
-    house = await openHouse({ config: { 'agents/fire-drill.yaml': AGENT, 'policies/drill.cedar': POLICY } })
+    house = await openHouse({ config: DRILL_CONFIG })
   })
   afterAll(() => house.close())
 
