@@ -40,10 +40,10 @@ export const EVENT_TYPES = [
   'strangers.refused', // folded: source, reason, second, count
   'store.sealed', // it may have lost something
   'store.unsealed',
-  'service.stopped',
   'service.sealed', // by an administrator: nothing is issued
   'service.unsealed',
   'service.started',
+  'service.stopped',
   'clock_regressed',
   'recovered_tail',
 ] as const

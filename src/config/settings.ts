@@ -3,7 +3,6 @@
 import type { DrillSchedule } from '../revoke/drill-timer.ts'
 import type { SigningSource } from './signing-source.ts'
 import type { MirrorSettings } from './read-mirrors.ts'
-import type { MirrorSettings } from './read-mirrors.ts'
 import type { Quota } from './tenants.ts'
 
 export interface ServiceSettings {

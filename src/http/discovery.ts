@@ -228,6 +228,12 @@ function drillCheck({ drillTimer }: HttpDeps): { readonly drill?: Readiness } {
   return failing === undefined ? {} : { drill: failing ? 'degraded' : 'ok' }
 }
 
+/** Under an administrator's seal it must be found, too: by whoever revokes, and lifts it. */
+async function sealCheck({ sealing, seals }: HttpDeps): Promise<{ readonly seal?: Readiness }> {
+  if (sealing.current()) return { seal: 'unavailable' }
+  return (await seals.current().catch(() => undefined)) ? { seal: 'degraded' } : {}
+}
+
 /** Not a word of tenants where there are none; and no name of one, since anybody may ask. */
 function tenantsCheck({ tenants }: HttpDeps): { readonly tenants?: 'ok' | 'degraded' } {
   const all = tenants?.() ?? []
@@ -250,12 +256,6 @@ const metricsRoute: Route = {
       (name) => c.req.header(name) !== undefined,
     )
     const here = !passedOn && ['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(c.env.peer)
-/** Under an administrator's seal it must be found, too: by whoever revokes, and lifts it. */
-async function sealCheck({ sealing, seals }: HttpDeps): Promise<{ readonly seal?: Readiness }> {
-  if (sealing.current()) return { seal: 'unavailable' }
-  return (await seals.current().catch(() => undefined)) ? { seal: 'degraded' } : {}
-}
-
     const { metricsFrom } = deps.snapshot().settings.listen
     if (!here && !createTrustedProxies(metricsFrom)(c.env.peer)) {
       return refused(call, refuse('not_found', 'request').refusal)
