@@ -280,6 +280,8 @@ export async function openStatusIndexes(deps: StatusIndexesDeps): Promise<Opened
       return { marked: [...(list?.marked ?? [])].map(({ record }) => record.idx), version: list?.version ?? 0 }
     },
     async sweep() {
+      // There never was one.
+      if (place === 0 && cells.size === 0 && !deps.inUse()) return
       const moment = deps.forgetBefore()
       for (let looked = 0; looked < AT_ONCE; looked++) {
         const { value: cell } = sweeping.next()

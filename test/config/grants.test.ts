@@ -119,6 +119,7 @@ describe('a target of others’ tokens', () => {
     ['a server that is no https URL', idJag().replace('https://auth', 'http://auth'), 'url_forbidden', /http:\/\/auth/],
     ['a longer life than there is', idJag(', lifetime_seconds: 301'), 'bad_limit', /300/],
     ['another kind', '{ kind: saml }', 'bad_value', /saml/],
+    ['a place in status lists', `${idJag()}\nstatus_list: true`, 'bad_value', /no other kind has a status/],
   ])('with %s is refused', async (_, takes, code, message) => {
     const problems = await problemsOf({ [TARGET]: target(takes) })
     expect(problems).toContainEqual(expect.objectContaining({ code, message: expect.stringMatching(message) }))

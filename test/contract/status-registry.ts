@@ -1,7 +1,10 @@
 /** Tries to have one index stand for two kinds of tokens, and to have it forgotten while one of them lives. */
 import { describe, expect, it } from 'vitest'
+import { openStatusIndexes } from '../../src/revoke/status-indexes.ts'
 import type { StatusRecord } from '../../src/revoke/status-registry.ts'
-import { fresh, type OpenWorld, range, START, worlds } from './world.ts'
+import { createRevocationIndex } from '../../src/store/embedded/revocation-index.ts'
+import type { Stores } from '../../src/store/open.ts'
+import { fresh, type OpenWorld, range, START, type World, worlds } from './world.ts'
 
 const record = (over: Partial<StatusRecord> = {}): StatusRecord => ({
   list: '1-1',
@@ -12,6 +15,20 @@ const record = (over: Partial<StatusRecord> = {}): StatusRecord => ({
   until: START + 300,
   ...over,
 })
+
+const indexesOver = ({ statusRegistry: registry, revocations: log }: Stores, { clock }: World) =>
+  openStatusIndexes({
+    now: () => clock.now,
+    forgetBefore: () => clock.now,
+    registry,
+    log,
+    verdicts: createRevocationIndex({ generation: 0, sequence: 0 }),
+    statusOf: async () => undefined,
+    decoys: { is: () => false },
+    random: (most) => Math.floor(Math.random() * most),
+    uriOf: (list) => `https://errand.example.com/status-lists/${list}`,
+    inUse: () => true,
+  })
 
 export function describeStatusRegistry(name: string, open: OpenWorld): void {
   describe(`status registry, ${name}`, () => {
@@ -75,6 +92,34 @@ export function describeStatusRegistry(name: string, open: OpenWorld): void {
       const anew = record({ idx: 1 })
       expect(await other.statusRegistry.take(anew)).toBe(true)
       expect((await registry.since(0)).records).toContainEqual(anew)
+    })
+
+    it('L7 with the log beside it: what is revoked is marked at every replica at once, and after a restart', async () => {
+      const first = await world()
+      const [one, other] = [await indexesOver(first.stores, first), await indexesOver(first.other, first)]
+      const tokens = await Promise.all(
+        range(6).map(async (n) => {
+          const facts = { task: `task-${n}`, root: `task-${n}`, aud: 'https://tickets.example.com/' }
+          const rev = await first.stores.revocations.epoch()
+          return (n % 2 ? one : other).take(`group ${n}`, [{ rev, facts }], first.clock.now + 60)
+        }),
+      )
+      const entry = { mode: 'cut', reason: 'test', by: 'admin', at: START, expiresAt: START + 600 } as const
+      await first.other.revocations.add({ id: fresh('rev'), match: { task: 'task-1' }, ...entry })
+      await first.stores.revocations.add({ id: fresh('rev'), match: { task: 'task-4' }, ...entry })
+      const markedAt = async (indexes: typeof one) => {
+        await indexes.refresh()
+        const [list = ''] = indexes.lists()
+        const { marked = [] } = indexes.list(list) ?? {}
+        return range(6).filter((n) => marked.includes(tokens[n]!.status.status_list.idx))
+      }
+      expect([await markedAt(one), await markedAt(other)]).toEqual([
+        [1, 4],
+        [1, 4],
+      ])
+      const again = await first.reopen()
+      expect(await markedAt(await indexesOver(again.stores, again))).toEqual([1, 4])
+      for (const indexes of [one, other]) indexes.close()
     })
   })
 }

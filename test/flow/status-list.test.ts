@@ -151,6 +151,39 @@ describe('a token of a tool that reads status lists', () => {
     expect(await status(after.text)).toBe(REVOKED)
   })
 
+  it('L1 L15 has no index that is marked before its token is dead, and none unmarked after, while both go on', async () => {
+    const { task } = await issued()
+    const tokens: string[] = []
+    const exchange = async () => {
+      const answer = await research.exchange({ form: { audience: 'tickets', task_id: task } })
+      expect(answer.status, answer.text).toBe(200)
+      tokens.push(String(answer.body['access_token']))
+    }
+    for (let round = 0; round < 5; round++) {
+      const asked = Array.from({ length: 6 }, exchange)
+      await revoke(round % 2 ? { task } : { client_id: 'research' })
+      await Promise.all(asked)
+    }
+    const tickets = await house.tool('tickets')
+    const said = await Promise.all(tokens.map(async (text) => (await status(text)) === GOOD))
+    const asked = await Promise.all(
+      tokens.map(async (token) => (await tickets.form('/introspect', { token })).body['active']),
+    )
+    expect(said).toEqual(asked)
+    expect(new Set(tokens.map((text) => JSON.stringify(decode(text).payload['status']))).size).toBeGreaterThan(4)
+  })
+
+  it('D20 has the same index when it is asked for again by its key, and is refused once that is marked', async () => {
+    const headers = { 'idempotency-key': 'asked-for-twice' }
+    const ask = () => research.exchange({ form: { audience: 'tickets' }, headers })
+    const [first, second] = [await ask(), await ask()]
+    expect(second.status, second.text).toBe(200)
+    const [one, two] = [first, second].map(({ body }) => decode(String(body['access_token'])).payload)
+    expect([two?.['jti'], two?.['status']]).toEqual([one?.['jti'], one?.['status']])
+    await revoke({ task: first.body['task_id'] })
+    expect((await ask()).body['reason']).toBe('revoked')
+  })
+
   it('L7 has its index after a restart too, marked or not', async () => {
     const own = await openHouse({ config: CONFIG })
     const agent = await own.agent('research')
