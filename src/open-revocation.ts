@@ -185,6 +185,7 @@ async function openProof(deps: RevocationDeps, revoke: ReturnType<typeof createR
     audit,
     reader: log,
     isForDrills: (clientId) => holder.current().agents.byClientId(clientId)?.drill === true,
+    bans: () => stores.revocations.bans(now()),
   })
   const feedKey = sealer.derive('feed-values', 32)
   const feed = createFeed({
