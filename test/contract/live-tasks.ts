@@ -46,6 +46,28 @@ export function describeLiveTasks(name: string, open: OpenWorld): void {
       expect(one).toEqual({ id: child.id, agent: helper, subject: 'company|alice' })
     })
 
+    it('finds thousands, each once, while others end', async () => {
+      const { stores, other } = await world()
+      const [agent, passing] = [fresh('agent'), fresh('passing')]
+      const opened = async (some: Partial<Task>) => {
+        const task = someTask(some)
+        await stores.tasks.open(task, START)
+        return task.id
+      }
+      // Many have one deadline, others each one of their own.
+      const ids = await Promise.all(
+        range(4_600).map((n) => opened({ agent, deadline: START + (n % 2 === 0 ? 900 : 100 + n) })),
+      )
+      const leaving = await Promise.all(
+        range(300).map((n) => opened({ agent: passing, deadline: START + 100 + n * 3 })),
+      )
+      const [found] = await Promise.all([
+        other.liveTasks.matching({ agent }, START, 10_000),
+        ...leaving.map((id) => stores.tasks.end(id, 'completed', 'done', START)),
+      ])
+      expect(found.map(({ id }) => id).sort()).toEqual([...ids].sort())
+    })
+
     it('tells as many as it is asked for, among many', async () => {
       const { stores } = await world()
       const agent = fresh('agent')

@@ -3,9 +3,19 @@ import { type Candidate, type LiveTasks, withBelow } from '../../tasks/live-task
 import { stateAt, type Task, type TaskState } from '../../tasks/task.ts'
 import { type RedisClient, script, unexpected } from './client.ts'
 
-/** In one piece: what ends while it is read would move the pages. */
+/**
+ * After which deadline, and how many. All of the last deadline's: a page that began within them would move with what ends
+ * meanwhile. Answers the deadline to go on after, or nothing where that was all.
+ */
 const IDS = script(
-  "return {'ids', table.concat(redis.call('ZRANGE', K .. 'tasks:deadline', '(' .. arg(1), '+inf', 'BYSCORE'), ' ')}",
+  `
+local found = redis.call('ZRANGE', K .. 'tasks:deadline', '(' .. arg(1), '+inf', 'BYSCORE', 'LIMIT', 0, arg(2))
+if #found < tonumber(arg(2)) then return {'ids', '', table.concat(found, ' ')} end
+local last = redis.call('ZSCORE', K .. 'tasks:deadline', found[#found])
+while #found > 0 and redis.call('ZSCORE', K .. 'tasks:deadline', found[#found]) == last do found[#found] = nil end
+for _, id in ipairs(redis.call('ZRANGE', K .. 'tasks:deadline', last, last, 'BYSCORE')) do found[#found + 1] = id end
+return {'ids', last, table.concat(found, ' ')}
+`,
   { critical: true },
 )
 
@@ -22,14 +32,21 @@ return answer
 )
 const FIELDS = 3
 const PAGE = 200
+const IDS_AT_ONCE = 2_000
 
 type Fixed = Omit<Task, 'state' | 'spent'>
 
 export function createLiveTasks({ redis }: { redis: RedisClient }): LiveTasks {
   async function* live(now: number): AsyncGenerator<Fixed> {
-    const [tag, text] = await redis.run(IDS, [now])
-    if (tag !== 'ids' || text === undefined) throw unexpected([tag ?? ''])
-    const ids = text === '' ? [] : text.split(' ')
+    for (let after = String(now); after !== ''; ) {
+      const [tag, last, text] = await redis.run(IDS, [after, IDS_AT_ONCE])
+      if (tag !== 'ids' || last === undefined || text === undefined) throw unexpected([tag ?? ''])
+      yield* read(text === '' ? [] : text.split(' '), now)
+      after = last
+    }
+  }
+
+  async function* read(ids: readonly string[], now: number): AsyncGenerator<Fixed> {
     for (let from = 0; from < ids.length; from += PAGE) {
       const reply = await redis.run(READ, ids.slice(from, from + PAGE))
       if (reply[0] !== 'tasks') throw unexpected(reply)
