@@ -29,7 +29,13 @@ export interface ServiceSettings {
   }
   readonly store:
     | { readonly kind: 'embedded' }
-    | { readonly kind: 'redis'; readonly url: string; readonly prefix: string }
+    | {
+        readonly kind: 'redis'
+        /** With sentinels its host is the name of the primary. */
+        readonly url: string
+        readonly prefix: string
+        readonly sentinels?: readonly string[]
+      }
   readonly bounds: {
     readonly maxBodyBytes: number
     readonly maxHeaderBytes: number
@@ -67,9 +73,9 @@ export interface ServiceSettings {
   readonly revocation: { readonly twoPeople: readonly string[] }
   readonly policy: {
     /** What a change of policies does to tokens that the old set decided. */ readonly onChange: 'cut' | 'keep'
+  }
   /** Fire drills by the clock; absent where there are none. */
   readonly drill?: DrillSchedule
-  }
   readonly audit: { readonly mode: 'strict'; readonly mirrors: readonly MirrorSettings[] }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' }
   /** What tenants may take; `quotas` by name. */
