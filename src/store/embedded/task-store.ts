@@ -4,13 +4,15 @@
  * alone has the folder.
  */
 import { createRemembered } from '../../attest/remembered.ts'
-import { type Containment, leftOf } from '../../tasks/containment.ts'
-import { type Spent, type Task, type TaskState, stateAt } from '../../tasks/task.ts'
+import { idsOf } from '../../tasks/live-tasks.ts'
+import { type Spent, type Task, stateAt } from '../../tasks/task.ts'
 import type { Reservation, ReservationAnswer, TaskStore } from '../../tasks/task-store.ts'
 import { touchedBy } from '../../tasks/touched.ts'
 import { checkAmount, exhaustedBudget } from '../reservation.ts'
 import type { EmbeddedDatabase, Row, Value } from './database.ts'
 import type { Journal } from './journal.ts'
+import { most, plus, toSpent, toTask, toValues } from './task-rows.ts'
+import { createTaskStates, WOKEN_AT_ONCE } from './task-states.ts'
 
 /** Characters of what tasks hold, of which objects take some times as much: 10,000 tasks as they mostly are. */
 const MAX_HELD = 20_000_000
@@ -22,25 +24,10 @@ const weightOf = ({ authority, subject }: Task): number =>
 export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }): TaskStore {
   const { db, journal } = deps
   const find = db.prepare('SELECT * FROM tasks WHERE id = ?')
-  const insert = db.prepare(`INSERT INTO tasks VALUES (${Array(19).fill('?').join(', ')})`)
-  const children = db.prepare(
-    'SELECT id, state, deadline, heartbeat_by FROM tasks WHERE parent = ? ORDER BY created_at, id',
-  )
-  const tree = db.prepare('SELECT * FROM tasks WHERE root = ? ORDER BY depth, created_at, id')
-  const finish = db.prepare(
-    'UPDATE tasks SET state = ?, ended_reason = ?, ended_at = ?, suspended_by = NULL WHERE id = ?',
-  )
-  const hold = db.prepare("UPDATE tasks SET state = 'suspended', suspended_by = ? WHERE id = ?")
-  const contain = db.prepare('UPDATE tasks SET contained = ? WHERE id = ?')
+  const states = createTaskStates(db)
   const containedIn = db.prepare('SELECT contained FROM tasks WHERE id = ?')
-  const holding = db.prepare('SELECT suspended_by FROM tasks WHERE id = ?')
-  const heldBy = db.prepare(
-    "SELECT id, suspended_by FROM tasks WHERE state = 'suspended' AND instr(suspended_by, ?) > 0 LIMIT ?",
-  )
-  const holders = db.prepare("SELECT DISTINCT suspended_by FROM tasks WHERE state = 'suspended'")
-  const wake = db.prepare(
-    "UPDATE tasks SET state = 'active', suspended_by = NULL, heartbeat_by = ? + heartbeat_seconds WHERE id = ?",
-  )
+  const insert = db.prepare(`INSERT INTO tasks VALUES (${Array(19).fill('?').join(', ')})`)
+  const tree = db.prepare('SELECT * FROM tasks WHERE root = ? ORDER BY depth, created_at, id')
   const beat = db.prepare('UPDATE tasks SET heartbeat_by = ? + heartbeat_seconds WHERE id = ?')
   // Budgets only ever fill: carried over twice, or behind a later one, an entry changes nothing.
   const spend = db.prepare(
@@ -117,70 +104,6 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     return 'opened'
   }
 
-  /** The task and every descendant that has not ended, parents before children. */
-  function liveFrom(id: string, lives: (row: Row) => boolean): readonly string[] {
-    const named = find.one([id])
-    if (!named || !lives(named)) return []
-    const live: string[] = []
-    for (let level = [id]; level.length > 0; ) {
-      live.push(...level)
-      // An ended child has no live descendants: they ended with it.
-      level = level.flatMap((parent) =>
-        children
-          .all([parent])
-          .filter(lives)
-          .map((child) => String(child['id'])),
-      )
-    }
-    return live
-  }
-
-  function end(id: string, state: TaskState, reason: string, at: number): readonly string[] {
-    const ended = liveFrom(id, isLive)
-    for (const task of ended) finish.run([state, reason, at, task])
-    return ended
-  }
-
-  const livesAt = (now: number) => (row: Row) => isLive(row) && stateAt(toMoving(row), now) !== 'expired'
-
-  function takeFrom(id: string, containment: Containment, now: number): readonly string[] {
-    const tasks = liveFrom(id, livesAt(now))
-    for (const task of tasks) {
-      const before = toContained(containedIn.one([task])?.['contained'])
-      if (!before.some(({ by }) => by === containment.by)) contain.run([JSON.stringify([...before, containment]), task])
-    }
-    return tasks
-  }
-
-  function suspend(id: string, by: string, now: number): readonly string[] {
-    // One that missed its heartbeat has ended, also where nobody has swept yet: it must not wake again.
-    const suspended = liveFrom(id, livesAt(now))
-    for (const task of suspended) {
-      const others = toHolders(holding.one([task])?.['suspended_by'])
-      if (!others.includes(by)) hold.run([JSON.stringify([...others, by]), task])
-    }
-    return suspended
-  }
-
-  /** In parts: one transaction may not hold up everybody else. */
-  function wakeSome(
-    by: string,
-    now: number,
-  ): { readonly released: readonly string[]; readonly woken: readonly string[] } {
-    const woken: string[] = []
-    const rows = heldBy.all([JSON.stringify(by), WOKEN_AT_ONCE])
-    for (const row of rows) {
-      const id = String(row['id'])
-      const others = toHolders(row['suspended_by']).filter((each) => each !== by)
-      if (others.length > 0) hold.run([JSON.stringify(others), id])
-      else {
-        wake.run([now, id])
-        woken.push(id)
-      }
-    }
-    return { released: rows.map((row) => String(row['id'])), woken }
-  }
-
   /** Why nothing can be reserved. */
   function refusal(
     tasks: readonly Task[] | undefined,
@@ -244,6 +167,8 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
       const wanted: [string, Value | undefined][] = [
         ['agent = ?', filter.agent],
         ["json_extract(fixed, '$.agentSpiffeId') = ?", filter.agentSpiffeId],
+        ["instr(json_extract(fixed, '$.agentSpiffeId'), ?) = 1", filter.domain && idsOf(filter.domain)],
+        ["json_extract(fixed, '$.release') = ?", filter.release],
         ['subject = ?', filter.subject],
         ['state = ?', filter.state],
         ["instr(coalesce(suspended_by, ''), ?) = 0", filter.notHeldBy && JSON.stringify(filter.notHeldBy)],
@@ -260,21 +185,21 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
     },
     end: (id, state, reason, at) =>
       // Those that end by themselves wait: where nobody can write, nobody keeps a task alive, and they are many.
-      db.write(() => end(id, state, reason, at), { urgent: state !== 'expired', committed: forgetHeld }),
+      db.write(() => states.end(id, state, reason, at), { urgent: state !== 'expired', committed: forgetHeld }),
     contain: (id, containment, now) =>
-      db.write(() => takeFrom(id, containment, now), { urgent: true, committed: forgetHeld }),
-    suspend: (id, by, now) => db.write(() => suspend(id, by, now), { urgent: true, committed: forgetHeld }),
+      db.write(() => states.takeFrom(id, containment, now), { urgent: true, committed: forgetHeld }),
+    suspend: (id, by, now) => db.write(() => states.suspend(id, by, now), { urgent: true, committed: forgetHeld }),
     wake: async (by, now) => {
       const all: string[] = []
       for (;;) {
-        const { woken, released } = await db.write(() => wakeSome(by, now), {
+        const { woken, released } = await db.write(() => states.wakeSome(by, now), {
           committed: (done) => forgetHeld(done.released),
         })
         all.push(...woken)
         if (released.length < WOKEN_AT_ONCE) return all
       }
     },
-    holders: async () => [...new Set(holders.all([]).flatMap((row) => toHolders(row['suspended_by'])))],
+    holders: async () => states.holders(),
     beat: (id, now) =>
       db.write(
         () => {
@@ -307,93 +232,5 @@ export function createTaskStore(deps: { db: EmbeddedDatabase; journal: Journal }
       })
       held.clear()
     },
-  }
-}
-
-const WOKEN_AT_ONCE = 500
-
-const toHolders = (column: unknown): readonly string[] =>
-  column == null ? [] : (JSON.parse(String(column)) as readonly string[])
-
-const plus = (spent: Spent, { calls, exchanges, cost }: Reservation): Spent => ({
-  calls: spent.calls + calls,
-  exchanges: spent.exchanges + exchanges,
-  cost: spent.cost + cost,
-})
-
-const most = (a: Spent, b: Spent): Spent => ({
-  calls: Math.max(a.calls, b.calls),
-  exchanges: Math.max(a.exchanges, b.exchanges),
-  cost: Math.max(a.cost, b.cost),
-})
-
-const isLive = (row: Row): boolean => row['state'] === 'active' || row['state'] === 'suspended'
-
-const toSpent = (row: Row) => ({
-  calls: Number(row['calls']),
-  exchanges: Number(row['exchanges']),
-  cost: Number(row['cost']),
-})
-
-/** What never changes after opening and is never searched for. */
-type Fixed = Pick<Task, 'subject' | 'agentSpiffeId' | 'purpose' | 'context' | 'budget' | 'authority'>
-
-function toValues(task: Task, contained: string | null): readonly Value[] {
-  const { subject, agentSpiffeId, purpose, context, budget, authority } = task
-  const fixed: Fixed = { subject, agentSpiffeId, purpose, context, budget, authority }
-  return [
-    task.id,
-    task.parent ?? null,
-    task.root,
-    task.depth,
-    task.agent,
-    subject.id,
-    task.state,
-    task.createdAt,
-    task.deadline,
-    task.heartbeatSeconds ?? null,
-    task.heartbeatBy ?? null,
-    task.endedAt ?? null,
-    task.endedReason ?? null,
-    task.spent.calls,
-    task.spent.exchanges,
-    task.spent.cost,
-    JSON.stringify(fixed),
-    null, // a task is opened active
-    contained,
-  ]
-}
-
-const toContained = (column: unknown): readonly Containment[] =>
-  column == null ? [] : (JSON.parse(String(column)) as readonly Containment[])
-
-const toMoving = (row: Row): Parameters<typeof stateAt>[0] => ({
-  state: row['state'] as TaskState,
-  deadline: Number(row['deadline']),
-  ...(row['heartbeat_by'] == null ? {} : { heartbeatBy: Number(row['heartbeat_by']) }),
-})
-
-function toTask(row: Row): Task {
-  const optional = <K extends string>(name: K, column: string): { [N in K]?: number } =>
-    row[column] == null ? {} : ({ [name]: Number(row[column]) } as { [N in K]: number })
-  const fixed = JSON.parse(String(row['fixed'])) as Fixed
-  const contained = toContained(row['contained'])
-  return {
-    id: String(row['id']),
-    ...(row['parent'] == null ? {} : { parent: String(row['parent']) }),
-    root: String(row['root']),
-    depth: Number(row['depth']),
-    agent: String(row['agent']),
-    ...fixed,
-    ...(contained.length === 0 ? {} : { contained, authority: leftOf(fixed.authority, contained) }),
-    state: row['state'] as TaskState,
-    createdAt: Number(row['created_at']),
-    deadline: Number(row['deadline']),
-    ...optional('heartbeatSeconds', 'heartbeat_seconds'),
-    ...optional('heartbeatBy', 'heartbeat_by'),
-    ...(row['suspended_by'] == null ? {} : { suspendedBy: toHolders(row['suspended_by']) }),
-    ...optional('endedAt', 'ended_at'),
-    ...(row['ended_reason'] == null ? {} : { endedReason: String(row['ended_reason']) }),
-    spent: toSpent(row),
   }
 }
