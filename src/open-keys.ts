@@ -50,11 +50,18 @@ export async function openKeys({
     now,
     monotonic,
     purposes,
-    announce: async ({ kid, purpose, from, to, cause }) => {
+    announce: async ({ kid, purpose, from, to, cause, signer: madeBy }) => {
       await log.append({
         type: 'key.moved',
         by: 'system',
-        details: { kid, purpose, to, cause, ...(from === undefined ? {} : { from }) },
+        details: {
+          kid,
+          purpose,
+          to,
+          cause,
+          ...(from === undefined ? {} : { from }),
+          ...(madeBy === undefined ? {} : { signer: madeBy }),
+        },
       })
     },
     ...(isEmbedded ? { staleAfterSeconds: Number.POSITIVE_INFINITY } : {}),

@@ -1,6 +1,7 @@
 /** The ring's `checkpoint` keys under the name of a log: what signs its notes, and what verifies those that were signed. */
 import { type NoteKey, type NoteSignature, noteKey, noteKeyId } from '../audit/note.ts'
-import type { KeyRing, Signed } from './key-ring.ts'
+import type { KeyRing } from './key-ring.ts'
+import type { Signed } from './signing.ts'
 
 export interface CheckpointSigner {
   readonly sign: (text: string) => Signed<NoteSignature>

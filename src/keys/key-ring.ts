@@ -8,7 +8,7 @@ import { isMadeAsNow, newKey } from './new-key.ts'
 import type { RemoteRef, RemoteSigner } from './remote-signer.ts'
 import type { Sealer } from './seal.ts'
 import { type OpenedKey, unsealKey } from './sealed-key.ts'
-import { isSignature, signingInput, signJws, signRaw } from './sign.ts'
+import { createSigning, type Signed } from './signing.ts'
 import { someAtOnce } from './some-at-once.ts'
 
 /** How far a replica's picture of the keys may lag before it stops signing; schedules leave room for it. */
@@ -21,6 +21,8 @@ export interface KeyMove {
   readonly from?: KeyState
   readonly to: KeyState
   readonly cause: 'first_start' | 'schedule' | 'asked' | 'compromised'
+  /** Of one that is made: who has its private half, where that is not here. */
+  readonly signer?: string
 }
 
 export interface VerifyKey {
@@ -34,9 +36,6 @@ export interface VerifyKey {
 
 /** One whose keys sign bytes that are no JWS. */
 type RawPurpose = { [P in KeyPurpose]: (typeof ALGORITHM)[P] extends 'EdDSA' ? P : never }[KeyPurpose]
-
-/** At once where the private key is here; where somebody else has it, as soon as that one has signed. */
-export type Signed<T> = T | Promise<T>
 
 export interface KeyRing {
   /**
@@ -137,13 +136,17 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     const list = await store.list()
     // Of overlapping reads the one begun last wins, whichever ends last.
     if (turn < shown) return
+    show(list)
+    shown = turn
+    readAt = startedAt
+  }
+
+  function show(list: readonly StoredKey[]): void {
     const published = list.filter((key) => isPublished(key.state))
     const next = jwksDocument(published.map((key) => ({ ...key, ...publicHalf(key) })))
-    shown = turn
     stored = new Map(list.map((key) => [key.kid, key]))
     active = new Map(list.filter((key) => key.state === 'active').map((key) => [key.purpose, key]))
     document = next
-    readAt = startedAt
     for (const kid of opened.keys()) {
       const key = stored.get(kid)
       if (!key || !isPublished(key.state)) opened.delete(kid)
@@ -158,38 +161,7 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     return key
   }
 
-  function signing(kid: string): StoredKey {
-    const key = stored.get(kid)
-    const justRetiring = key?.state === 'retiring' && now() - (key.retiringAt ?? 0) <= REPLICA_LAG_SECONDS
-    if (!key || (activeKey(key.purpose).kid !== kid && !justRetiring))
-      throw new Unavailable('no_active_key', `key ${kid} may not sign`)
-    return key
-  }
-
-  function signerFor(kid: string, kind: string): RemoteSigner {
-    if (signer?.kind === kind) return signer
-    throw new Unavailable('no_active_key', `key ${kid} is with ${kind}, which errand.yaml does not name`)
-  }
-
-  async function signedElsewhere(kid: string, { alg, publicKey, held }: OpenedKey, bytes: Uint8Array) {
-    if ('privateKey' in held) throw new Error(`key ${kid} is here`)
-    const signature = await signerFor(kid, held.kind).sign(held.ref, alg, bytes)
-    if (!isSignature(alg, publicKey, bytes, signature))
-      throw new Unavailable('signer_unavailable', `what ${held.kind} answered is no signature by key ${kid}`)
-    signing(kid) // it may have been given up meanwhile
-    return signature
-  }
-
-  function signWith(kid: string, header: { readonly typ: string }, payload: object | string): Signed<string> {
-    const key = open(signing(kid))
-    const { alg, held } = key
-    const head = { alg, kid, typ: header.typ }
-    if ('privateKey' in held) return signJws(alg, held.privateKey, head, payload)
-    const input = signingInput(alg, head, payload)
-    return signedElsewhere(kid, key, Buffer.from(input, 'latin1')).then(
-      (signature) => `${input}.${Buffer.from(signature).toString('base64url')}`,
-    )
-  }
+  const signing = createSigning({ find: (kid) => stored.get(kid), activeKey, open, now, ...(signer ? { signer } : {}) })
 
   function verifyKey(kid: string): VerifyKey | undefined {
     const key = stored.get(kid)
@@ -203,7 +175,8 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   async function prepare(purpose: KeyPurpose, cause: KeyMove['cause']): Promise<string> {
     const key = await newKey(deps, purpose, cause, (kid) => stored.has(kid))
     const { kid } = key
-    await announce({ kid, purpose, to: 'prepared', cause })
+    const madeBy = signer?.makes(purpose) ? { signer: signer.kind } : {}
+    await announce({ kid, purpose, to: 'prepared', cause, ...madeBy })
     const inserted = await store.insert({
       ...key,
       state: 'prepared',
@@ -240,11 +213,19 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
 
   async function compromise(kid: string): Promise<boolean> {
     const before = stored.get(kid)
-    const done = await store.move(kid, ['prepared', 'active', 'retiring', 'retired'], 'compromised', now())
-    await refresh()
+    const at = now()
+    const done = await store.move(kid, ['prepared', 'active', 'retiring', 'retired'], 'compromised', at)
+    // At once: should the store not be read now, what was in force before would sign by it.
+    if (done)
+      show([...stored.values()].map((key) => (key.kid === kid ? { ...key, state: 'compromised', retiredAt: at } : key)))
+    const unread = await refresh().then(
+      () => undefined,
+      (error: unknown) => error,
+    )
     // A disk that is full must not keep a stolen key alive: here the record comes second.
     if (done && before)
       await announce({ kid, purpose: before.purpose, from: before.state, to: 'compromised', cause: 'compromised' })
+    if (unread !== undefined) throw unread
     return done
   }
 
@@ -276,20 +257,7 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
   })
 
   return {
-    sign: (purpose, header, payload) => signWith(activeKey(purpose).kid, header, payload),
-    signWith,
-    signBytes(purpose, bytes) {
-      const { kid } = activeKey(purpose)
-      const key = open(signing(kid))
-      if (key.alg !== 'EdDSA') throw new Unavailable('no_active_key', `the key of ${purpose} is no Ed25519 key`)
-      return 'privateKey' in key.held ? signRaw(key.held.privateKey, bytes) : signedElsewhere(kid, key, bytes)
-    },
-    activeKid(purpose) {
-      const key = activeKey(purpose)
-      const { held } = open(key)
-      if ('kind' in held) signerFor(key.kid, held.kind).ready()
-      return key.kid
-    },
+    ...signing,
     publicKeyEver(kid) {
       const key = stored.get(kid)
       return key && evidenceOf(key)

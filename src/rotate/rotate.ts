@@ -116,11 +116,12 @@ export function createRotation({
         case 'prepare':
           await ring.prepare(purpose, cause)
           break
+        // Where another replica was faster, the next turn goes on from what it did.
         case 'activate':
-          await ring.activate(step.kid, cause)
+          if (!(await ring.activate(step.kid, cause))) return
           break
         case 'retire':
-          await ring.retire(step.kid, cause)
+          if (!(await ring.retire(step.kid, cause))) return
           break
       }
     }

@@ -245,8 +245,8 @@ export function keepingKeys(keyStore: KeyStore, ledger: Ledger): KeyStore {
   return {
     ...keyStore,
     list: async () => {
-      const keys = await keyStore.list()
       const seen = new Map(ledger.keys().map((key) => [key.kid, key]))
+      const keys = await stillGivenUp(keyStore, seen)
       for (const key of keys) if (!isSame(seen.get(key.kid), key)) ledger.keepKey(key).catch(() => undefined)
       return keys
     },
@@ -256,6 +256,16 @@ export function keepingKeys(keyStore: KeyStore, ledger: Ledger): KeyStore {
       return keyStore.insert(key)
     },
   }
+}
+
+/** A store that went back in time, or that somebody else writes into, makes no stolen key a good one again. */
+async function stillGivenUp(keyStore: KeyStore, seen: ReadonlyMap<string, StoredKey>): Promise<readonly StoredKey[]> {
+  const keys = await keyStore.list()
+  const isBack = ({ kid, state }: StoredKey) => state !== 'compromised' && seen.get(kid)?.state === 'compromised'
+  const back = keys.filter(isBack)
+  if (back.length === 0) return keys
+  for (const { kid, state } of back) await keyStore.move(kid, [state], 'compromised', seen.get(kid)?.retiredAt ?? 0)
+  return (await keyStore.list()).map((key) => (isBack(key) ? { ...key, state: 'compromised' } : key))
 }
 
 const isSame = (one: StoredKey | undefined, other: StoredKey): boolean =>

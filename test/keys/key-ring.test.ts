@@ -228,6 +228,20 @@ describe('the key ring', () => {
   })
 })
 
+describe('a key that is given up', () => {
+  it('O4 signs and verifies nothing more, though the store cannot be read again', async () => {
+    const { ring, store } = await ringOn()
+    const kid = ring.activeKid('token')
+    store.list = async () => {
+      throw new Unavailable('store_unavailable', 'away')
+    }
+    await expect(ring.compromise(kid)).rejects.toMatchObject({ reason: 'store_unavailable' })
+    expect(() => ring.signWith(kid, { typ: 'at+jwt' }, {})).toThrow(Unavailable)
+    expect(ring.keyFor(kid, 'token', 'subject_token')).toMatchObject({ ok: false, refusal: { reason: 'key_state' } })
+    expect(ring.jwks().keys.map((key) => key.kid)).not.toContain(kid)
+  })
+})
+
 describe('keys of the past', () => {
   it('are there for old evidence, with what became of them and when, and verify nothing that is live', async () => {
     const { ring, store, clock } = await ringOn()

@@ -1,4 +1,5 @@
 /** A standing login at Vault: its token is renewed while it lives, and got anew where Vault has ended it. */
+import { setTimeout as pause } from 'node:timers/promises'
 import { logIn, tokenIn, type VaultLogin, type VaultToken } from './vault-login.ts'
 import { type Json, VaultFailure, type VaultPort } from './vault-port.ts'
 
@@ -31,6 +32,7 @@ interface Held {
 /** Of a token that is younger than this, a 403 is not for its age: another one would hear the same. */
 const YOUNG_MS = 5_000
 const AGAIN_MS = 5_000
+const CLOSING_MS = 1_000
 
 export function createVaultSession({ open, login, monotonic }: VaultSessionDeps): VaultSession {
   let held: Held | undefined
@@ -118,10 +120,11 @@ export function createVaultSession({ open, login, monotonic }: VaultSessionDeps)
       }
     },
     async close() {
-      await renewing
+      await Promise.race([renewing, pause(CLOSING_MS, undefined, { ref: false })])
       const last = held
       held = undefined
-      if (last?.own) await last.vault.write(['auth', 'token', 'revoke-self'], {}).catch(() => undefined)
+      // Not for long: it ends by itself, and whoever stops the service waits.
+      if (last?.own) await last.vault.write(['auth', 'token', 'revoke-self'], {}, CLOSING_MS).catch(() => undefined)
     },
   }
 }
