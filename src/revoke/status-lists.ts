@@ -10,7 +10,7 @@ import { LIST_SIZE, type OpenedStatusIndexes } from './status-indexes.ts'
 /** How long a copy may be used before a fresh one is asked for. */
 export const TTL_SECONDS = 5
 /** And at all. */
-export const LIFE_SECONDS = 30
+const LIFE_SECONDS = 30
 /** One is signed so often also where nobody asks: of every moment there is one. */
 const SIGNED_EVERY_SECONDS = 15
 const HISTORY_SECONDS = 3600

@@ -1,4 +1,4 @@
-/** RFC 8693, 8414, 9449, 7523 and 7662, as clients nobody here wrote understand them. */
+/** RFC 8693, 8414, 9449, 7523, 7662 and 9701, as clients nobody here wrote understand them. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import type { webcrypto } from 'node:crypto'
 import { createRemoteJWKSet, importJWK, jwtVerify } from 'jose'
@@ -94,6 +94,24 @@ describe('oauth4webapi', () => {
       [oauth.allowInsecureRequests]: true,
     })
     expect(claims.client_id).toBe('research')
+  })
+
+  it('RFC 9701 §5 takes our signed answer of introspection for what it is, and verifies it', async () => {
+    const as = await server()
+    const { key, kid } = await agentKey('research')
+    const me: oauth.Client = { client_id: 'research', introspection_signed_response_alg: 'ES256' }
+    const auth = oauth.PrivateKeyJwt({ key, kid })
+    const options = { [oauth.allowInsecureRequests]: true }
+    const DPoP = oauth.DPoP(me, await oauth.generateKeyPair('ES256'))
+    const ask = async () =>
+      oauth.genericTokenEndpointRequest(as, me, auth, GRANT.exchange, await parameters(), { DPoP, ...options })
+    await oauth.processGenericTokenEndpointResponse(as, me, await ask()).catch(() => undefined)
+    const token = await oauth.processGenericTokenEndpointResponse(as, me, await ask())
+    const signed = { requestJwtResponse: true, ...options }
+    const response = await oauth.introspectionRequest(as, me, auth, token.access_token, signed)
+    const answer = await oauth.processIntrospectionResponse(as, me, response)
+    expect(answer).toMatchObject({ active: true, client_id: 'research', sub: 'dev|alice' })
+    await oauth.validateApplicationLevelSignature(as, response, options)
   })
 
   it('RFC 6749 §5.2 reads our refusals', async () => {
