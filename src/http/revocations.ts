@@ -1,5 +1,6 @@
 /** `/revocations`: add, and look up; the signed feed that verifiers follow stands in feed.ts. */
 import { createHash } from 'node:crypto'
+import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { z } from 'zod'
 import { ok, type Result, refuse } from '../oauth/refusal.ts'
 import { isId, newId } from '../tasks/ids.ts'
@@ -55,6 +56,11 @@ const addRoute: Route = {
     const read = readMeant(body.value, meant.value.match, { snapshot: snapshot(), now: now() })
     if (!read.ok) return refused(call, read.refusal)
     const { match, mode, taken, until } = read.value
+    if (mode === 'contain' && !(await hasTasks(call, match))) {
+      const detail =
+        'no task is of this agent, so nothing can be taken from it: an actor that others vouch for is banned'
+      return refused(call, refuse('bad_body', 'request', { proven: true, detail }).refusal)
+    }
     if (body.value.dry_run) {
       const pinned = await deps.bulk.preview(match, mode, adminOf(call), taken)
       return Response.json(previewView(deps, match, mode, pinned))
@@ -81,6 +87,12 @@ const addRoute: Route = {
     const answer = { ...revocationView(entry), ...touched(mode, tasks), ...(releases ? { releases } : {}) }
     return Response.json(answer, { status: added ? 201 : 200 })
   },
+}
+
+/** Whether its agent can have tasks: an actor that an issuer vouches for stands in the tokens of others' tasks alone. */
+async function hasTasks({ deps }: Call, { agent }: HopFacts): Promise<boolean> {
+  if (agent === undefined || deps.snapshot().agents.bySpiffeId(agent)) return true
+  return (await deps.preview({ agent }, 'contain')).tasks.length > 0
 }
 
 /** What a preview has pinned. */

@@ -79,6 +79,21 @@ describe('an actor that an issuer vouched for', () => {
     expect(await active(tokenOf(await vouched()))).toBe(true)
   })
 
+  it('is taken nothing from, for no task is its own: containing it is refused, and a ban keeps it out', async () => {
+    await vouched()
+    const contain = (match: object) =>
+      house.admin('POST', '/revocations', { match, mode: 'contain', take: { tools: ['crm'] }, reason: 'too much' })
+    await refusedWithoutTrace(house, () => contain({ agent: PLANNER }), {
+      status: 400,
+      error: 'invalid_request',
+      reason: 'bad_body',
+      record: 'admin.refused',
+    })
+    const own = await contain({ agent: 'spiffe://company.example/agents/research' })
+    expect(own.status, own.text).toBe(201)
+    expect(own.body['tasks_contained']).toHaveLength(1)
+  })
+
   it('L3 a ban on it within one tree refuses it there and nowhere else', async () => {
     const opened = await vouched()
     const taskId = opened.body['task_id'] as unknown as string
