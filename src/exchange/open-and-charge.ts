@@ -36,6 +36,7 @@ export async function openAndCharge(
       subject: standing.subject,
       agent: proven.attested.agent.clientId,
       agentSpiffeId: proven.attested.agent.spiffeId,
+      ...(proven.attested.release === undefined ? {} : { release: proven.attested.release }),
       purpose: task.opens.purpose,
       context: task.opens.context,
       budget: task.opens.budget,

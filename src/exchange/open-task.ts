@@ -124,6 +124,7 @@ export function createOpenTask(deps: OpenTaskDeps): OpenTask {
       subject: facts,
       agent: agent.clientId,
       agentSpiffeId: agent.spiffeId,
+      ...(attested.release === undefined ? {} : { release: attested.release }),
       purpose: details.purpose,
       context: details.context,
       budget: details.budget,

@@ -133,7 +133,7 @@ export function readMeant(
   const whole = body.checked_before === undefined
   const mode = body.mode ?? (whole && (named.some((each) => BANS.includes(each)) || named.length === 0) ? 'ban' : 'cut')
   if ((mode === 'contain') !== (body.take !== undefined) || (mode === 'contain' && !namesTasks(match))) {
-    const detail = 'contain goes with take, and a match of tasks, agents or subjects alone'
+    const detail = 'contain goes with take, and a match of tasks, agents, subjects, releases or trust domains alone'
     return refuse('bad_body', 'request', { proven: true, detail })
   }
   const window = windowOf(body, mode, now)

@@ -98,6 +98,7 @@ export const taskSchema = z
     root: z.string(),
     depth: z.number().int(),
     agent: z.string(),
+    release: z.string().describe('That opened it').optional(),
     subject: z.string(),
     purpose: z.string(),
     environment: z.string(),

@@ -28,6 +28,7 @@ function taskView(task: Task, snapshot: Snapshot, now: number) {
     root: task.root,
     depth: task.depth,
     agent: task.agent,
+    ...(task.release === undefined ? {} : { release: task.release }),
     subject: task.subject.id,
     purpose: task.purpose,
     environment: task.context.environment,

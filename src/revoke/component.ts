@@ -89,6 +89,7 @@ export function createComponents(deps: ComponentsDeps): Components {
         reason: whole.reason,
         by: whole.by,
         ...(whole.confirmedBy === undefined ? {} : { confirmedBy: whole.confirmedBy }),
+        ...(whole.taken ? { taken: whole.taken } : {}),
         ...(before === undefined ? {} : { before }),
         ...(correlation === undefined ? {} : { correlation }),
       })

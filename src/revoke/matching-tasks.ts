@@ -13,7 +13,7 @@ const LIVE = ['active', 'suspended'] as const
 
 /** Undefined where the match is not about whole tasks. */
 export function filterOf(match: HopFacts): Filter | undefined {
-  const { task, root, client_id, agent, sub, ...rest } = match
+  const { task, root, client_id, agent, sub, domain, release, ...rest } = match
   if (Object.keys(rest).length > 0) return undefined
   const below = task ?? root
   if (below !== undefined) return Object.keys(match).length === 1 ? { below } : undefined
@@ -21,6 +21,8 @@ export function filterOf(match: HopFacts): Filter | undefined {
     ...(client_id === undefined ? {} : { agent: client_id }),
     ...(agent === undefined ? {} : { agentSpiffeId: agent }),
     ...(sub === undefined ? {} : { subject: sub }),
+    ...(domain === undefined ? {} : { domain }),
+    ...(release === undefined ? {} : { release }),
   }
 }
 
@@ -76,7 +78,7 @@ export async function containMatching(
   })
 }
 
-/** Whether it names tasks as a whole: by task, root, agent or subject. */
+/** Whether it names tasks as a whole: by task, root, or agent, subject, trust domain and release that opened them. */
 export const namesTasks = (match: HopFacts): boolean => Object.keys(match).length > 0 && filterOf(match) !== undefined
 
 export const endedItself = ({ deadline }: Task, now: number): string =>

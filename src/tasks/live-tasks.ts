@@ -12,6 +12,9 @@ export interface LiveTask {
 export interface LiveTaskFilter {
   readonly agent?: string
   readonly agentSpiffeId?: string
+  /** Trust domain of the agent. */
+  readonly domain?: string
+  readonly release?: string
   readonly subject?: string
 }
 
@@ -46,6 +49,9 @@ export function withBelow(candidates: readonly Candidate[], limit: number): read
   }
   return [...found.values()].slice(0, limit)
 }
+
+/** How SPIFFE ids of a trust domain begin. */
+export const idsOf = (domain: string): string => `spiffe://${domain}/`
 
 /** Of a task as it is held. */
 export const liveTaskOf = ({ id, agent, subject }: Pick<Task, 'id' | 'agent' | 'subject'>): LiveTask => ({

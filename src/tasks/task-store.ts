@@ -34,6 +34,9 @@ export interface TaskStore {
   list(filter: {
     readonly agent?: string
     readonly agentSpiffeId?: string
+    /** Trust domain of the agent. */
+    readonly domain?: string
+    readonly release?: string
     readonly subject?: string
     readonly state?: TaskState
     /** Only those that this revocation does not hold. */

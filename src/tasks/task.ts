@@ -48,6 +48,8 @@ export interface Task {
   /** client_id, and its SPIFFE id at the time. */
   readonly agent: string
   readonly agentSpiffeId: string
+  /** The release that opened it, where it was measured or said. */
+  readonly release?: string
   readonly purpose: string
   readonly context: TaskContext
   readonly budget: Budget

@@ -38,6 +38,12 @@ export function describeLiveTasks(name: string, open: OpenWorld): void {
       expect(await found({ agent: helper })).toEqual(sorted(child, below))
       expect(await found({ agentSpiffeId: `spiffe://company.example/agents/${helper}` })).toEqual(sorted(child, below))
       expect(await found({ agent, subject: user })).toEqual([users.id])
+      const release = fresh('release')
+      const domain = `${release}.example`
+      const measured = await opened({ agent: fresh('agent'), release, agentSpiffeId: `spiffe://${domain}/x` })
+      expect(await found({ release })).toEqual([measured.id])
+      expect(await found({ domain })).toEqual([measured.id])
+      expect(await found({ domain, subject: user })).toEqual([])
       expect(await found({ agent: helper, subject: user })).toEqual([])
       expect(await found({ subject: user, agent, agentSpiffeId: 'spiffe://company.example/agents/nobody' })).toEqual([])
       expect(await found({})).toEqual(expect.arrayContaining(sorted(root, child, below, users, held)))

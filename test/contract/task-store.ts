@@ -435,6 +435,14 @@ export function describeTaskStore(name: string, open: OpenWorld): void {
       expect(await ids({ subject: 'company|bob' })).toEqual([three.id, two.id])
       expect(await ids({ agent: 'triage', state: 'active' })).toEqual([one.id])
       expect(await ids({ agent: 'triage', subject: 'company|bob', state: 'active' })).toEqual([])
+      const release = 'LzlSROKt2j9LESu-fPVgo8'
+      const four = await opened(stores, { agentSpiffeId: 'spiffe://company.example.org/agents/x', release })
+      expect(await ids({ domain: 'company.example' })).toEqual([three.id, two.id, one.id])
+      expect(await ids({ domain: 'company.example.org' })).toEqual([four.id])
+      expect(await ids({ domain: 'company' })).toEqual([])
+      expect(await ids({ release })).toEqual([four.id])
+      expect(await ids({ release, domain: 'company.example' })).toEqual([])
+      expect((await stores.tasks.get(four.id))?.release).toBe(release)
     })
 
     it('forgets ended tasks past their deadline with their operation ids, and nothing that lives', async () => {

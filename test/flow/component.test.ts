@@ -146,6 +146,45 @@ describe('a revocation by component', () => {
     await token(good)
   })
 
+  it('pauses, takes from and ends the tasks that its releases opened, and those alone', async () => {
+    const opened = async (manifest: typeof good) => {
+      const answer = await ask(manifest)
+      const task = String(answer.body['task_id'])
+      const state = async () => (await house.admin('GET', `/tasks/${task}`)).body['state']
+      const again = () =>
+        research.exchange({
+          form: { audience: 'tickets', task_id: task, request_details: undefined, release: idOf(manifest) },
+        })
+      return { task, state, again }
+    }
+    const [one, other] = [await opened(bad), await opened(good)]
+    expect((await house.admin('GET', `/tasks/${one.task}`)).body['release']).toBe(idOf(bad))
+    const states = async () => [await one.state(), await other.state()]
+
+    const paused = await revoke('litellm@1.82.8', { mode: 'suspend' })
+    expect(paused.body['tasks_suspended']).toContain(one.task)
+    expect(await states()).toEqual(['suspended', 'active'])
+    expect((await one.again()).body['reason']).toBe('suspended')
+    const resumed = await readmit(paused.body['id'], 'resume')
+    expect(resumed.body['tasks_resumed']).toContain(one.task)
+    expect(await states()).toEqual(['active', 'active'])
+    expect((await one.again()).status).toBe(200)
+
+    const taken = await revoke('litellm@1.82.8', { mode: 'contain', take: { tools: ['tickets'] } })
+    expect(taken.status, taken.text).toBe(201)
+    expect(taken.body['tasks_contained']).toContain(one.task)
+    expect((await one.again()).body['reason']).toBe('authority_contained')
+    expect((await other.again()).status).toBe(200)
+
+    const preview = await revoke('litellm@1.82.8', { dry_run: true })
+    expect(preview.body['tasks']).toMatchObject({ effect: 'end', ids: expect.arrayContaining([one.task]) })
+    const ended = await house.admin('POST', '/revocations', { match: { release: idOf(bad) }, reason: 'bad release' })
+    expect(ended.body['tasks_ended']).toContain(one.task)
+    expect(await states()).toEqual(['revoked', 'active'])
+    await readmit(ended.body['id'])
+    expect(await states()).toEqual(['revoked', 'active'])
+  })
+
   it('is carried out as it was previewed, once', async () => {
     const before = await token(bad)
     const preview = await revoke('litellm@1.82.8', { dry_run: true })

@@ -62,7 +62,7 @@ describe('revoking by each dimension', () => {
     ['agent', 'spiffe://company.example/agents/research', true],
     ['client_id', 'research', true],
     ['aud', 'https://tickets.example.com/', false],
-    ['domain', 'company.example', false],
+    ['domain', 'company.example', true],
   ] as const)(
     'L15 Inv2 ban by %s: nothing new until a re-admission, and the dead stay dead after it',
     async (dimension, value, ends) => {

@@ -44,6 +44,8 @@ describe('suspending', () => {
     ['client_id', () => ({ client_id: 'research' })],
     ['agent', () => ({ agent: 'spiffe://company.example/agents/research' })],
     ['sub', () => ({ sub: 'dev|alice' })],
+    ['domain', () => ({ domain: 'company.example' })],
+    ['domain and sub', () => ({ domain: 'company.example', sub: 'dev|alice' })],
     ['everything', () => ({})],
   ] as const)(
     'L15 Inv2 by %s: tokens die, tasks pause, nothing is issued until it is lifted; then new tokens, and old ones stay dead',

@@ -1,6 +1,6 @@
 /** Live tasks by whom they are for, in the embedded database: along the index of those that have not ended. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { type Candidate, type LiveTasks, withBelow } from '../../tasks/live-tasks.ts'
+import { type Candidate, idsOf, type LiveTasks, withBelow } from '../../tasks/live-tasks.ts'
 import { stateAt, type TaskState } from '../../tasks/task.ts'
 import type { EmbeddedDatabase, Row, Value } from './database.ts'
 
@@ -9,10 +9,12 @@ const PAGE = 500
 
 export function createLiveTasks({ db }: { db: EmbeddedDatabase }): LiveTasks {
   return {
-    matching: async ({ agent, agentSpiffeId, subject }, now, limit) => {
+    matching: async ({ agent, agentSpiffeId, domain, release, subject }, now, limit) => {
       const wanted: readonly [string, Value | undefined][] = [
         ['agent = ?', agent],
         ["json_extract(fixed, '$.agentSpiffeId') = ?", agentSpiffeId],
+        ["instr(json_extract(fixed, '$.agentSpiffeId'), ?) = 1", domain && idsOf(domain)],
+        ["json_extract(fixed, '$.release') = ?", release],
         ['subject = ?', subject],
       ]
       const given = wanted.filter((pair): pair is [string, Value] => pair[1] !== undefined)

@@ -1,5 +1,5 @@
 /** Live tasks by whom they are for, in Redis: along the set of those that have not ended. */
-import { type Candidate, type LiveTasks, withBelow } from '../../tasks/live-tasks.ts'
+import { type Candidate, idsOf, type LiveTasks, withBelow } from '../../tasks/live-tasks.ts'
 import { stateAt, type Task, type TaskState } from '../../tasks/task.ts'
 import { type RedisClient, script, unexpected } from './client.ts'
 
@@ -62,12 +62,14 @@ export function createLiveTasks({ redis }: { redis: RedisClient }): LiveTasks {
   }
 
   return {
-    matching: async ({ agent, agentSpiffeId, subject }, now, limit) => {
+    matching: async ({ agent, agentSpiffeId, domain, release, subject }, now, limit) => {
       const found: Candidate[] = []
-      for await (const { id, parent, agent: of, agentSpiffeId: spiffeId, subject: user } of live(now)) {
+      for await (const { id, parent, agent: of, agentSpiffeId: spiffeId, subject: user, release: by } of live(now)) {
         const named =
           (agent === undefined || of === agent) &&
           (agentSpiffeId === undefined || spiffeId === agentSpiffeId) &&
+          (domain === undefined || spiffeId.startsWith(idsOf(domain))) &&
+          (release === undefined || by === release) &&
           (subject === undefined || user.id === subject)
         if (named || parent !== undefined)
           found.push({ id, agent: of, subject: user.id, named, ...(parent === undefined ? {} : { parent }) })
