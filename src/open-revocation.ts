@@ -21,10 +21,12 @@ import { createDrills } from './revoke/drills.ts'
 import { createFeed } from './revoke/feed.ts'
 import { openHearing } from './revoke/hearing.ts'
 import type { KnownRelease } from './revoke/known-releases.ts'
+import { openLiveEverywhere } from './revoke/live-everywhere.ts'
 import { openLiveTokens } from './revoke/live-open.ts'
 import { openMarks } from './revoke/marks.ts'
 import { createPreview } from './revoke/preview.ts'
 import { createReceipts } from './revoke/receipts.ts'
+import type { Replicas } from './revoke/replicas.ts'
 import { createRevoke, type TokenLine, widened } from './revoke/revoke.ts'
 import { createSignOut } from './revoke/sign-out.ts'
 import type { Naming } from './revoke/signals/events-of.ts'
@@ -86,6 +88,14 @@ export async function openRevocation(deps: RevocationDeps) {
     onError: (error) => onFault(error, 'live tokens'),
   })
   closing.push(() => live.close())
+  const replicas = stores.replicas?.(log.logId)
+  const run = randomBytes(12).toString('base64url')
+  const everywhere = await openLiveEverywhere({
+    live,
+    replicas,
+    run,
+    onError: (error) => onFault(error, 'replicas'),
+  })
   const marks = await openMarks({
     now,
     mark: () => stores.revocations.mark(),
@@ -98,7 +108,7 @@ export async function openRevocation(deps: RevocationDeps) {
   })
   const asRevoked = (match: HopFacts) => widened({ issued }, match)
   const preview = components.previewing(
-    createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live, widened: asRevoked }),
+    createPreview({ now, tasks: stores.tasks, liveTasks: stores.liveTasks, live: everywhere, widened: asRevoked }),
   )
   const bulk = createBulk({
     now,
@@ -133,13 +143,19 @@ export async function openRevocation(deps: RevocationDeps) {
     bulk,
     preview,
     twoPeople,
-    ...(await openProof(deps, revoke)),
+    ...(await openProof({ ...deps, replicas, run }, revoke)),
     ...openSignals(deps, revoke),
   }
 }
 
+interface ProofDeps extends RevocationDeps {
+  readonly replicas: Replicas | undefined
+  /** Of this process. */
+  readonly run: string
+}
+
 /** The feed, who follows it, and what can be shown of it. */
-async function openProof(deps: RevocationDeps, revoke: ReturnType<typeof createRevoke>) {
+async function openProof(deps: ProofDeps, revoke: ReturnType<typeof createRevoke>) {
   const { holder, stores, log, audit, sealer, now, monotonic, closing, ring, checkpoints } = deps
   const { settings } = holder.current()
   const acks = createAcks()
@@ -204,16 +220,16 @@ async function openProof(deps: RevocationDeps, revoke: ReturnType<typeof createR
 }
 
 /** What they say of themselves, here or at another replica. */
-async function hearVerifiers(deps: RevocationDeps, acks: Acks) {
-  const { stores, log, ring, heldKeys, rotation, isFirst, now, monotonic, closing, onFault } = deps
+async function hearVerifiers(deps: ProofDeps, acks: Acks) {
+  const { stores, replicas, run, ring, heldKeys, rotation, isFirst, now, monotonic, closing, onFault } = deps
   const hearing = await openHearing({
     acks,
     heldKeys,
     isPrepared: (kid) => ring.verifyKey(kid)?.state === 'prepared',
     onHeard: () => rotation.heard(),
-    replicas: stores.replicas?.(log.logId),
+    replicas,
     epoch: () => stores.revocations.epoch(),
-    run: randomBytes(12).toString('base64url'),
+    run,
     isFirst,
     now,
     monotonic,

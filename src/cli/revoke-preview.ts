@@ -26,7 +26,7 @@ export function previewLines(cli: Pick<Cli, 'colors'>, answer: Json): readonly s
     return row(what, members, texts(members['names']))
   }
   const count = number(live['count']) ?? 0
-  const alone = live['not_counted'] === undefined
+  const all = live['not_counted'] === undefined
   const expiry = time(live['latest_expiry'])
   const rows = [
     row(TASKS[text(tasks['effect']) ?? ''] ?? 'tasks', tasks, texts(tasks['ids']), tasks['complete'] === false),
@@ -36,10 +36,10 @@ export function previewLines(cli: Pick<Cli, 'colors'>, answer: Json): readonly s
     named('tools', 'tools'),
     {
       what: 'live tokens',
-      count: alone ? (live['exact'] === true ? `${count}` : `${count} at most`) : `${count} here`,
+      count: live['exact'] === true ? `${count}` : all ? `${count} at most` : `${count} or more`,
       which: [
         ...(expiry === '' ? [] : [`the last expires ${expiry}`]),
-        ...(alone ? [] : ['other replicas count their own']),
+        ...(all ? [] : ['another replica did not answer']),
       ].join('; '),
     },
     ...objects(answer['verifiers']).map(({ tool, by, bound_seconds: bound }) => ({

@@ -32,7 +32,10 @@ export const previewSchema = z
     live_tokens: z.object({
       count: z.number().int(),
       exact: z.boolean().describe('Otherwise there are no more than that, of those that are counted'),
-      not_counted: z.literal('other_replicas').describe('Each replica counts what it issued itself').optional(),
+      not_counted: z
+        .literal('other_replicas')
+        .describe('One of them did not answer in time: what it issued is not among them')
+        .optional(),
       latest_expiry: z.number().int().optional(),
     }),
     verifiers: z
@@ -55,13 +58,12 @@ export const previewSchema = z
 const named = (all: ReadonlySet<string>) => ({ total: all.size, names: [...all].sort().slice(0, NAMED) })
 
 export function previewView(
-  deps: Pick<HttpDeps, 'snapshot' | 'audiences'>,
+  deps: Pick<HttpDeps, 'audiences'>,
   match: HopFacts,
   mode: RevocationMode,
   { preview, bulk }: Pinned,
 ) {
   const { effect, tasks, complete, subjects, agents, audiences, live, releases } = preview
-  const { settings } = deps.snapshot()
   const reached = deps.audiences.all().filter(({ audience }) => audiences.has(audience))
   return {
     dry_run: true,
@@ -74,9 +76,8 @@ export function previewView(
     tools: named(new Set(reached.map(({ tool }) => tool))),
     live_tokens: {
       count: live.count,
-      ...(settings.store.kind === 'embedded'
-        ? { exact: live.exact }
-        : { exact: false, not_counted: 'other_replicas' as const }),
+      exact: live.exact,
+      ...(live.incomplete ? { not_counted: 'other_replicas' as const } : {}),
       ...(live.latestExpiry === undefined ? {} : { latest_expiry: live.latestExpiry }),
     },
     verifiers: reached.map(({ tool, by, boundSeconds }) => ({ tool, by, bound_seconds: boundSeconds })),

@@ -3,7 +3,8 @@ import type { HopFacts } from '@errand/verifier/shapes.ts'
 import { type LiveTask, type LiveTasks, liveTaskOf } from '../tasks/live-tasks.ts'
 import { stateAt } from '../tasks/task.ts'
 import type { TaskStore } from '../tasks/task-store.ts'
-import type { LiveMatch, LiveTokens } from './live-tokens.ts'
+import type { LiveEverywhere } from './live-everywhere.ts'
+import type { LiveTokens } from './live-tokens.ts'
 import { filterOf } from './matching-tasks.ts'
 import type { RevocationMode } from './revocation-log.ts'
 
@@ -20,7 +21,7 @@ export interface Preview {
   /** By client id. */
   readonly agents: ReadonlySet<string>
   readonly audiences: ReadonlySet<string>
-  readonly live: LiveMatch
+  readonly live: LiveEverywhere
   /** By component: those that have it. */
   readonly releases?: readonly string[]
 }
@@ -29,7 +30,7 @@ export interface PreviewDeps {
   readonly now: () => number
   readonly tasks: Pick<TaskStore, 'get' | 'tree'>
   readonly liveTasks: LiveTasks
-  readonly live: Pick<LiveTokens, 'matching'>
+  readonly live: { readonly matching: (...asked: Parameters<LiveTokens['matching']>) => Promise<LiveEverywhere> }
   /** A match as the revocation would have it. */
   readonly widened: (match: HopFacts) => Promise<HopFacts>
 }

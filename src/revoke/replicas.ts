@@ -33,4 +33,8 @@ export interface Replicas {
       readonly gone?: readonly string[]
     },
   ): Promise<readonly OtherReplica[]>
+  /** What each of the others answers; undefined where one did not in time. `run`: of this process. */
+  ask(question: string, run: string): Promise<ReadonlyMap<string, string | undefined>>
+  /** Answers the others from now on. */
+  answer(by: (question: string) => Promise<string>, onError: (error: unknown) => void): Promise<void>
 }

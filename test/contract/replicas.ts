@@ -95,6 +95,33 @@ export function describeReplicas(name: string, open: OpenWorld): void {
       expect(heard(await there({}), 'here')).toEqual({ one: '1', two: '2' })
     })
 
+    it('answers what another asks, each for itself, and says who did not', async () => {
+      const { stores, other } = await world()
+      if (!stores.replicas || !other.replicas) return
+      const [here, there] = [stores.replicas(fresh('here')), other.replicas(fresh('there'))]
+      const silent = fresh('silent')
+      const nothing = { run: 'r', first: true, covers: { generation: 1, sequence: 1 }, words: new Map(), over: [] }
+      const faults: unknown[] = []
+      await there.answer(
+        async (question) => `there: ${question}`,
+        (error) => faults.push(error),
+      )
+      await here.answer(
+        async (question) => `here: ${question}`,
+        (error) => faults.push(error),
+      )
+      expect(await here.ask('alone?', 'r')).toEqual(new Map())
+      for (const each of [here, there]) await each.exchange(nothing)
+      const [one, two] = await Promise.all([here.ask('one?', 'r'), here.ask('two?', 'r')])
+      expect([[...one.values()], [...two.values()]]).toEqual([['there: one?'], ['there: two?']])
+      expect([...(await there.ask('back?', 'r')).values()]).toEqual(['here: back?'])
+      await other.replicas(silent).exchange(nothing)
+      const answers = await here.ask('all?', 'r')
+      expect([...answers.values()].sort()).toEqual(['there: all?', undefined])
+      expect(answers.get(silent)).toBeUndefined()
+      expect(faults).toEqual([])
+    })
+
     it('carries thousands of words', async () => {
       const both = await two()
       if (!both) return

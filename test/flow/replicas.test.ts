@@ -7,7 +7,7 @@ const TOOLS = ['crm', 'github', 'payments', 'tickets', 'warehouse']
 /** They tell one another each second. */
 const SOON = { timeout: 10_000, interval: 100 }
 
-describe.skipIf(!redisIsHere())('what verifiers say to one of two replicas', () => {
+describe.skipIf(!redisIsHere())('what one of two replicas hears or issues', () => {
   let site: Site
   let houses: Site['houses']
   beforeAll(async () => {
@@ -31,7 +31,7 @@ describe.skipIf(!redisIsHere())('what verifiers say to one of two replicas', () 
   const look = async (house: House, id: string) => (await house.admin('GET', `/revocations/${id}`)).body
 
   // No time passes here: by its bound nothing is contained.
-  it('counts at the other: a revocation is contained once every process has acknowledged it to some replica', async () => {
+  it('an acknowledgement counts at the other: a revocation is contained once every process has acknowledged it to some replica', async () => {
     const [here, there] = houses
     const { id, epoch } = await revoke(here)
     for (const tool of TOOLS) await acknowledge(tool === 'crm' ? there : here, tool, epoch)
@@ -56,5 +56,21 @@ describe.skipIf(!redisIsHere())('what verifiers say to one of two replicas', () 
     }, SOON)
     await acknowledge(there, 'github', epoch, 'lately')
     await vi.waitFor(async () => expect(await look(here, id)).toMatchObject({ contained: true }), SOON)
+  })
+
+  it('a preview counts the live tokens that each of them issued, and loses those that are revoked', async () => {
+    const [here, there] = houses
+    for (const house of [here, there, there]) {
+      const answer = await (await house.agent('research')).exchange({ form: { audience: 'tickets' } })
+      expect(answer.status, answer.text).toBe(200)
+    }
+    const counted = async (house: House) => {
+      const asked = { match: { client_id: 'research' }, mode: 'cut', reason: 'looking', dry_run: true }
+      return (await house.admin('POST', '/revocations', asked)).body['live_tokens']
+    }
+    for (const house of houses) expect(await counted(house)).toMatchObject({ count: 3, exact: true })
+    await here.admin('POST', '/revocations', { match: { client_id: 'research' }, mode: 'cut', reason: 'a rehearsal' })
+    for (const house of houses)
+      await vi.waitFor(async () => expect(await counted(house)).toEqual({ count: 0, exact: true }), SOON)
   })
 })

@@ -2,6 +2,7 @@
 import { formatEpoch, parseEpoch } from '@errand/verifier/epoch.ts'
 import type { OtherReplica, Replicas } from '../../revoke/replicas.ts'
 import { type RedisClient, type Reply, script, unexpected } from './client.ts'
+import { createQuestions } from './replica-questions.ts'
 
 const PER_OTHER = 6
 
@@ -16,7 +17,7 @@ local id, run = arg(1), arg(2)
 local mine, moved = K .. 'replica:' .. id, K .. 'replica:' .. id .. ':moved'
 if redis.call('HGET', mine, 'run') ~= run then
   if arg(5) ~= '1' then return {'all'} end
-  redis.call('DEL', mine, moved)
+  redis.call('DEL', mine, moved, mine .. ':answers')
 end
 -- The beat last: words without it are read again, and one that is read too early is true.
 local beat = string.format('%.0f', tonumber(redis.call('HGET', mine, 'beat') or '0') + 1)
@@ -43,7 +44,7 @@ for n = 1, tonumber(arg(9)) do
   local gone = K .. 'replica:' .. arg(at)
   -- Unless it has come back.
   if redis.call('HGET', gone, 'beat') == arg(at + 1) then
-    redis.call('DEL', gone, gone .. ':moved')
+    redis.call('DEL', gone, gone .. ':moved', gone .. ':answers')
     redis.call('SREM', K .. 'replicas', arg(at))
   end
   at = at + 2
@@ -76,6 +77,7 @@ export function createReplicas({ redis }: { redis: RedisClient }, id: string): R
   let known = new Map<string, { readonly run: string; readonly beat: number }>()
 
   return {
+    ...createQuestions({ redis }, id),
     exchange: async ({ run, first, covers, words, over, gone = [] }) => {
       for (const about of over) all.delete(about)
       for (const [about, word] of words) all.set(about, word)
