@@ -85,7 +85,8 @@ export function permitEvent(
 export function unsignedEvent(intent: AuditEvent, cause: unknown): AuditEvent {
   const { decisionId, agent, task, root, tool, correlation, jti } = intent as Required<AuditEvent>
   const reason = cause instanceof Unavailable ? { reason: cause.reason } : {}
-  return { type: 'token.unsigned', ...reason, decisionId, agent, task, root, tool, correlation, jti }
+  // Not by its own decision: who looks for that one is to find what was decided.
+  return { type: 'token.unsigned', ...reason, cause: decisionId, agent, task, root, tool, correlation, jti }
 }
 
 export function refusalEvent(

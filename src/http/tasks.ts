@@ -249,8 +249,9 @@ async function history({ deps }: Call, { id, root, createdAt }: Task, shown: rea
     truncated: records.length === MAX_RECORDS,
     of: (task: string) => {
       const own = records.filter((record) => record['task'] === task)
+      const unsigned = new Set(own.filter(({ type }) => type === 'token.unsigned').map((record) => record['jti']))
       return {
-        tokens: own.filter((record) => record.type === 'token.issuing').map(tokenRow),
+        tokens: own.filter((record) => record.type === 'token.issuing' && !unsigned.has(record['jti'])).map(tokenRow),
         refusals: own.filter((record) => record.type === 'token.refused').map(refusalRow),
       }
     },

@@ -148,7 +148,15 @@ describe('a service whose token keys are in Vault', () => {
     const answer = await agent.exchange(asking)
     expect(answer.status).toBe(200)
     const [unsigned] = await house.records({ type: 'token.unsigned' })
-    expect(unsigned?.['task']).toBe(answer.body['task_id'])
+    const { task_id: task, decision_id: decision } = answer.body
+    expect(unsigned?.['task']).toBe(task)
+    // Its first decision can be explained, and gave no token.
+    const explained = await house.admin('GET', `/explanations/${String(unsigned?.['cause'])}`)
+    expect(explained.body).toMatchObject({ type: 'token.issuing', jti: unsigned?.['jti'] })
+    const { tokens } = (await house.admin('GET', `/tasks/${String(task)}`)).body as never as {
+      tokens: { decision_id: string }[]
+    }
+    expect(tokens.map((each) => each.decision_id)).toEqual([decision])
   })
 
   it('lets nothing out that the known key did not sign: a foreign signature, another version, none at all', async () => {
