@@ -7,6 +7,7 @@ import { refuse } from '../oauth/refusal.ts'
 import { toAuthorizationDetails } from '@errand/verifier/grants.ts'
 import { joinedKeyView } from './join.ts'
 import { seenAgent, seenAgents } from './platform-agents.ts'
+import { badParam, numbersIn } from './query.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { detailSchema, errorAnswers } from './schemas.ts'
@@ -171,8 +172,6 @@ const configRoute: Route = {
   },
 }
 
-const NUMBER = /^(0|[1-9][0-9]{0,12})$/
-
 const recordsRoute: Route = {
   method: 'GET',
   path: '/audit/records',
@@ -200,30 +199,27 @@ const recordsRoute: Route = {
   },
   async handle(call) {
     const { deps, c } = call
-    const { from, since, until, type, agent, subject, task, jti, reason, limit = '100' } = c.req.query()
+    const { type, agent, subject, task, jti, reason } = c.req.query()
+    const numbers = numbersIn(call, 'from', 'since', 'until', 'limit')
+    if (!numbers.ok) return refused(call, numbers.refusal)
+    const { from, since, until, limit = 100 } = numbers.value
     const known = EVENT_TYPES.find((each) => each === type)
-    const numbers = [from, since, until, limit].filter((each) => each !== undefined)
-    if (numbers.some((each) => !NUMBER.test(each)) || Number(limit) > 1000 || (type !== undefined && !known)) {
-      return refused(
-        call,
-        refuse('bad_param', 'request', { proven: true, detail: 'a query parameter is not of the documented form' })
-          .refusal,
-      )
-    }
+    if (limit > 1000 || (type !== undefined && !known))
+      return refused(call, badParam('limit is at most 1000, type one of those that records have').refusal)
     const records =
       from === undefined
         ? await deps.reader.search({
-            ...(since === undefined ? {} : { since: Number(since) * 1000 }),
-            ...(until === undefined ? {} : { until: Number(until) * 1000 }),
+            ...(since === undefined ? {} : { since: since * 1000 }),
+            ...(until === undefined ? {} : { until: until * 1000 }),
             ...(known === undefined ? {} : { type: known }),
             ...(agent === undefined ? {} : { agent }),
             ...(subject === undefined ? {} : { subject }),
             ...(task === undefined ? {} : { task }),
             ...(jti === undefined ? {} : { jti }),
             ...(reason === undefined ? {} : { reason }),
-            limit: Number(limit),
+            limit,
           })
-        : await deps.reader.from(Number(from), Number(limit))
+        : await deps.reader.from(from, limit)
     return Response.json({ log: deps.audit.logId, size: deps.reader.size, records })
   },
 }

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { refuse } from '../oauth/refusal.ts'
 import { isId } from '../tasks/ids.ts'
 import { adminOf } from './caller.ts'
+import { badParam } from './query.ts'
 import { refused } from './refused.ts'
 import type { Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
@@ -48,7 +49,7 @@ export const evidenceRoute: Route = {
     })
     const gathered = await deps.evidence(id, index)
     if (gathered.ok) return Response.json(gathered.evidence)
-    const detail = `more than ${gathered.most} records name it: prove them one by one (GET /log/proof)`
-    return refused(call, refuse('bad_param', 'request', { proven: true, detail }).refusal)
+    const tooMany = `more than ${gathered.most} records name it: prove them one by one (GET /log/proof)`
+    return refused(call, badParam(tooMany).refusal)
   },
 }

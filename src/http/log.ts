@@ -6,20 +6,26 @@ import { findDecision } from '../audit/explain.ts'
 import { proveConsistency, proveInclusion } from '../audit/log-proof.ts'
 import { rootAt } from '../audit/merkle.ts'
 import { parseTilePath } from '../audit/tile.ts'
-import { refuse, Unavailable } from '../oauth/refusal.ts'
+import { ok, type Result, refuse, Unavailable } from '../oauth/refusal.ts'
+import { badParam, numbersIn } from './query.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
 import { errorAnswers } from './schemas.ts'
 
 const problems = errorAnswers(401, 403, 404, 429, 503)
 const hash = z.string().describe('32 bytes in base64')
-const NUMBER = /^(?:0|[1-9][0-9]{0,14})$/
 /** A checkpoint comes each second. */
 const WAIT_MS = 3_000
 
-const badParam = (call: Call, detail: string) =>
-  refused(call, refuse('bad_param', 'request', { proven: true, detail }).refusal)
-const notFound = (call: Call) => refused(call, refuse('not_found', 'request', { proven: true }).refusal)
+const notFound = refuse('not_found', 'request', { proven: true })
+
+/** Every question here: it is read, and answered or refused; a proof comes with the newest checkpoint where that is its tree. */
+const asked =
+  (answer: (call: Call) => Promise<Result<object>>): Route['handle'] =>
+  async (call) => {
+    const answered = await answer(call)
+    return answered.ok ? Response.json(answered.value) : refused(call, answered.refusal)
+  }
 
 function newest({ deps }: Call): Signed {
   const signed = deps.checkpoints.newest()
@@ -61,7 +67,7 @@ const tileRoute: Route = {
     const { level = '', tile: place = '' } = call.c.req.param() as { readonly level?: string; readonly tile?: string }
     const tile = parseTilePath(`tile/${level}/${place}`)
     const bytes = tile && (await stored(call.deps.tree.tile(tile)))
-    if (!bytes) return notFound(call)
+    if (!bytes) return refused(call, notFound.refusal)
     return new Response(new Uint8Array(bytes), {
       headers: { 'Content-Type': 'application/octet-stream', 'Cache-Control': 'private, max-age=31536000, immutable' },
     })
@@ -94,24 +100,25 @@ const proofRoute: Route = {
     ...errorAnswers(400),
     ...problems,
   },
-  async handle(call) {
-    const { deps, c } = call
-    const { index, jti, size } = c.req.query()
-    if ((index === undefined) === (jti === undefined)) return badParam(call, 'either index or jti')
-    if ([index, size].some((each) => each !== undefined && !NUMBER.test(each)))
-      return badParam(call, 'index and size are numbers')
-    const at = jti === undefined ? Number(index) : (await findDecision(deps.reader, jti))?.i
-    if (at === undefined || at >= deps.reader.size) return notFound(call)
+  handle: asked(async (call) => {
+    const { deps } = call
+    const jti = call.c.req.query('jti')
+    const numbers = numbersIn(call, 'index', 'size')
+    if (!numbers.ok) return numbers
+    const { index, size } = numbers.value
+    if ((index === undefined) === (jti === undefined)) return badParam('either index or jti')
+    const at = jti === undefined ? index : (await findDecision(deps.reader, jti))?.i
+    if (at === undefined || at >= deps.reader.size) return notFound
     const signed = await deps.checkpoints.covering(at, WAIT_MS)
     if (signed === undefined) throw new Unavailable('audit_unavailable', 'no checkpoint covers that record yet')
     const { checkpoint, note } = signed
-    const of = size === undefined ? checkpoint.size : Number(size)
-    if (of <= at || of > checkpoint.size) return badParam(call, `size is above index, and at most ${checkpoint.size}`)
+    const of = size ?? checkpoint.size
+    if (of <= at || of > checkpoint.size) return badParam(`size is above index, and at most ${checkpoint.size}`)
     const root = of === checkpoint.size ? checkpoint.root : await stored(rootAt(of, deps.tree.read))
     const proof = await stored(proveInclusion(deps.tree, deps.audit.logId, at, of, root))
     if (proof === undefined) throw unproven()
-    return Response.json({ ...proof, ...(size === undefined ? { checkpoint: note } : {}) })
-  },
+    return ok({ ...proof, ...(size === undefined ? { checkpoint: note } : {}) })
+  }),
 }
 
 const consistencyRoute: Route = {
@@ -135,19 +142,20 @@ const consistencyRoute: Route = {
     ...errorAnswers(400),
     ...problems,
   },
-  async handle(call) {
-    const { deps, c } = call
+  handle: asked(async (call) => {
+    const { deps } = call
     const signed = newest(call)
-    const { from = '', to } = c.req.query()
     const { size } = signed.checkpoint
-    const until = to === undefined ? size : Number(to)
-    const wellFormed = NUMBER.test(from) && (to === undefined || NUMBER.test(to))
-    if (!wellFormed || Number(from) < 1 || Number(from) > until || until > size)
-      return badParam(call, `from is at least 1, to is at least from and at most ${size}`)
-    const proof = await stored(proveConsistency(deps.tree, deps.audit.logId, Number(from), until, signed))
+    const numbers = numbersIn(call, 'from', 'to')
+    if (!numbers.ok) return numbers
+    const { from = 0, to } = numbers.value
+    const until = to ?? size
+    if (from < 1 || from > until || until > size)
+      return badParam(`from is at least 1, to is at least from and at most ${size}`)
+    const proof = await stored(proveConsistency(deps.tree, deps.audit.logId, from, until, signed))
     if (proof === undefined) throw unproven()
-    return Response.json({ ...proof, ...(to === undefined ? { checkpoint: signed.note } : {}) })
-  },
+    return ok({ ...proof, ...(to === undefined ? { checkpoint: signed.note } : {}) })
+  }),
 }
 
 export const logRoutes: readonly Route[] = [checkpointRoute, tileRoute, proofRoute, consistencyRoute]
