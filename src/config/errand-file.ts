@@ -71,6 +71,14 @@ export const errandSchema = section({
           .regex(/^[a-z][a-z0-9_-]{0,31}$/, { error: 'not a prefix' })
           .default('errand')
           .describe('First part of every key in Redis.'),
+        sentinels: z
+          .array(url)
+          .min(1)
+          .max(16)
+          .optional()
+          .describe(
+            'Redis Sentinels, redis:// or rediss:// with host and port. The host of url is then the name by which they know the primary.',
+          ),
       }),
     ])
     .prefault({ kind: 'embedded' })

@@ -79,6 +79,10 @@ export function readSettings(
   if (source.store.kind === 'redis' && !/^rediss?:\/\/[^\s]+$/.test(source.store.url)) {
     report(['store', 'url'], 'url_forbidden', 'the url of the store must begin with redis:// or rediss://')
   }
+  for (const [index, each] of (source.store.kind === 'redis' ? (source.store.sentinels ?? []) : []).entries()) {
+    if (!/^rediss?:\/\/[^\s]+$/.test(each) || !URL.canParse(each) || new URL(each).hostname === '')
+      report(['store', 'sentinels', index], 'url_forbidden', 'a Sentinel is redis:// or rediss:// with host and port')
+  }
 
   const inKeys = ({ cert_file, key_file }: { readonly cert_file: string; readonly key_file: string }) => ({
     certFile: resolve(keysDir, cert_file),
@@ -233,7 +237,9 @@ const isLoopbackAddress = (host: string): boolean => host === '127.0.0.1' || hos
 function storeOf({ store }: ErrandFile, { redisUrl }: Overrides): ServiceSettings['store'] {
   if (redisUrl !== undefined)
     return { kind: 'redis', url: redisUrl, prefix: store.kind === 'redis' ? store.prefix : 'errand' }
-  return store
+  if (store.kind !== 'redis') return store
+  const { sentinels, ...place } = store
+  return sentinels === undefined ? place : { ...place, sentinels }
 }
 
 export async function readAdministrators(

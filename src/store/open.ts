@@ -101,6 +101,7 @@ export async function openStores({ store, dataDir, now, monotonic }: OpenStoresD
 async function openOverRedis(deps: {
   readonly url: string
   readonly prefix: string
+  readonly sentinels?: readonly string[]
   readonly dataDir: string
   readonly now: () => number
   readonly forgetBefore: () => number

@@ -1,10 +1,11 @@
 /** One connection to Redis that answers within its time or not at all, and never runs late what was refused early. */
 import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Redis, type RedisOptions } from 'ioredis'
+import type { Redis, RedisOptions } from 'ioredis'
 import { type Reason, Unavailable } from '../../oauth/refusal.ts'
 import type { SealEvent, StoreSeal } from '../../revoke/store-seal.ts'
 import { StoreFault } from '../fault.ts'
+import { connectTo, type RedisPlace } from './connect.ts'
 import { createGenerations, type Generation, openOn, type Roster } from './generation.ts'
 import { inspectServer } from './server-check.ts'
 
@@ -78,6 +79,7 @@ export interface GivingBack {
 /** How long a start waits for the other processes. */
 const START_PATIENCE_MS = 10_000
 const ASK_AGAIN_MS = 100
+const GIVEN_UP_PAUSE_MS = 200
 
 /**
  * Every script gets the same head. `now` of the server serves to refuse what comes too late, and for nothing else: no
@@ -111,22 +113,22 @@ export function script(body: string, options: { critical?: boolean } = {}): Scri
   return { source, sha: createHash('sha1').update(source).digest('hex') }
 }
 
-export async function openRedisClient(deps: {
-  url: string
-  prefix: string
-  /** Whether a Redis that holds nothing is a beginning, and not a loss. */
-  mayBegin: boolean
-  givingBack: GivingBack
-  now: () => number
-  monotonic: () => number
-}): Promise<RedisClient> {
+export async function openRedisClient(
+  deps: RedisPlace & {
+    /** Whether a Redis that holds nothing is a beginning, and not a loss. */
+    mayBegin: boolean
+    givingBack: GivingBack
+    now: () => number
+    monotonic: () => number
+  },
+): Promise<RedisClient> {
   const { monotonic, givingBack } = deps
   if (!/^[A-Za-z0-9_.-]{1,64}$/.test(deps.prefix)) {
     throw new StoreFault('unsafe_store_config', 'the prefix of the Redis keys is 1 to 64 letters, digits, _ . -')
   }
   // The braces keep all keys of one service in one slot of a cluster, so that a script may touch any of them.
   const base = `{${deps.prefix}}:`
-  const redis = new Redis(deps.url, CLIENT_OPTIONS)
+  const redis = connectTo(deps, CLIENT_OPTIONS)
   const generations = createGenerations({ redis, base })
   const listeners: Redis[] = []
   const openedListeners: ((generation: Generation) => void)[] = []
@@ -219,6 +221,14 @@ export async function openRedisClient(deps: {
     establishing = one
   }
 
+  /** ioredis gives up for good where it hears of a fail-over while it looks for the primary. */
+  function keepTrying(one: Redis): void {
+    one.on('end', () => {
+      const again = setTimeout(() => closed || one.connect().catch(() => undefined), GIVEN_UP_PAUSE_MS)
+      again.unref()
+    })
+  }
+  keepTrying(redis)
   redis.on('close', () => {
     session = undefined
     connection += 1
@@ -338,9 +348,13 @@ export async function openRedisClient(deps: {
     listen: async (channel, heard) => {
       const ear = redis.duplicate()
       listeners.push(ear)
+      keepTrying(ear)
       ear.on('error', () => undefined)
-      // ioredis subscribes again by itself; what was published meanwhile is read from the log.
-      ear.on('ready', heard)
+      // What was published meanwhile is read from the log.
+      ear.on('ready', () => {
+        ear.subscribe(`${base}${channel}`).catch(() => undefined)
+        heard()
+      })
       ear.on('message', heard)
       await ear.connect()
       await ear.subscribe(`${base}${channel}`)

@@ -5,6 +5,7 @@ import { keepingKeys, type Ledger } from '../ledger.ts'
 import type { Stores } from '../open.ts'
 import { createBulkPins } from './bulk-pins.ts'
 import { openRedisClient, script } from './client.ts'
+import type { RedisPlace } from './connect.ts'
 import { adopt, createGivingBack, joinRoster } from './give-back.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
@@ -28,18 +29,18 @@ const ROSTER_EVERY_MS = 30_000
 
 const BEAT = script("redis.call('INCR', K .. 'beats') return {'done'}")
 
-export async function openRedis(deps: {
-  url: string
-  prefix: string
-  mayBegin: boolean
-  /** What this process holds for the day on which Redis loses some of it. */
-  ledger: Ledger
-  told: (event: SealEvent) => void
-  now: () => number
-  /** What ended before it may be forgotten. */
-  forgetBefore: () => number
-  monotonic: () => number
-}): Promise<Omit<Stores, 'sealing'> & { seal(): StoreSeal | undefined }> {
+export async function openRedis(
+  deps: RedisPlace & {
+    mayBegin: boolean
+    /** What this process holds for the day on which Redis loses some of it. */
+    ledger: Ledger
+    told: (event: SealEvent) => void
+    now: () => number
+    /** What ended before it may be forgotten. */
+    forgetBefore: () => number
+    monotonic: () => number
+  },
+): Promise<Omit<Stores, 'sealing'> & { seal(): StoreSeal | undefined }> {
   const { ledger, now, forgetBefore } = deps
   const redis = await openRedisClient({ ...deps, givingBack: createGivingBack(deps) })
   try {

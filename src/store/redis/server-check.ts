@@ -7,6 +7,11 @@ export async function inspectServer(redis: Redis): Promise<string> {
   const server = fields(await redis.info('server'))
   const info = server.get('redis_version') ?? ''
   if (Number(info.split('.', 1)[0]) < 7) throw unsafe(`Redis 7 or later is needed, this is ${info || 'unknown'}`)
+  // All keys of a service are in one slot: a cluster would have nothing to spread.
+  if (server.get('redis_mode') === 'cluster')
+    throw unsafe(
+      'Redis Cluster is not supported: use one primary with replicas, watched by Sentinels (store.sentinels)',
+    )
   const replication = fields(await redis.info('replication'))
   if (replication.get('role') !== 'master') throw unsafe('this Redis is a replica: decisions are never read from one')
 
