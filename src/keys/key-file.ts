@@ -1,7 +1,7 @@
 /** Files that hold secrets: read only where nobody else can read or swap them, made whole or not at all. */
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { chmod, link, mkdir, open, stat, unlink } from 'node:fs/promises'
+import { chmod, link, lstat, mkdir, open, readdir, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 /** Key material that must not be used. The message says what to do and holds nothing of the file. */
@@ -54,12 +54,32 @@ export async function readSecretFile(path: string): Promise<string> {
   }
 }
 
+const UNFINISHED = '.unfinished-'
+
+const unlinkIfThere = (path: string): Promise<void> =>
+  unlink(path).catch((error: unknown) => {
+    if (codeOf(error) !== 'ENOENT') throw error
+  })
+
+/**
+ * Takes away second names that a crash left of finished files: one of a root key would keep it in the clear where its
+ * first name is wrapped since. What has one name may be somebody's who is at work.
+ */
+export async function removeSecondNames(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith(UNFINISHED)) continue
+    const path = join(folder, name)
+    const stats = await lstat(path).catch(() => undefined)
+    if (stats?.isFile() && stats.nlink > 1) await unlinkIfThere(path)
+  }
+}
+
 /**
  * Makes a file that was not there, whole and on disk, or answers false where there is one already: nothing is ever
  * overwritten, and a crash leaves no half of a key (a name appears only by linking the finished file).
  */
 export async function createFile(path: string, text: string, mode: 0o600 | 0o644 = 0o600): Promise<boolean> {
-  const unfinished = join(dirname(path), `.unfinished-${randomBytes(8).toString('hex')}`)
+  const unfinished = join(dirname(path), `${UNFINISHED}${randomBytes(8).toString('hex')}`)
   const handle = await open(
     unfinished,
     constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW,
@@ -78,7 +98,7 @@ export async function createFile(path: string, text: string, mode: 0o600 | 0o644
     if (codeOf(error) === 'EEXIST') return false
     throw error
   } finally {
-    await unlink(unfinished)
+    await unlinkIfThere(unfinished)
   }
   await syncFolder(dirname(path))
   return true

@@ -161,6 +161,11 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
     return key
   }
 
+  const hasKey = (purpose: KeyPurpose): boolean => {
+    const key = active.get(purpose)
+    const held = key && open(key).held
+    return held !== undefined && ('privateKey' in held || held.kind === signer?.kind)
+  }
   const signing = createSigning({ find: (kid) => stored.get(kid), activeKey, open, now, ...(signer ? { signer } : {}) })
 
   function verifyKey(kid: string): VerifyKey | undefined {
@@ -280,8 +285,7 @@ export async function openKeyRing(deps: KeyRingDeps): Promise<KeyRing> {
       const held = key && glance(key).held
       return held && 'kind' in held ? held : undefined
     },
-    healthy: () =>
-      deps.purposes.every((purpose) => active.has(purpose)) && (monotonic() - readAt) / 1000 <= staleAfterSeconds,
+    healthy: () => deps.purposes.every(hasKey) && (monotonic() - readAt) / 1000 <= staleAfterSeconds,
     signersAnswer: () => signer?.answers() ?? true,
     refresh,
     prepare,

@@ -2,7 +2,7 @@
 import { access, readdir, readFile } from 'node:fs/promises'
 import { dirname, join, relative, sep } from 'node:path'
 import type { JWK } from 'jose'
-import { createFile, isMissing, KeyMaterialError, privateFolder } from './key-file.ts'
+import { createFile, isMissing, KeyMaterialError, privateFolder, removeSecondNames } from './key-file.ts'
 import {
   DEVELOPMENT_KID,
   generatePrivateJwk,
@@ -50,6 +50,7 @@ export async function prepareMaterial(request: MaterialRequest): Promise<Materia
         'or move the data folder away to begin anew',
     )
   await privateFolder(keysDir)
+  await removeSecondNames(keysDir)
 
   const root = await openRootKey(rootPath, request.rootGuard)
   if (root.made) made.push('root.key')

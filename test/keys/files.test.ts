@@ -118,6 +118,16 @@ describe('the root key', () => {
 })
 
 describe('making files', () => {
+  it('a second name that a crash left of a finished file goes at the next start, and nobody’s unfinished one', async () => {
+    const { keysDir } = development()
+    await prepareMaterial(development())
+    await link(join(keysDir, 'root.key'), join(keysDir, '.unfinished-00'))
+    await writeFile(join(keysDir, '.unfinished-01'), 'another process is at work', { mode: 0o600 })
+    await prepareMaterial(development())
+    expect((await readdir(keysDir)).filter((name) => name.startsWith('.'))).toEqual(['.unfinished-01'])
+    expect((await stat(join(keysDir, 'root.key'))).nlink).toBe(1)
+  })
+
   it('overwrites nothing and leaves nothing unfinished behind', async () => {
     const path = join(dir, 'a')
     expect(await createFile(path, 'first')).toBe(true)

@@ -192,6 +192,19 @@ describe('keys that somebody else has', () => {
 })
 
 describe('a change of who makes the keys', () => {
+  it('is not ready at a replica that knows nothing of who has the active key', async () => {
+    const { signer } = keeper()
+    const store = memoryKeyStore()
+    const unaware = await ringOn(undefined, store)
+    const { ring } = await ringOn(signer, store)
+    const [next] = ring.keys().filter(({ purpose, state }) => purpose === 'token' && state === 'prepared')
+    await ring.activate(next!.kid, 'asked')
+    await unaware.ring.refresh()
+    expect([ring.healthy(), unaware.ring.healthy()]).toEqual([true, false])
+    expect(() => unaware.ring.activeKid('token')).toThrow(refused('no_active_key'))
+    expect(unaware.ring.keyFor(next!.kid, 'token', 'client').ok).toBe(true)
+  })
+
   it('is taken up by the next key, published before it signs; spares of before are given up', async () => {
     const local = await ringOn(undefined)
     const before = local.ring.activeKid('token')
