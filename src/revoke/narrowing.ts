@@ -14,13 +14,15 @@ export const CONTAIN_KEPT_SECONDS = 86_400
 /** Somebody may be at it: so long it is left to them. Two at once do the same, and no harm. */
 const LEFT_ALONE_SECONDS = 30
 
-/** The id of the entry that closes a containment. */
+/** The id of the entry that closes a containment, or a ban that is lifted. */
 export const closingOf = (id: string): string =>
   `rev_${createHash('sha256').update(`closes ${id}`).digest('base64url').slice(0, 22)}`
 
 export interface Narrowing {
   /** Answers the tasks that it took something from; none where it was closed before. */
   contain(entry: Revocation, correlation?: string): Promise<readonly string[]>
+  /** What an entry did to tasks is done: whoever is checked from now on reads them again. */
+  close(entry: Revocation, by: string, correlation?: string): Promise<void>
   /** After a start: those that nobody has closed. */
   finish(): Promise<void>
   /** Those that a fault came in between of, here or at another replica. */
@@ -46,12 +48,7 @@ export function createNarrowing({ now, latest, log, tasks, add, expire, tell }: 
     if (entry.closes !== undefined) open.delete(entry.closes)
   })
 
-  const contain: Narrowing['contain'] = async (entry, correlation) => {
-    const { id, match, taken, by } = entry
-    // Closed: what was opened since then is none of its tasks.
-    if (!taken || (await log.get(closingOf(id)))) return []
-    const { tools, operations } = taken
-    const found = await containMatching(tasks, match, { by: id, tools, operations }, now(), expire)
+  const close: Narrowing['close'] = async ({ id, match, expiresAt }, by, correlation) => {
     const at = now()
     await add(
       {
@@ -62,16 +59,26 @@ export function createNarrowing({ now, latest, log, tasks, add, expire, tell }: 
         reason: `closes ${id}`,
         by,
         at,
-        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, entry.expiresAt),
+        expiresAt: Math.max(latest() + MAX_TOKEN_LIFETIME_SECONDS + MARGIN_SECONDS, expiresAt),
       },
       correlation,
     )
+  }
+
+  const contain: Narrowing['contain'] = async (entry, correlation) => {
+    const { id, match, taken, by } = entry
+    // Closed: what was opened since then is none of its tasks.
+    if (!taken || (await log.get(closingOf(id)))) return []
+    const { tools, operations } = taken
+    const found = await containMatching(tasks, match, { by: id, tools, operations }, now(), expire)
+    await close(entry, by, correlation)
     await tell(entry, found, correlation)
     return found
   }
 
   return {
     contain,
+    close,
     async finish() {
       for (const entry of await log.after()) if (entry.mode === 'contain') await contain(entry)
     },

@@ -12,7 +12,7 @@ import type { TaskStore } from '../tasks/task-store.ts'
 import { endedBecause } from '../tasks/touched.ts'
 import type { HandOverClaims } from '../tokens/hand-over.ts'
 import { shownMatch } from './component-match.ts'
-import { endedItself, endMatching, suspendMatching } from './matching-tasks.ts'
+import { endedItself, endMatching, filterOf, suspendMatching } from './matching-tasks.ts'
 import { CONTAIN_KEPT_SECONDS, createNarrowing } from './narrowing.ts'
 import { limitsOf } from './receipt.ts'
 import {
@@ -258,7 +258,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
       const now = deps.now()
       // What a compromised key signed is dead whatever happens: no word of anybody's brings the key back.
       const open = await deps.log.bans(now)
-      if (!open.some((ban) => ban.id === id && ban.mode === 'ban' && !ban.absolute)) return false
+      const ban = open.find((each) => each.id === id && each.mode === 'ban' && !each.absolute)
+      if (!ban) return false
       // It widens what may be issued: no record, no re-admission.
       await deps.audit.append({
         type: 'revocation.readmitted',
@@ -267,6 +268,8 @@ export function createRevoke(deps: RevokeDeps): Revoke {
         details: { reason },
         ...(correlation === undefined ? {} : { correlation }),
       })
+      // Who read one of its tasks before it ended reads it again: from here on nothing else would keep them out.
+      if (filterOf(ban.match) && ban.before === undefined) await narrowing.close(ban, by, correlation)
       return deps.log.readmit(id, by, reason, now)
     },
     async resume(id, by, reason, correlation) {

@@ -90,6 +90,22 @@ function describeUnderWay(name: string, store: () => Promise<{ readonly text: st
       expect((await one.ask(TICKETS)).status).toBe(200)
     })
 
+    it('Inv6 is given nothing for a task that a ban ended between reading it and asking of revocations, also where it is readmitted', async () => {
+      const { stores } = house.service
+      const one = await open()
+      const asking = stopped(stores.revocations, 'check', issuing(1))
+      const asked = one.ask()
+      await asking.there
+      const { id, tasks_ended: ended } = await revoke({ match: { client_id: 'research' } })
+      expect(ended).toContain(one.task)
+      const readmitted = await house.admin('POST', `/revocations/${id}/readmit`, { reason: 'cleared' })
+      expect(readmitted.status, readmitted.text).toBe(200)
+      asking.release()
+      const answer = await asked
+      expect([answer.status, answer.body['reason']]).toEqual([400, 'task_not_active'])
+      expect((await open()).task).not.toBe(one.task)
+    })
+
     it('L15 is given nothing for a task that a pinned suspension pauses between reading it and asking of revocations', async () => {
       const { stores } = house.service
       const one = await open()
