@@ -1,12 +1,12 @@
 /** The signed feed of revocations that verifiers follow: snapshot, delta, long-poll, stream, nonce, acknowledgements. */
 import { createHash } from 'node:crypto'
-import { compareEpochs, parseEpoch } from '@errand/verifier/epoch.ts'
+import { parseEpoch } from '@errand/verifier/epoch.ts'
 import { feedKeyId } from '@errand/verifier/feed-frame.ts'
 import { z } from 'zod'
 import { refuse } from '../oauth/refusal.ts'
 import type { FeedFrame } from '../revoke/feed.ts'
 import { MAX_NONCES } from '../revoke/statement.ts'
-import { jsonOf } from './body.ts'
+import { ackRoutes, INSTANCE } from './acks.ts'
 import { nameOf } from './caller.ts'
 import { refused } from './refused.ts'
 import type { Call, Route } from './route.ts'
@@ -152,7 +152,6 @@ const streamRoute: Route = {
 }
 
 /** As a verifier names each of its processes. */
-const INSTANCE = /^[A-Za-z0-9_-]{1,64}$/
 
 const keyRoute: Route = {
   method: 'GET',
@@ -180,48 +179,4 @@ const keyRoute: Route = {
   },
 }
 
-const note = z.string().max(4096)
-const ackSchema = z.strictObject({
-  epoch: z.string().max(40),
-  instance: z.string().regex(INSTANCE).describe('Which process of the tool this is').optional(),
-  kids: z
-    .array(z.string().max(128))
-    .max(1024)
-    .describe('Keys of the service that it holds: a new one signs once every registered verifier holds it')
-    .optional(),
-  leaving: z.literal(true).describe('This process ends').optional(),
-  regression: z
-    .strictObject({ before: note, after: note })
-    .describe('Two checkpoints that contradict one another: the log shrank or was rewritten')
-    .optional(),
-})
-
-const ackRoute: Route = {
-  method: 'POST',
-  path: '/revocations/acks',
-  access: ['tool'],
-  tag: 'Feed',
-  summary: 'A verifier says up to which epoch it has applied the log',
-  json: ackSchema,
-  answers: { 204: { description: 'Noted' }, ...errorAnswers(400, 401, 403, 413, 415, 429, 503) },
-  async handle(call) {
-    const { deps, c, caller } = call
-    const body = jsonOf(c, ackSchema)
-    if (!body.ok) return refused(call, { ...body.refusal, proven: true })
-    const epoch = parseEpoch(body.value.epoch)
-    if (!epoch || caller?.kind !== 'tool') {
-      return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch is not an epoch' }).refusal)
-    }
-    // Nobody has applied what is not written yet: a verifier that says so is broken, or not what it says.
-    if (compareEpochs(epoch, await deps.revocations.epoch()) > 0) {
-      return refused(call, refuse('bad_body', 'request', { proven: true, detail: 'epoch lies ahead' }).refusal)
-    }
-    const { instance, kids = [], leaving, regression } = body.value
-    const said = { epoch, ...(instance === undefined ? {} : { instance }), ...(regression ? { regression } : {}), kids }
-    if (leaving) deps.hearing.left(caller.client.clientId, instance)
-    else deps.hearing.said(caller.client.clientId, said)
-    return new Response(null, { status: 204 })
-  },
-}
-
-export const feedRoutes: readonly Route[] = [snapshotRoute, nowRoute, streamRoute, keyRoute, ackRoute]
+export const feedRoutes: readonly Route[] = [snapshotRoute, nowRoute, streamRoute, keyRoute, ...ackRoutes]

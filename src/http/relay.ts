@@ -12,6 +12,7 @@ import { LONGEST_WAIT } from './feed.ts'
 import { createLimits } from './limits.ts'
 
 const MAX_HEADER_BYTES = 16_384
+const MAX_ACK_BYTES = 20_000
 /** Streams and long polls: of more, whoever comes is told to come later, for descriptors are needed for other things. */
 const MAX_OPEN = 50_000
 export const REQUESTS_PER_SECOND = 200
@@ -34,6 +35,23 @@ export interface RelayServerOptions {
   /** Milliseconds. */
   readonly monotonic: () => number
   readonly onError: (error: unknown) => void
+}
+
+/** Undefined where it is longer than an acknowledgement can be. */
+async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_ACK_BYTES) return undefined
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('latin1')
+}
+
+function ackIn(text: string | undefined): string | undefined {
+  // Read as it is written by verifiers, and no other way.
+  return text === undefined ? undefined : /^\{"ack":"([A-Za-z0-9_.-]+)"\}$/.exec(text)?.[1]
 }
 
 export async function listenAsRelay({
@@ -117,12 +135,24 @@ export async function listenAsRelay({
     reader.begin(first.event)
   }
 
+  /** What a verifier signed; only the service can tell whether it is. */
+  async function acknowledgement(request: IncomingMessage, response: ServerResponse) {
+    const ack = ackIn(await bodyOf(request))
+    if (ack === undefined) return badParam(response, 'a signed acknowledgement is wanted, as {"ack": …}')
+    const status = await relay.acknowledge(ack)
+    if (status !== 204)
+      return refused(response, status === 400 ? 400 : 503, 'invalid_request', 'the service did not take it')
+    response.writeHead(204, { 'Cache-Control': 'no-store' })
+    response.end()
+  }
+
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     // Before anything is done for it: who asks too much is turned away for the price of its first line.
     const seconds = limits.take(sourceOf(request), perSource)
     if (seconds > 0) return refused(response, 429, 'temporarily_unavailable', 'too many requests', seconds)
     const [path = '', search = ''] = (request.url ?? '/').split('?', 2)
     const query = new URLSearchParams(search)
+    if (request.method === 'POST' && path === '/revocations/acks') return acknowledgement(request, response)
     if (request.method !== 'GET') return refused(response, 405, 'invalid_request', 'a relay is only read from')
     if (path === '/revocations') return revocations(query, request, response)
     if (path === '/revocations/stream') return stream(request, response)

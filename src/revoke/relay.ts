@@ -20,6 +20,8 @@ const TIMEOUT_MS = 5_000
 const NOW_TIMEOUT_MS = 2_000
 /** Whoever asks for ever other places must not make of us a flood on the service. Questions of now have their own bounds. */
 const MAX_FRAMES_AT_ONCE = 16
+/** More verifiers say it again, or to the service itself. */
+const MAX_ACKS_AT_ONCE = 64
 
 export interface RelayDeps {
   readonly issuer: string
@@ -37,6 +39,8 @@ export interface Relay {
   delta(after: Epoch): Promise<FeedFrame>
   /** A delta as soon as there is something after `after`, or after so many seconds. */
   wait(after: Epoch, seconds: number, signal: AbortSignal): Promise<FeedFrame>
+  /** Brings what a verifier has signed to the service; answers its status. */
+  acknowledge(ack: string): Promise<number>
   /** Undefined where it is no nonce. */
   statement(nonce: string): Promise<string | undefined>
   /** Each frame as it comes. `ended` is called when frames may have been lost: whoever reads on must come again. */
@@ -61,6 +65,7 @@ export function createRelay(deps: RelayDeps): Relay {
   let newest: Epoch | undefined
   let connected = false
   let asking = 0
+  let bringing = 0
 
   const problem = (error: unknown): void => {
     if (!closing.signal.aborted) deps.onProblem(error)
@@ -181,6 +186,23 @@ export function createRelay(deps: RelayDeps): Relay {
       return delta(after)
     },
     statement,
+    async acknowledge(ack) {
+      if (bringing >= MAX_ACKS_AT_ONCE) throw new ServiceUnavailable('too many acknowledgements at once')
+      bringing += 1
+      try {
+        const { status } = await fetchText(fetch, endpoint(issuer, '/revocations/acks/relayed'), {
+          method: 'POST',
+          timeoutMs: NOW_TIMEOUT_MS,
+          maxBytes: 65_536,
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ ack }),
+          signal: closing.signal,
+        })
+        return status
+      } finally {
+        bringing -= 1
+      }
+    },
     subscribe(listener, ended) {
       const subscriber: Subscriber = { listener, ended }
       subscribers.add(subscriber)

@@ -30,6 +30,7 @@ const DECLARED: Record<string, string> = {
   'POST /introspect': 'form',
   'POST /revoke': 'form',
   'POST /global-token-revocation': 'provider',
+  'POST /revocations/acks/relayed': 'public',
   'POST /ssf/events': 'public',
   'GET /.well-known/ssf-configuration': 'public',
   'POST /ssf/streams': 'receiver',

@@ -35,6 +35,7 @@ const SLOTS = [
   'introspected',
   'revocation_order',
   'security_event',
+  'acknowledgement',
 ] as const
 type Slot = (typeof SLOTS)[number]
 
@@ -117,6 +118,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
       const answer = await research.handOver(token, 'payments', { audience: 'tickets' })
       return answer.body['access_token'] as unknown as string
     }
+    const ticketsKey = await house.keyOf('tools/tickets.jwk')
     const claims = { iss: DEV_ISSUER, sub: 'alice', aud: ISSUER }
     const fresh = () => ({ ...claims, jti: randomBytes(9).toString('hex'), iat: house.now(), exp: house.now() + 60 })
     const feed = await house.fetch('GET', '/revocations')
@@ -206,6 +208,13 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
       ['feed_frame', () => feed.body['frame'] as unknown as string],
       ['receipt', () => receipt.body['receipt'] as unknown as string],
       ['statement', () => now.body['statement'] as unknown as string],
+      [
+        'acknowledgement',
+        () => {
+          const said = { iss: 'tool:tickets', aud: ISSUER, iat: house.now(), epoch: '1.0', instance: 'one' }
+          return signJws({ typ: 'errand-ack+jwt', kid: ticketsKey.kid }, said, ticketsKey.privateKey)
+        },
+      ],
       ['release_manifest', () => signRelease(manifestOf(), newSigner())],
       ...Object.entries(FOREIGN).map(
         ([kind, typ]) =>
@@ -278,6 +287,11 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
           headers: { 'content-type': 'application/secevent+jwt' },
           body: token,
         })
+      case 'acknowledgement':
+        return house.fetch('POST', '/revocations/acks/relayed', {
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ ack: token }),
+        })
       case 'introspected':
         return tool.form('/introspect', { token })
     }
@@ -345,6 +359,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
     ['assertion', { status: 400, error: 'invalid_grant' }],
     ['dpop_header', { status: 400, error: 'invalid_dpop_proof' }],
     ['revocation_order', { status: 401, error: 'invalid_token' }],
+    ['acknowledgement', { status: 400, error: 'invalid_request' }],
   ] as const) {
     it(`C1 every kind but its own is refused as ${slot}`, async () => {
       // Our own ID-JAG shares its type with those of others: who brings it is known, and who made it is the next question.
@@ -407,6 +422,7 @@ default_task: { purpose: Kinds, environment: staging, data_classification: inter
       expect([kind, slot, answer.status], answer.text).toEqual([kind, slot, 200])
     }
     expect((await send('security_event', await made.get('security_event')!())).status).toBe(202)
+    expect((await send('acknowledgement', await made.get('acknowledgement')!())).status).toBe(204)
     expect((await send('revocation_order', await made.get('revocation_order')!())).status).toBe(204)
     expect((await send('introspected', await made.get('access_token')!())).body['active']).toBe(true)
     const own = await made.get('access_token')!()

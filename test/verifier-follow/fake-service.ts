@@ -3,7 +3,14 @@ import { createHash, createPublicKey, type KeyObject, randomBytes } from 'node:c
 import type { AccessTokenClaims } from '@errand/verifier/claims.ts'
 import { parseEpoch } from '@errand/verifier/epoch.ts'
 import { feedKeyId } from '@errand/verifier/feed-frame.ts'
-import { jwkThumbprint, type PublicJwk, signEs256 } from '@errand/verifier/signature.ts'
+import { parseJws } from '@errand/verifier/jws.ts'
+import {
+  importVerifyKey,
+  jwkThumbprint,
+  type PublicJwk,
+  signEs256,
+  verifySignature,
+} from '@errand/verifier/signature.ts'
 import { createFeed, type Feed } from '../../src/revoke/feed.ts'
 import { createFakeLog, type FakeLog } from './fake-log.ts'
 import { generateKeyPairSync } from '../key-pairs.ts'
@@ -56,6 +63,8 @@ export interface FakeService {
   /** Paths asked for, in order. */
   readonly asked: string[]
   readonly acks: string[]
+  /** Of those, how many a relay brought. */
+  relayed: number
   /** Streams that are open now. */
   streaming: number
   readonly reservations: Record<string, unknown>[]
@@ -114,6 +123,16 @@ export function createFakeService(clock: Clock): FakeService {
     if (path === '/revocations/acks') {
       if (!proven(request)) return json({ error: 'invalid_client' }, 401)
       service.acks.push(((await request.json()) as { epoch: string }).epoch)
+      return new Response(null, { status: 204 })
+    }
+    if (path === '/revocations/acks/relayed') {
+      const { ack } = (await request.json()) as { ack: string }
+      const jws = parseJws(ack)
+      const pub = importVerifyKey(createPublicKey(tool).export({ format: 'jwk' }) as PublicJwk, { algs: ['ES256'] })
+      if (!jws.ok || !pub.ok || !verifySignature(pub.value, jws.value.signingInput, jws.value.signature))
+        return json({ error: 'invalid_request' }, 400)
+      service.acks.push(String(jws.value.payload['epoch']))
+      service.relayed += 1
       return new Response(null, { status: 204 })
     }
     if (path === '/revocations/stream') return stream(request)
@@ -187,6 +206,7 @@ export function createFakeService(clock: Clock): FakeService {
     toolKey: { ...tool.export({ format: 'jwk' }), kid: 'tool-1' },
     asked: [],
     acks: [],
+    relayed: 0,
     streaming: 0,
     reservations: [],
     intercept: () => undefined,

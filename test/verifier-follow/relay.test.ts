@@ -73,7 +73,7 @@ const get = async (path: string, headers: Record<string, string> = {}) => {
 }
 
 describe('a relay', () => {
-  test('gives many verifiers all they need on one connection to the service, and learns of none who it is', async () => {
+  test('gives many verifiers all they need on one connection to the service, and is shown no credentials', async () => {
     const many = Array.from({ length: 12 }, verifier)
     await Promise.all(many.map((it) => it.ready()))
     await until(() => door.readers() === many.length)
@@ -85,11 +85,12 @@ describe('a relay', () => {
     for (const it of many)
       await expect(it.verify(request(token, { now: clock.now }), read)).rejects.toMatchObject({ code: 'revoked' })
     expect(new Set(toRelay.map(({ path }) => path))).toEqual(
-      new Set(['/revocations', '/revocations/now', '/revocations/stream']),
+      new Set(['/revocations', '/revocations/now', '/revocations/stream', '/revocations/acks']),
     )
     expect(toRelay.filter(({ authorization }) => authorization !== null)).toEqual([])
-    // Acknowledged at the service itself, by each.
+    // Acknowledged by each, signed: the relay brought it, and could have said nothing in its place.
     await until(() => service.acks.filter((epoch) => epoch === '0.1').length === many.length)
+    expect(service.relayed).toBe(service.acks.length)
     // Questions that come together are one to the service.
     const asked = service.asked.filter((path) => path === '/revocations/now').length
     expect(asked).toBeLessThan(toRelay.filter(({ path }) => path === '/revocations/now').length)
@@ -104,6 +105,27 @@ describe('a relay', () => {
     await until(() => it.status()?.epoch === '0.1')
     expect(it.status()?.entries).toBe(1)
     await until(() => door.readers() === 1 && relay.status().connected)
+  })
+
+  test('H4 acknowledgements that it cannot bring go to the service itself, and no more than so many wait in it', async () => {
+    let answer: (() => void) | undefined
+    const held = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    service.intercept = async (path) => {
+      if (path !== '/revocations/acks/relayed') return undefined
+      await held
+      return new Response(null, { status: 429 })
+    }
+    const bringing = Array.from({ length: 70 }, () => relay.acknowledge('a.b.c').catch(() => 'too many'))
+    const refused = await Promise.race([Promise.all(bringing.slice(64)), pause(1_000)])
+    expect(refused).toEqual(Array(6).fill('too many'))
+    answer!()
+    expect(new Set(await Promise.all(bringing.slice(0, 64)))).toEqual(new Set([429]))
+    const it = verifier()
+    await it.ready()
+    await until(() => service.acks.length === 1)
+    expect(service.relayed).toBe(0)
   })
 
   test('L6 passes no garbage on: what the service did not sign ends in the relay', async () => {
@@ -140,6 +162,11 @@ describe('a relay', () => {
     for (const path of ['/', '/revocations/key', '/token', '/revocations/../token'])
       expect([path, (await get(path)).status]).toEqual([path, 404])
     expect((await fetch(`${door.url}/revocations`, { method: 'POST' })).status).toBe(405)
+    for (const body of ['', '{}', '{"ack":"a b"}', `{"ack":"${'a'.repeat(30_000)}"}`, '{"ack":"a.b.c"}']) {
+      const answer = await fetch(`${door.url}/revocations/acks`, { method: 'POST', body })
+      expect([body.slice(0, 16), answer.status]).toEqual([body.slice(0, 16), 400])
+    }
+    expect(service.relayed).toBe(0)
   })
 
   test('H4 asked from places without number, it asks the service a few times and keeps little', async () => {

@@ -53,7 +53,7 @@ export interface VerifierOptions {
   readonly serviceUrl?: string
   /**
    * A relay of the revocation feed (`errand relay`), which needs no trust: snapshots, the stream and statements of now
-   * are read there. Keys, introspection, reservations and acknowledgements stay with the service.
+   * are read there, and it carries acknowledgements, signed. Keys, introspection and reservations stay with the service.
    */
   readonly feed?: string
   /** Where the files of `errand relay --write` are served: a verifier that knows nothing yet begins with them. */
@@ -208,7 +208,17 @@ export function createVerifier(options: VerifierOptions): Verifier {
   // Tools have client_ids of a form that agents cannot have: a tool and an agent may both be called payments.
   const clientId = `tool:${tool}`
   const client: ServiceClient | undefined =
-    key && createServiceClient({ issuer, serviceUrl, clientId, key, fetch, now, timeoutMs: TIMEOUT_MS })
+    key &&
+    createServiceClient({
+      issuer,
+      serviceUrl,
+      relayUrl: options.feed,
+      clientId,
+      key,
+      fetch,
+      now,
+      timeoutMs: TIMEOUT_MS,
+    })
   const follower: Follower | undefined =
     client &&
     createFollower({
