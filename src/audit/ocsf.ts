@@ -27,6 +27,7 @@ const entity = (activity: number): Kind => ({ class: ENTITY_MANAGEMENT, activity
 const KINDS: Partial<Record<EventType, Kind>> = {
   'token.issuing': { class: AUTHORIZE_SESSION, activity: ASSIGN_PRIVILEGES },
   'token.reissued': { class: AUTHORIZE_SESSION, activity: ASSIGN_PRIVILEGES },
+  'token.unsigned': api(CREATE),
   'token.refused': api(CREATE),
   'token.introspected': api(READ),
   'token.inspected_refused': api(READ),
@@ -71,7 +72,7 @@ export function toOcsf(record: AuditRecord): { readonly [name: string]: Json } {
   const { i, t, type, decision, reason } = record
   const log = text(record['log']) ?? ''
   const kind = KINDS[type] ?? { class: API_ACTIVITY, activity: OTHER }
-  const refused = decision === 'refuse' || /(?:refused|rejected)$/.test(type)
+  const refused = decision === 'refuse' || /(?:refused|rejected|unsigned)$/.test(type)
   return known({
     activity_id: kind.activity,
     category_uid: categoryOf(kind.class),
