@@ -40,6 +40,7 @@ export const TYP = {
   txnToken: 'txntoken+jwt', // draft-ietf-oauth-transaction-tokens
   feedFrame: 'errand-frame+jwt',
   statement: 'errand-now+jwt',
+  acknowledgement: 'errand-ack+jwt',
   introspection: 'token-introspection+jwt', // RFC 9701 §5
   statusList: 'statuslist+jwt', // draft-ietf-oauth-status-list §5.1
   release: 'errand-release+jwt',

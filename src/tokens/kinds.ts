@@ -39,6 +39,7 @@ export interface Kind {
     | 'introspected'
     | 'revocation_order'
     | 'security_event'
+    | 'acknowledgement'
   )[]
 }
 
@@ -76,6 +77,7 @@ export const KINDS = {
   feed_frame: { typ: [TYP.feedFrame], signer: 'feed_key', slots: [] },
   receipt: { typ: [TYP.receipt], signer: 'checkpoint_key', slots: [] },
   statement: { typ: [TYP.statement], signer: 'feed_key', slots: [] },
+  acknowledgement: { typ: [TYP.acknowledgement], signer: 'client', slots: ['acknowledgement'] },
 } as const satisfies Record<string, Kind>
 
 /** RFC 7515 §4.1.9: compared without case, `application/` may be left out, parameters make it another type. */
