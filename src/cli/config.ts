@@ -127,12 +127,22 @@ export const show = verb({
       ...objects(answer['bundle_endpoints']).map(
         (each) => [`bundle of ${safe(each['trust_domain'])}`, bundleState(each)] as const,
       ),
+      ...objects(answer['mirrors']).map((each) => [`mirror ${safe(each['name'])}`, mirrorState(each)] as const),
     ]))
       cli.out(line)
     for (const line of problems?.split('\n') ?? []) cli.out(safe(line))
     return EXIT.ok
   },
 })
+
+function mirrorState({ behind, problem, holds }: Json): string {
+  const told = [
+    behind === 0 ? 'has every record' : `${safe(behind)} records behind`,
+    ...(problem === undefined ? [] : [safe(problem)]),
+    ...(holds === true ? ['nothing is issued until it has caught up'] : []),
+  ]
+  return told.join('; ')
+}
 
 function bundleState({ confirmed_at: at, spiffe_sequence: sequence, problem }: Json): string {
   const known = at === undefined ? 'never fetched' : `confirmed ${time(at)}`

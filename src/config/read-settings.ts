@@ -141,9 +141,9 @@ export function readSettings(
       lifetimeSeconds: source.keys.lifetime_seconds,
       overlapSeconds: source.keys.overlap_seconds,
       jwksMaxAgeSeconds: source.keys.jwks_max_age_seconds,
+      ...(source.keys.signing === undefined ? {} : { signing: source.keys.signing }),
     },
     tenants: {
-      ...(source.keys.signing === undefined ? {} : { signing: source.keys.signing }),
       quota: quotaFrom(source.tenants.quota) as Quota,
       quotas: Object.fromEntries(
         Object.entries(source.tenants.quotas).map(([name, quota]) => [name, quotaFrom(quota)]),
@@ -195,7 +195,8 @@ function withinHost(
     )
   for (const name of ['listen', 'store', 'log', 'tenants']) if (stated([name])) own([name])
   for (const { to, ...mirror } of settings.audit.mirrors)
-    if (to === 'file' || to === 'stdout' || ('private' in mirror && mirror.private)) own(['audit', 'mirrors'])
+    if (to === 'file' || to === 'stdout' || ('private' in mirror && mirror.private))
+      report(['audit', 'mirrors'], 'bad_value', 'the mirrors of a tenant go by syslog or http, to public addresses')
   for (const name of ['max_header_bytes', 'request_timeout_seconds'])
     if (stated(['bounds', name])) own(['bounds', name])
   // A tenant's file could name any host to send any readable secret to; and two issuers never share a key.

@@ -149,6 +149,7 @@ const configRoute: Route = {
     const snapshot = deps.snapshot()
     const failure = deps.configFailure()
     const bundles = deps.bundles()
+    const mirrors = deps.mirrors()
     return Response.json({
       digest: snapshot.digest,
       policy_digest: snapshot.policyDigest,
@@ -157,6 +158,7 @@ const configRoute: Route = {
       issuer: snapshot.settings.issuer,
       development_shortcuts: snapshot.settings.developmentShortcuts,
       ...(failure === undefined ? {} : { failure: { at: failure.at, problems: failure.problems } }),
+      ...(mirrors.length === 0 ? {} : { mirrors }),
       ...(bundles.length === 0
         ? {}
         : {

@@ -85,6 +85,11 @@ describe('a service whose log is copied', () => {
     expect(house.lines.some((line) => line.includes('audit_mirror_behind'))).toBe(true)
     expect([house.service.log.size, await tasks()]).toEqual([size, before])
     await expect.poll(ready, { timeout: 5_000 }).toEqual([503, 'unavailable'])
+    const shown = async () => (await house.admin('GET', '/config')).body['mirrors']
+    await expect.poll(shown, { timeout: 5_000 }).toMatchObject([
+      { name: 'collector', problem: 'it answered 503', overdue: true, holds: true },
+      { name: 'kept', holds: false },
+    ])
     const metrics = async () => (await house.fetch('GET', '/metrics')).text
     await expect.poll(metrics, { timeout: 5_000 }).toContain('errand_audit_mirror_failing{mirror="collector"} 1')
     expect(await metrics()).toMatch(/errand_audit_mirror_records_behind\{mirror="collector"\} (?:[6-9]|[1-9][0-9]+)/)

@@ -133,14 +133,15 @@ describe('a tenant that is broken, comes or goes', () => {
       const signing = '{ vault_transit: { address: "https://a.example", token_file: /etc/secret, keys: { token: k } } }'
       await writeFile(
         path,
-        `${text}\nlisten: { port: 1 }\nbounds: { max_header_bytes: 8192 }\nlog: { level: debug }\nkeys: { signing: ${signing} }\n`,
+        `${text}\nlisten: { port: 1 }\nbounds: { max_header_bytes: 8192 }\nlog: { level: debug }\nkeys: { signing: ${signing} }\naudit: { mirrors: [{ name: a, to: stdout }] }\n`,
       )
       await until(async () => {
         const { tenants } = (await town.admin('', '/tenants')) as { tenants: Record<string, string>[] }
         const problems = tenants[0]?.['problems'] ?? ''
-        return ['listen', 'bounds.max_header_bytes', 'log', 'keys.signing'].every((each) =>
-          problems.includes(`${each} belongs`),
-        )
+        return [
+          ...['listen', 'bounds.max_header_bytes', 'log', 'keys.signing'].map((each) => `${each} belongs`),
+          'the mirrors of a tenant go by syslog or http',
+        ].every((each) => problems.includes(each))
       })
     } finally {
       await town.close()

@@ -12,21 +12,19 @@
 import { join } from 'node:path'
 import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES } from '../../audit/frame.ts'
 import type { KeptCheckpoints, LogTree } from '../../audit/checkpoints.ts'
-import { isLogId, newLogId } from '../../audit/ids.ts'
-import { LOG_ID_FILE } from '../../audit/layout.ts'
 import { type AuditEvent, type AuditLog, type AuditReader, endsByOrder, type Receipt } from '../../audit/log.ts'
 import { createDraftMemory, type Draft, draftRecord, sealedFor } from '../../audit/record.ts'
 import { createStrangerFold } from '../../audit/strangers.ts'
 import type { SubjectVault } from '../../audit/subject-vault.ts'
 import { Unavailable } from '../../oauth/refusal.ts'
-import { StoreFault } from '../fault.ts'
 import { createAuditReader } from './audit-reader.ts'
 import { type LogFiles, realLogFiles } from './log-files.ts'
 import { createKeptCheckpoints } from './kept-checkpoints.ts'
 import { openLogTree } from './log-tree.ts'
 import { createLogWriter, MAX_BATCH_BYTES } from './log-writer.ts'
 import type { Reserve } from './reserve.ts'
-import { openSegments, putFile } from './segments.ts'
+import { openLogId } from './log-id.ts'
+import { openSegments } from './segments.ts'
 
 export interface AuditLogDeps {
   /** Holds `log-id` and one folder per log. */
@@ -321,22 +319,3 @@ export async function openAuditLog(deps: AuditLogDeps): Promise<OpenedLog> {
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-
-async function openLogId(files: LogFiles, folder: string, wanted: string | undefined): Promise<string> {
-  await files.makeFolder(folder)
-  const there = (await files.readWhole(join(folder, LOG_ID_FILE)))?.toString('latin1').trim()
-  if (there !== undefined) {
-    if (!isLogId(there))
-      throw new StoreFault(
-        'data_damaged',
-        `${join(folder, LOG_ID_FILE)} does not hold a log id (8 hexadecimal digits, the name of the folder beside it): restore it from a backup`,
-      )
-    if (wanted !== undefined && wanted !== there) throw new Error(`the log in ${folder} is ${there}, not ${wanted}`)
-    return there
-  }
-  const logId = wanted ?? newLogId()
-  if (!isLogId(logId)) throw new Error('a log id is 8 hexadecimal digits')
-  await putFile(files, folder, LOG_ID_FILE, Buffer.from(`${logId}\n`, 'latin1'))
-  // Durable with the log's own folder: nothing is in that before both are.
-  return logId
-}
