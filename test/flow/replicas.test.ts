@@ -73,4 +73,35 @@ describe.skipIf(!redisIsHere())('what one of two replicas hears or issues', () =
     for (const house of houses)
       await vi.waitFor(async () => expect(await counted(house)).toEqual({ count: 0, exact: true }), SOON)
   })
+
+  it('O3 a new key signs once every tool has told one of them that it holds it, after the half minute that they have', async () => {
+    const [here, there] = houses
+    const { body } = await here.admin('POST', '/keys/rotate', { purpose: 'token' })
+    const kid = String(body['kid'])
+    const later = async (seconds: number) => {
+      for (const house of houses) {
+        house.advance(seconds)
+        await house.learnNonce('admin')
+      }
+    }
+    const state = async (house: House) =>
+      ((await house.admin('GET', '/keys')).body['keys'] as unknown as { kid: string; state: string }[]).find(
+        (key) => key.kid === kid,
+      )?.state
+    await later(31)
+    for (const house of houses) await vi.waitFor(async () => expect(await state(house)).toBe('prepared'), SOON)
+    const hold = async (house: House, name: string, kids: readonly string[]) => {
+      const tool = await house.tool(name)
+      const epoch = (await here.admin('GET', '/stats')).body['epoch']
+      const said = { epoch, kids, instance: `of-${house === here ? 'here' : 'there'}` }
+      expect((await tool.call('POST', '/revocations/acks', said)).status).toBe(204)
+    }
+    // What was said before under other names is long forgotten.
+    await later(190)
+    for (const tool of TOOLS) await hold(tool === 'crm' ? there : here, tool, tool === 'crm' ? [] : [kid])
+    await new Promise((resolve) => setTimeout(resolve, 2_500))
+    expect([await state(here), await state(there)]).toEqual(['prepared', 'prepared'])
+    await hold(there, 'crm', [kid])
+    for (const house of houses) await vi.waitFor(async () => expect(await state(house)).toBe('active'), SOON)
+  })
 })
