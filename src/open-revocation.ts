@@ -183,7 +183,7 @@ async function openProof(deps: ProofDeps, revoke: ReturnType<typeof createRevoke
     audiences,
     reader: log,
   })
-  const containments = containmentsOfParts(recorded, { log: stores.revocations, reader: log })
+  const containments = containmentsOfParts(recorded, { now, log: stores.revocations, reader: log })
   closing.push(() => containments.close())
   const receipts = createReceipts({
     issuer: settings.issuer,

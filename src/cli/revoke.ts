@@ -1,4 +1,4 @@
-/** `errand revoke`, `suspend`, `resume`, `readmit`, `ban list`: the one switch. */
+/** `errand revoke`, `suspend`, `contain`: the one switch. */
 import type { ParsedArgs } from 'citty'
 import { nearest } from '../policy/suggest.ts'
 import type { Match } from '../revoke/component-match.ts'
@@ -8,7 +8,7 @@ import type { Client, Json } from './client.ts'
 import { afterwards, timeoutOf, WAIT_FLAGS } from './containment-wait.ts'
 import { checkKnown, checkShape, REASON, reasonOf } from './known.ts'
 import { adminClient } from './places.ts'
-import { facts, json, safe, table, time } from './print.ts'
+import { facts, json, safe, time } from './print.ts'
 import { matchText, object, objects, text, texts } from './rows.ts'
 import { pendingLines, previewLines } from './revoke-preview.ts'
 import { JSON_FLAG, verb } from './verb.ts'
@@ -148,7 +148,7 @@ export function show(cli: Cli, args: Partial<Pick<Args, 'json' | 'dry-run'>>, an
       ['epoch', answer['epoch']],
       ['match', matchText(answer['match'])],
       ['mode', answer['mode']],
-      ['releases', object(answer['match'])['component'] === undefined ? undefined : releases.join(' ') || 'none yet'],
+      ['releases', object(answer['match'])['component'] === undefined ? undefined : namedFew(releases) || 'none yet'],
       ['tasks ended', ended.length === 0 ? undefined : ended.length],
       ['tasks contained', contained.length === 0 ? undefined : contained.length],
       ['tasks suspended', suspended.length === 0 ? undefined : suspended.length],
@@ -159,6 +159,10 @@ export function show(cli: Cli, args: Partial<Pick<Args, 'json' | 'dry-run'>>, an
   if (answer['mode'] === 'ban') cli.err(`until: errand readmit ${safe(answer['id'])} --reason …`)
   if (answer['mode'] === 'suspend') cli.err(`until: errand resume ${safe(answer['id'])} --reason …`)
 }
+
+/** So many are named in a line. */
+const namedFew = (names: readonly string[]): string =>
+  names.length <= 3 ? names.join(' ') : `${names.slice(0, 3).join(' ')} … ${names.length} in all`
 
 export const revoke = verb({
   description:
@@ -230,24 +234,6 @@ export async function audienceOf(client: Client, name: string): Promise<string> 
   throw new CliError(EXIT.usage, `no tool ${safe(name)}${near === undefined ? '' : `, did you mean ${near}?`}`)
 }
 
-export const readmit = verb({
-  description: 'Ends a ban: what it matched may ask for tokens again. Old tokens stay dead.',
-  args: {
-    id: { type: 'positional', description: 'rev_…', required: true },
-    reason: REASON,
-    ...JSON_FLAG,
-  },
-  examples: ['errand readmit rev_9sQy3oQk2hYzR1bN5dWgTA --reason "new key registered"'],
-  async run(args, cli) {
-    reasonOf(args.reason)
-    const client = await adminClient(cli)
-    const answer = await client.post(`/revocations/${encodeURIComponent(args.id)}/readmit`, { reason: args.reason })
-    if (args.json) cli.out(json(answer))
-    else cli.out(`${safe(args.id)} readmitted`)
-    return EXIT.ok
-  },
-})
-
 export const contain = verb({
   description:
     'Takes something from tasks for good, and ends their tokens: they go on with what is left, and so does all below them.',
@@ -274,57 +260,6 @@ export const contain = verb({
       ...(args['max-effect'] === undefined ? {} : { max_effect: args['max-effect'] }),
     }
     show(cli, args, await ask(cli, args, { mode: 'contain', take }))
-    return EXIT.ok
-  },
-})
-
-export const resume = verb({
-  description: 'Lifts a suspension: the tasks that it alone held go on, and ask for new tokens. Old tokens stay dead.',
-  args: {
-    id: { type: 'positional', description: 'rev_…', required: true },
-    reason: REASON,
-    ...JSON_FLAG,
-  },
-  examples: ['errand resume rev_9sQy3oQk2hYzR1bN5dWgTA --reason "it was the nightly report"'],
-  async run(args, cli) {
-    reasonOf(args.reason)
-    const client = await adminClient(cli)
-    const answer = await client.post(`/revocations/${encodeURIComponent(args.id)}/resume`, { reason: args.reason })
-    if (args.json) {
-      cli.out(json(answer))
-      return EXIT.ok
-    }
-    cli.out(`${safe(args.id)} resumed`)
-    const tasks = texts(answer['tasks_resumed'])
-    if (tasks.length > 0) cli.out(`tasks that go on  ${tasks.length}`)
-    return EXIT.ok
-  },
-})
-
-export const bans = verb({
-  description: 'Lists the bans and suspensions in force.',
-  args: { ...JSON_FLAG },
-  examples: ['errand ban list'],
-  async run(args, cli: Cli) {
-    const answer = await (await adminClient(cli)).get('/revocations/bans')
-    const rows = objects(answer['bans'])
-    if (args.json) cli.out(json(answer))
-    else if (rows.length === 0) cli.err('no bans')
-    else
-      for (const line of table(cli, rows, [
-        { title: 'BAN', cell: (ban) => ban['id'] },
-        { title: 'EPOCH', cell: (ban) => ban['epoch'] },
-        { title: 'MODE', cell: (ban) => ban['mode'] },
-        { title: 'MATCH', cell: (ban) => matchText(ban['match']) },
-        { title: 'SINCE', cell: (ban) => time(ban['at']) },
-        {
-          title: 'UNTIL',
-          cell: (ban) => time(ban['ban_until']) || (ban['mode'] === 'suspend' ? 'resumed' : 'readmission'),
-        },
-        { title: 'BY', cell: (ban) => ban['by'] },
-        { title: 'REASON', cell: (ban) => ban['reason'] },
-      ]))
-        cli.out(line)
     return EXIT.ok
   },
 })

@@ -5,6 +5,8 @@ import { componentOf, type Match, matchInLog } from './component-match.ts'
 import type { Containments, TouchedTasks } from './containments.ts'
 import type { Revocation, RevocationLog } from './revocation-log.ts'
 
+/** Clocks that step have so long. */
+const AROUND_SECONDS = 600
 const MAX_RECORDS = 10_000
 
 export interface PartContainments extends Containments {
@@ -14,26 +16,31 @@ export interface PartContainments extends Containments {
 
 export function containmentsOfParts(
   containments: Containments,
-  { log, reader }: { readonly log: Pick<RevocationLog, 'get'>; readonly reader: Pick<AuditReader, 'search'> },
+  {
+    now,
+    log,
+    reader,
+  }: {
+    readonly now: () => number
+    readonly log: Pick<RevocationLog, 'get' | 'bans' | 'after'>
+    readonly reader: Pick<AuditReader, 'search'>
+  },
 ): PartContainments {
-  async function expandedTo(entry: Revocation): Promise<readonly { readonly release: string; readonly id: string }[]> {
+  /** By the records; and by the entries that live, where a stop came in between of both. */
+  async function partsOf(entry: Revocation): Promise<ReadonlyMap<string, Revocation>> {
+    const parts = new Map<string, Revocation>()
+    if (componentOf(entry.match) === undefined) return parts
     const records = await reader.search({
       type: 'revocation.expanded',
       cause: entry.id,
-      since: (entry.at - 1) * 1000,
+      since: (entry.at - AROUND_SECONDS) * 1000,
       limit: MAX_RECORDS,
     })
-    type Details = { readonly releases: readonly string[]; readonly entries: readonly string[] }
-    return [...records].reverse().flatMap(({ details }) => {
-      const { releases, entries } = details as unknown as Details
-      return releases.map((release, index) => ({ release, id: entries[index]! }))
-    })
-  }
-
-  async function partsOf(entry: Revocation): Promise<readonly Revocation[]> {
-    if (componentOf(entry.match) === undefined) return []
-    const parts = await Promise.all((await expandedTo(entry)).map(({ id }) => containments.find(id)))
-    return parts.filter((part) => part !== undefined)
+    const ids = records.flatMap(({ details }) => (details as unknown as { entries: readonly string[] }).entries)
+    const recorded = await Promise.all([...new Set(ids)].map((id) => containments.find(id)))
+    const live = [...(await log.bans(now())), ...(await log.after())].filter(({ partOf }) => partOf === entry.id)
+    for (const part of [...recorded, ...live]) if (part) parts.set(part.id, part)
+    return parts
   }
 
   return {
@@ -43,20 +50,23 @@ export function containmentsOfParts(
       return entry && { ...entry, match: matchInLog(entry.match as Match) }
     },
     async of(entry) {
-      const parts = await partsOf(entry)
+      const parts = [...(await partsOf(entry)).values()]
       // Whoever has applied the last has applied all.
       return containments.of(
         parts.reduce((last, part) => (compareEpochs(part.epoch, last.epoch) > 0 ? part : last), entry),
       )
     },
     async tasksOf(entry) {
-      const all = await Promise.all([entry, ...(await partsOf(entry))].map((each) => containments.tasksOf(each)))
+      const all = await Promise.all(
+        [entry, ...(await partsOf(entry)).values()].map((each) => containments.tasksOf(each)),
+      )
       const union = (of: keyof TouchedTasks) => [...new Set(all.flatMap((each) => each[of]))]
       return { ended: union('ended'), suspended: union('suspended'), contained: union('contained') }
     },
     async releasesOf(entry) {
       if (componentOf(entry.match) === undefined) return undefined
-      return [...new Set((await expandedTo(entry)).map(({ release }) => release))]
+      const parts = [...(await partsOf(entry)).values()]
+      return [...new Set(parts.flatMap(({ match }) => match.release ?? []))].sort()
     },
   }
 }

@@ -77,10 +77,10 @@ export function createComponents(deps: ComponentsDeps): Components {
   ): Promise<readonly string[]> {
     const tasks: string[] = []
     const made: { readonly release: string; readonly entry: string }[] = []
-    for (const { id: release } of of) {
+    const before = whole.before ?? (whole.mode === 'cut' ? whole.epoch : undefined)
+    const one = async ({ id: release }: KnownRelease): Promise<void> => {
       const id = partIdOf(whole.id, release)
-      if (late && (await log.get(id))) continue
-      const before = whole.before ?? (whole.mode === 'cut' ? whole.epoch : undefined)
+      if (late && (await log.get(id))) return
       const done = await revoke.byMatch({
         id,
         partOf: whole.id,
@@ -93,8 +93,13 @@ export function createComponents(deps: ComponentsDeps): Components {
         ...(before === undefined ? {} : { before }),
         ...(correlation === undefined ? {} : { correlation }),
       })
-      if (done.added) made.push({ release, entry: id })
+      if (done.added || !late) made.push({ release, entry: id })
       tasks.push(...done.tasks)
+    }
+    // Beside one another: one sync serves many.
+    for (let at = 0; at < of.length; at += AT_ONCE) {
+      const steps = await Promise.allSettled(of.slice(at, at + AT_ONCE).map(one))
+      for (const step of steps) if (step.status === 'rejected') throw step.reason
     }
     if (made.length > 0) await told(whole, made, correlation)
     // Lifted meanwhile: what was kept out after that would be kept out for ever.
@@ -218,6 +223,7 @@ export function createComponents(deps: ComponentsDeps): Components {
   }
 }
 
+const AT_ONCE = 50
 /** A record has room for so many names many times over. */
 const RELEASES_A_RECORD = 500
 

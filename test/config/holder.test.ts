@@ -59,6 +59,26 @@ describe('the configuration in force', () => {
     expect(holder.failure()).toBeUndefined()
   })
 
+  it('is in force when what must come before it is done, and not where that fails', async () => {
+    const { holder, first, changes, failures, nextIs } = await house()
+    const seen: unknown[] = []
+    let away = true
+    holder.beforeChange(async (next) => {
+      seen.push(next.agents.byClientId('research')!.stage, holder.current() === first)
+      await Promise.resolve()
+      if (away) throw new Error('the store is away')
+    })
+    nextIs(edit('config/agents/research.yaml', 'stage: reversible_write', 'stage: read'))
+    expect(await holder.reload()).toBe(false)
+    expect(holder.current()).toBe(first)
+    expect([changes, failures]).toEqual([[], ['the configuration cannot be used: the store is away']])
+    away = false
+    expect(await holder.reload()).toBe(true)
+    expect(holder.current().agents.byClientId('research')!.stage).toBe('read')
+    expect(seen).toEqual(['read', true, 'read', true])
+    expect(holder.failure()).toBeUndefined()
+  })
+
   it('stays the same object where nothing changed, and tells nobody', async () => {
     const { holder, first, changes } = await house()
     expect(await holder.reload()).toBe(true)

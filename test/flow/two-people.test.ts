@@ -158,7 +158,7 @@ describe('a broad revocation takes two people', () => {
     await expectRefused(await confirm(asked), 400, 'confirmation_used')
   })
 
-  it('L7 waits over a restart, and what a stop came in between of is carried out at the next start', async () => {
+  it('waits over a restart, and what a stop came in between of is carried out at the next start', async () => {
     const asked = await ask({ aud: TICKETS }, { mode: 'cut' })
     const one = await token()
     const { pendingRevocations: held } = house.service.stores
