@@ -54,12 +54,16 @@ export async function openLiveEverywhere({ live, replicas, run, onError }: LiveE
 
 function toAnswer(found: LiveMatch, most = MOST_NAMES): Answer {
   const { count, exact, latestExpiry } = found
-  const names = Object.fromEntries(SETS.map((set) => [set, [...found[set]].slice(0, most)])) as Pick<
-    Answer,
-    (typeof SETS)[number]
-  >
-  const all = SETS.every((set) => found[set].size <= most)
-  return { count, exact: exact && all, ...(latestExpiry === undefined ? {} : { latestExpiry }), ...names }
+  const some = (set: (typeof SETS)[number]) => [...found[set]].slice(0, most)
+  return {
+    count,
+    exact: exact && SETS.every((set) => found[set].size <= most),
+    ...(latestExpiry === undefined ? {} : { latestExpiry }),
+    tasks: some('tasks'),
+    subjects: some('subjects'),
+    agents: some('agents'),
+    audiences: some('audiences'),
+  }
 }
 
 function together(answers: readonly Answer[]): LiveMatch {
