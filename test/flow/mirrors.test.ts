@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createSyslog } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { rmSync } from 'node:fs'
@@ -23,6 +23,13 @@ const server = createServer((incoming, response) => {
   })
 })
 const file = join(tmpdir(), `errand-mirror-${process.pid}.jsonl`)
+const syslog = { text: '' }
+const desk = createSyslog((socket) => {
+  socket.on('error', () => undefined)
+  socket.on('data', (chunk) => {
+    syslog.text += String(chunk)
+  })
+})
 let house: House
 let url: string
 const withMirrors = (text: string) =>
@@ -30,21 +37,36 @@ const withMirrors = (text: string) =>
 audit:
   mirrors:
     - { name: collector, to: http, url: "${url}", on_failure: refuse, max_behind: 5 }
+    - { name: siem, to: syslog, host: 127.0.0.1, port: ${(desk.address() as AddressInfo).port}, tls: false }
     - { name: kept, to: file, path: "${file}", format: ocsf }
 `
 
 beforeAll(async () => {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
+  desk.listen(0, '127.0.0.1')
+  await once(desk, 'listening')
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
   house = await openHouse({ config: { 'errand.yaml': withMirrors } })
 })
 afterAll(async () => {
   await house.close()
   server.close()
+  desk.close()
   rmSync(file, { force: true })
 })
 
+/** By their lengths, as a receiver takes them apart. */
+function messages(): readonly string[] {
+  const found: string[] = []
+  for (let at = 0; at < syslog.text.length; ) {
+    const space = syslog.text.indexOf(' ', at)
+    const end = space + 1 + Number(syslog.text.slice(at, space))
+    found.push(syslog.text.slice(space + 1, end))
+    at = end
+  }
+  return found
+}
 const indexes = () => collector.lines.map((line) => (JSON.parse(line) as { readonly i: number }).i)
 const exchange = async () => (await house.agent('research')).exchange({ form: { audience: 'tickets' } })
 const caughtUp = () => expect.poll(() => house.service.log.size - new Set(indexes()).size, { timeout: 5_000 }).toBe(0)
@@ -66,6 +88,9 @@ describe('a service whose log is copied', () => {
     expect(
       events.map((each) => (JSON.parse(each) as { readonly metadata: { sequence: number } }).metadata.sequence),
     ).toEqual(Array.from({ length: size }, (_, i) => i))
+    await expect.poll(() => messages().length, { timeout: 5_000 }).toBe(size)
+    expect(messages().map((each) => each.slice(each.indexOf('{')))).toEqual(collector.lines.slice(0, size))
+    expect(messages()[0]).toMatch(/^<110>1 [0-9T:.-]+Z 127\.0\.0\.1 errand - [a-z._]+ - \{/)
     expect(await ready()).toEqual([200, 'ok'])
     expect(collector.lines.join('')).not.toMatch(/alice|eyJ[A-Za-z0-9_-]{20}/)
   })
@@ -88,6 +113,7 @@ describe('a service whose log is copied', () => {
     const shown = async () => (await house.admin('GET', '/config')).body['mirrors']
     await expect.poll(shown, { timeout: 5_000 }).toMatchObject([
       { name: 'collector', problem: 'it answered 503', overdue: true, holds: true },
+      { name: 'siem', holds: false },
       { name: 'kept', holds: false },
     ])
     const metrics = async () => (await house.fetch('GET', '/metrics')).text
