@@ -4,6 +4,8 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, type GenerateKeyPairResult, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { ReplayGuard } from '../../src/attest/replay-guard.ts'
+import { Unavailable } from '../../src/oauth/refusal.ts'
 import { type House, ISSUER, openHouse } from '../house.ts'
 
 const IDP = 'https://idp.example'
@@ -163,6 +165,21 @@ describe('security events that are pushed', () => {
     expect((await push(house, token)).status).toBe(202)
     expect(await house.service.stores.revocations.after(epoch)).toEqual([])
     expect(await house.records({ type: 'subject.signed_out' })).toHaveLength(1)
+  })
+
+  it('are carried out also where the disk is full, and what ends nothing comes again', async () => {
+    const house = await open()
+    const alice = await atWork(house)
+    const guard = house.service.stores.replayGuard as { spend: ReplayGuard['spend'] }
+    const spend = guard.spend.bind(guard)
+    guard.spend = async (id, until, urgent) => {
+      if (!urgent) throw new Unavailable('replay_guard_unavailable', 'the disk is full')
+      return spend(id, until, urgent)
+    }
+    expect((await push(house, await event(house, `${CAEP}session-revoked`))).status).toBe(202)
+    expect((await push(house, await event(house, `${SSF}verification`))).status).toBe(503)
+    guard.spend = spend
+    expect(await alice.lives()).toBe(false)
   })
 
   it('F1 H4 one that was refused is written down once, and whoever sends it again pays for it', async () => {

@@ -14,7 +14,7 @@ import { subjectNamedBy } from './subject-id.ts'
 import { EVENT } from './words.ts'
 
 /** What one provider may have carried out or written down in a second: each is an entry that verifiers keep, or a record. */
-export const EVENTS_PER_SECOND = 100
+const EVENTS_PER_SECOND = 100
 /** Whoever was sent an event of a provider that is not for us can send it here: such have a ration beside that. */
 const REFUSALS_PER_SECOND = 1
 const REFUSED_KNOWN_SECONDS = 86_400
@@ -78,7 +78,8 @@ async function act(
   correlation: string | undefined,
 ): Promise<Result<boolean>> {
   const kept = event.issuedAt + SIGN_OUT_KNOWN_SECONDS + CLOCK_LEEWAY_SECONDS
-  const isFirst = () => deps.replayGuard.spend(event.id, kept)
+  // What ends something is let in also where the disk is full.
+  const isFirst = (ends = false) => deps.replayGuard.spend(event.id, kept, ends)
   const ration = () => deps.ration(`signals:${source.name}`, EVENTS_PER_SECOND)
   const more = correlation === undefined ? {} : { correlation }
   const by = `issuer:${source.name}`
@@ -95,7 +96,7 @@ async function act(
   const before = Math.min(ended.at ?? event.issuedAt, event.issuedAt)
   const settled = await deps.signOuts.settled(subject)
   const carriedOut = settled !== undefined && settled >= before
-  if (carriedOut && !(await isFirst())) return ok(false)
+  if (carriedOut && !(await isFirst(true))) return ok(false)
   const wait = ration()
   if (carriedOut && wait > 0) {
     deps.onUnrecorded?.('subject.signed_out')
@@ -113,7 +114,7 @@ async function act(
     event: ended.type,
   })
   // Spent last: cut off before, it comes again and is carried out then.
-  if (!carriedOut) await isFirst()
+  if (!carriedOut) await isFirst(true)
   return ok(true)
 }
 
