@@ -247,7 +247,8 @@ export async function spendEvidence(
   slot: EvidenceSlot = 'client',
   urgent = false,
 ): Promise<Result<true>> {
-  if (oneUse === undefined || (await replayGuard.spend(oneUse.id, oneUse.expiresAt, urgent))) return ok(true)
+  if (oneUse === undefined) return ok(true)
+  if (await replayGuard.spend(oneUse.id, oneUse.expiresAt, urgent, oneUse.issuedAt)) return ok(true)
   return refuse('evidence_replayed', slot)
 }
 
@@ -282,7 +283,7 @@ export const isSelfActor = (subjectToken: string, actorToken: string): boolean =
 export interface MachineProof {
   readonly machine: MachineClient
   readonly expiresAt: number
-  readonly oneUse: { readonly id: string; readonly expiresAt: number }
+  readonly oneUse: { readonly id: string; readonly expiresAt: number; readonly issuedAt?: number }
   /** The key that signed: an administrator's DPoP proof must be made with the same. */
   readonly keyThumbprint: string
 }

@@ -13,7 +13,7 @@ export interface AttestationResult {
   /** Unix seconds at which it was issued, where it says so. */
   readonly issuedAt?: number
   /** Present for one-use evidence: must be spent exactly once, before anything is issued. */
-  readonly oneUse?: { readonly id: string; readonly expiresAt: number }
+  readonly oneUse?: { readonly id: string; readonly expiresAt: number; readonly issuedAt?: number }
   /**
    * RFC 7638 thumbprint of the key that the evidence carries or pins, where a proof must be made with that key.
    * For an X.509-SVID the certificate's own key.

@@ -28,7 +28,7 @@ export interface VerifiedAssertion<C> {
   readonly client: C
   readonly expiresAt: number
   readonly issuedAt?: number
-  readonly oneUse: { readonly id: string; readonly expiresAt: number }
+  readonly oneUse: { readonly id: string; readonly expiresAt: number; readonly issuedAt?: number }
   /** RFC 7638 thumbprint of the key that signed it. */
   readonly keyThumbprint: string
   /** Id of the release that the client says it is. */
@@ -91,6 +91,7 @@ export function createClientAssertions(deps: {
         oneUse: {
           id: `assertion:${digestOf([sub.value, jti])}`,
           expiresAt: life.value.expiresAt + CLOCK_LEEWAY_SECONDS,
+          ...(life.value.issuedAt === undefined ? {} : { issuedAt: life.value.issuedAt }),
         },
         keyThumbprint: jwkThumbprint({ ...jwk }),
         ...(release === undefined ? {} : { statedRelease: release }),

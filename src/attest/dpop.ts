@@ -54,7 +54,7 @@ export interface CheckedProof {
   /** RFC 7638 thumbprint of the proof's key. */
   readonly jkt: string
   readonly jwk: PublicJwk
-  readonly oneUse: { readonly id: string; readonly expiresAt: number }
+  readonly oneUse: { readonly id: string; readonly expiresAt: number; readonly issuedAt?: number }
   readonly slot: 'dpop' | 'api'
   /** Whether its nonce is still good, where that is all that keeps it from being used again after it was forgotten. */
   readonly lasts?: () => boolean
@@ -123,6 +123,7 @@ export function createDpop(deps: DpopDeps): Dpop {
           id: memory && ours ? `${jkt}${jti}` : `proof:${digestOf([jkt, jti])}`,
           // For as long as it could be accepted, also by a replica whose clock is behind.
           expiresAt: iat + deps.proofLifetimeSeconds + CLOCK_LEEWAY_SECONDS,
+          issuedAt: iat,
         },
       })
     },
@@ -134,7 +135,8 @@ export function createDpop(deps: DpopDeps): Dpop {
         if (!lasts()) return refuse('nonce_stale', slot)
         return first ? ok(true) : refuse('proof_replayed', slot)
       }
-      return (await deps.replayGuard.spend(oneUse.id, oneUse.expiresAt, urgent)) ? ok(true) : refuse('proof_replayed', slot)
+      const first = await deps.replayGuard.spend(oneUse.id, oneUse.expiresAt, urgent, oneUse.issuedAt)
+      return first ? ok(true) : refuse('proof_replayed', slot)
     },
     freshNonce: (clientHint = '') => nonces.fresh(clientHint),
   }

@@ -60,6 +60,8 @@ export interface ProofDeps {
 export interface OneUse {
   readonly id: string
   readonly expiresAt: number
+  /** Unix seconds. */
+  readonly issuedAt?: number
 }
 
 /** What the holder has shown with this request, for the attestation result. */
@@ -126,6 +128,7 @@ function readAttestationProof(
     id: `pop:${digestOf([holder.jkt, jti])}`,
     // For as long as it could be accepted, also by a replica whose clock is behind.
     expiresAt: made.value + proofLifetimeSeconds + CLOCK_LEEWAY_SECONDS,
+    issuedAt: made.value,
   })
 }
 
@@ -161,5 +164,10 @@ function readWorkloadProof(
   if (ends.value > now + proofLifetimeSeconds + CLOCK_LEEWAY_SECONDS) {
     return refuse('evidence_lifetime', slot, { detail: `a proof may live ${proofLifetimeSeconds} s at most` })
   }
-  return ok({ id: `wpt:${digestOf([holder.jkt, jti])}`, expiresAt: ends.value + CLOCK_LEEWAY_SECONDS })
+  return ok({
+    id: `wpt:${digestOf([holder.jkt, jti])}`,
+    expiresAt: ends.value + CLOCK_LEEWAY_SECONDS,
+    // Where it does not say, as early as it could be.
+    issuedAt: typeof iat === 'number' ? iat : ends.value - proofLifetimeSeconds,
+  })
 }

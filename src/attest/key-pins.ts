@@ -1,7 +1,10 @@
 /** Standing evidence without a key in it belongs to the first proof key seen with it. */
 export interface KeyPins {
-  /** Pins `thumbprint` to the evidence unless one is pinned already; answers the one that is pinned. `expiresAt` in Unix seconds. */
-  pin(evidenceId: string, thumbprint: string, expiresAt: number): Promise<string>
+  /**
+   * Pins `thumbprint` to the evidence unless one is pinned already; answers the one that is pinned. `expiresAt` in Unix seconds.
+   * `issuedAt` of what is used once: see `ReplayGuard`.
+   */
+  pin(evidenceId: string, thumbprint: string, expiresAt: number, issuedAt?: number): Promise<string>
   /** What is pinned to the evidence, where something is: changes nothing. */
   pinned(evidenceId: string): Promise<string | undefined>
 }

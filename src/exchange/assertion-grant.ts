@@ -61,7 +61,11 @@ export async function readAssertion(
       ...standing,
       ...('platform' in read.value ? { subject: subjectOf(standing, read.value) } : {}),
       ...(bound.value ? { parentGrants: bound.value } : {}),
-      oneUse: { id: assertionSpendId(grant), expiresAt: grant.expiresAt + CLOCK_LEEWAY_SECONDS },
+      oneUse: {
+        id: assertionSpendId(grant),
+        expiresAt: grant.expiresAt + CLOCK_LEEWAY_SECONDS,
+        issuedAt: grant.issuedAt,
+      },
       identity: assertionSpendId(grant),
       grant: { issuer: grant.iss, jti: grant.jti },
     }),

@@ -24,7 +24,8 @@ export async function openAndCharge(
   if (standing.oneUse) {
     // Spent by owner: a retry with the same idempotency key after a crash finds its own name, anybody else a stranger's.
     const own = key ?? newId('op')
-    const owner = await deps.grants.pin(standing.oneUse.id, own, standing.oneUse.expiresAt)
+    const { id, expiresAt, issuedAt } = standing.oneUse
+    const owner = await deps.grants.pin(id, own, expiresAt, issuedAt)
     if (owner !== own) return refuse('replayed', 'subject_token')
   }
   if (!('existing' in task)) {

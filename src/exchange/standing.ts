@@ -40,7 +40,7 @@ export interface Standing {
   /** When that token ends: a hand-over of it ends no later (kind `own`). */
   readonly subjectExpiresAt?: number
   /** A one-use grant, spent last: (iss, jti) and when it stops being accepted. */
-  readonly oneUse?: { readonly id: string; readonly expiresAt: number }
+  readonly oneUse?: { readonly id: string; readonly expiresAt: number; readonly issuedAt?: number }
   /** The name of the task that this grant opens, where it opens one and only one. */
   readonly opensTask?: string
   /** The grant of somebody else that this rests on: who gave it can find it in his own records. */
@@ -265,7 +265,7 @@ async function handedOver(
     actor: { sub: agent.spiffeId, ...(claims.act ? { act: claims.act } : {}) },
     hops: unpackHops(inheritedFrom(claims, kid), claims.hops),
     checked,
-    oneUse: { id: handOverSpendId(claims), expiresAt: claims.exp },
+    oneUse: { id: handOverSpendId(claims), expiresAt: claims.exp, issuedAt: claims.iat },
     opensTask: handOverTaskId(claims),
     cause: claims.jti,
     identity: claims.jti,

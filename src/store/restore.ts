@@ -45,8 +45,12 @@ export async function restoreEmbedded({ dataDir, now, everything }: RestoreOptio
   try {
     const generation = db.prepare("SELECT value FROM meta WHERE name = 'generation'")
     const number = Math.max(Number(generation.one([])?.['value']), ledger.epoch()?.generation ?? 0) + 1
-    const open = db.prepare("UPDATE meta SET value = ? WHERE name = 'generation'")
-    await db.write(() => open.run([number]))
+    const set = db.prepare('INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value')
+    await db.write(() => {
+      // Proofs from before may have been used: they are not taken any more.
+      set.run(['opened_at', now])
+      set.run(['generation', number])
+    })
 
     const { seals, sealed } = createSeals({ db })
     const log = createRevocationLog({ db, now: () => now, forgetBefore: () => 0, sealed })

@@ -98,6 +98,14 @@ describe.skipIf(!redisIsHere())('a Redis that lost what it acknowledged', () => 
       { event: 'unsealed', generation: 2, seconds: 0, without: [] },
     ])
     expect(stores.sealing.current()).toBeUndefined()
+    // What was spent may be forgotten: so what is older is not taken, and anything made since is.
+    for (const spend of [
+      (at: number) => stores.replayGuard.spend(fresh('proof'), START + 60, false, at),
+      (at: number) => stores.keyPins.pin(fresh('grant'), 'owner', START + 60, at),
+    ]) {
+      await expect(spend(START - 1)).rejects.toMatchObject({ reason: 'sealed' })
+      expect(await spend(START)).toBeTruthy()
+    }
   })
 
   it('L7 a process that never saw what was lost answers nothing before it is back, and tells of it', async () => {

@@ -80,7 +80,10 @@ describe('a database from a backup', () => {
       lifted: 1,
       keys: 1,
     })
-    await within(dataDir, async ({ revocations, seals, keyStore }) => {
+    await within(dataDir, async ({ revocations, seals, keyStore, replayGuard, keyPins }) => {
+      await expect(replayGuard.spend('proof', START + 60, false, START - 1)).rejects.toMatchObject({ reason: 'sealed' })
+      await expect(keyPins.pin('grant', 'owner', START + 60, START - 1)).rejects.toMatchObject({ reason: 'sealed' })
+      expect(await replayGuard.spend('proof', START + 60, false, START)).toBe(true)
       const rev = { generation: 1, sequence: 999 }
       const dead = async ({ match }: NewRevocation) =>
         (await revocations.check({ hops: [{ facts: match, rev }] })).dead?.entry

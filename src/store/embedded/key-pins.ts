@@ -1,5 +1,6 @@
 /** Which proof key evidence belongs to, and which registration a SPIFFE id belongs to, in the embedded database. */
 import type { KeyPins, PrincipalBindings } from '../../attest/key-pins.ts'
+import { refuseOlder } from '../../attest/replay-guard.ts'
 import { createRemembered } from '../../attest/remembered.ts'
 import type { EmbeddedDatabase } from './database.ts'
 import type { Journal } from './journal.ts'
@@ -7,8 +8,14 @@ import { createSweep } from './sweep.ts'
 
 const MAX_REMEMBERED = 20_000
 
-export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; forgetBefore: () => number }): KeyPins {
-  const { db, journal, forgetBefore } = deps
+export function createKeyPins(deps: {
+  db: EmbeddedDatabase
+  journal: Journal
+  forgetBefore: () => number
+  /** Unix seconds: when its generation was opened. */
+  openedAt: number
+}): KeyPins {
+  const { db, journal, forgetBefore, openedAt } = deps
   const find = db.prepare('SELECT thumbprint FROM key_pins WHERE evidence = ?')
   const insert = db.prepare('INSERT INTO key_pins VALUES (?, ?, ?) ON CONFLICT DO NOTHING')
   const added = createSweep({ db, forgetBefore, table: 'key_pins', key: 'evidence' })
@@ -33,7 +40,8 @@ export function createKeyPins(deps: { db: EmbeddedDatabase; journal: Journal; fo
   }
 
   return {
-    pin: async (evidenceId, thumbprint, expiresAt) => {
+    pin: async (evidenceId, thumbprint, expiresAt, issuedAt) => {
+      refuseOlder(issuedAt, openedAt)
       db.assertOpen()
       const under = pinning.get(evidenceId)
       if (under) {

@@ -36,11 +36,12 @@ export async function openEmbedded(deps: {
   const db = openTogether(dataDir, reserve)
   const journal = createJournal({ dataDir, db, reserve })
   const ledger = openLedger(dataDir)
+  const openedAt = Number(db.prepare("SELECT value FROM meta WHERE name = 'opened_at'").one([])?.['value'] ?? 0)
   const { seals, sealed } = createSeals({ db })
   const revocations = createRevocationLog({ db, now, forgetBefore, sealed })
   const stores: Stores = {
-    replayGuard: createReplayGuard({ db, journal, forgetBefore }),
-    keyPins: createKeyPins({ db, journal, forgetBefore }),
+    replayGuard: createReplayGuard({ db, journal, forgetBefore, openedAt }),
+    keyPins: createKeyPins({ db, journal, forgetBefore, openedAt }),
     principalBindings: createPrincipalBindings({ db }),
     joining: createJoining({ db, forgetBefore }),
     platformAgents: createPlatformAgents({ db }),

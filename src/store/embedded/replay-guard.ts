@@ -1,5 +1,5 @@
 /** Spent ids: in memory and in the journal first, then in the embedded database, whose primary key is the guard. */
-import type { ReplayGuard } from '../../attest/replay-guard.ts'
+import { type ReplayGuard, refuseOlder } from '../../attest/replay-guard.ts'
 import type { EmbeddedDatabase } from './database.ts'
 import type { Journal } from './journal.ts'
 import { createSweep, KEPT_LONGER_SECONDS } from './sweep.ts'
@@ -8,8 +8,10 @@ export function createReplayGuard(deps: {
   db: EmbeddedDatabase
   journal: Journal
   forgetBefore: () => number
+  /** Unix seconds: when its generation was opened. */
+  openedAt: number
 }): ReplayGuard {
-  const { db, journal, forgetBefore } = deps
+  const { db, journal, forgetBefore, openedAt } = deps
   const find = db.prepare('SELECT 1 FROM spent WHERE id = ?')
   const insert = db.prepare('INSERT INTO spent VALUES (?, ?) ON CONFLICT DO NOTHING')
   const added = createSweep({ db, forgetBefore, table: 'spent', key: 'id' })
@@ -23,7 +25,8 @@ export function createReplayGuard(deps: {
   })
 
   return {
-    spend: async (id, expiresAt, urgent) => {
+    spend: async (id, expiresAt, urgent, issuedAt) => {
+      refuseOlder(issuedAt, openedAt)
       // Nothing else of this process runs between the look and the note, and no other process has the folder.
       db.assertOpen('replay_guard_unavailable')
       if (spent.has(id) || find.one([id]) !== undefined) return false

@@ -9,7 +9,7 @@ export interface RedisPlace {
   readonly sentinels?: readonly string[]
 }
 
-export function connectTo({ url, sentinels }: RedisPlace, options: RedisOptions): Redis {
+export function connectTo({ url, sentinels }: RedisPlace, options: Omit<RedisOptions, 'replyMapping'>): Redis {
   if (sentinels === undefined) return new Redis(url, options)
   const { hostname, pathname, protocol, username, password } = new URL(url)
   const watchers = sentinels.map((each) => new URL(each))

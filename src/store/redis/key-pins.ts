@@ -1,5 +1,6 @@
 /** Which proof key evidence belongs to, and which registration a SPIFFE id belongs to, in Redis. */
 import type { KeyPins, PrincipalBindings } from '../../attest/key-pins.ts'
+import { refuseOlder } from '../../attest/replay-guard.ts'
 import { type RedisClient, script, short, unexpected } from './client.ts'
 
 const KEPT_LONGER_SECONDS = 60
@@ -36,7 +37,8 @@ export function createKeyPins(deps: { redis: RedisClient; forgetBefore: () => nu
   // What is pinned stays so until it is forgotten: the answer of a while ago is the answer of now, at every replica.
   const known = new Map<string, { readonly thumbprint: string; readonly expiresAt: number }>()
   return {
-    pin: async (evidenceId, thumbprint, expiresAt) => {
+    pin: async (evidenceId, thumbprint, expiresAt, issuedAt) => {
+      refuseOlder(issuedAt, deps.redis.generation().openedAt)
       const id = short(evidenceId)
       const before = deps.forgetBefore() - KEPT_LONGER_SECONDS
       const pinned = known.get(id)

@@ -1,5 +1,5 @@
 /** Spent ids in Redis. They go by our clock, not by its time to live: a jump of its clock must not forget one. */
-import type { ReplayGuard } from '../../attest/replay-guard.ts'
+import { type ReplayGuard, refuseOlder } from '../../attest/replay-guard.ts'
 import { type RedisClient, script, short } from './client.ts'
 
 const KEPT_LONGER_SECONDS = 60
@@ -15,7 +15,8 @@ const SPEND_URGENT = script(STEPS, { critical: true })
 
 export function createReplayGuard(deps: { redis: RedisClient; forgetBefore: () => number }): ReplayGuard {
   return {
-    spend: async (id, expiresAt, urgent) => {
+    spend: async (id, expiresAt, urgent, issuedAt) => {
+      refuseOlder(issuedAt, deps.redis.generation().openedAt)
       const values = [short(id), Math.ceil(expiresAt), deps.forgetBefore() - KEPT_LONGER_SECONDS]
       const reply = await deps.redis.run(urgent ? SPEND_URGENT : SPEND, values, 'replay_guard_unavailable')
       return reply[0] === 'first'
