@@ -14,7 +14,7 @@ const NAME = { type: 'positional', description: 'the tenant', required: true } a
 
 export const exportTenant = verb({
   description:
-    'Copies what a tenant may take with it into a new folder: its configuration, its public keys, its audit log. No private key, no token, no sealed state.',
+    'Copies what a tenant may take with it into a new folder: its configuration, its public keys, its audit log, and the policies that were ever in force. No private key, no token, no sealed state.',
   args: {
     name: NAME,
     out: { type: 'string', valueHint: 'folder', description: 'a folder that does not exist yet', required: true },
@@ -34,6 +34,9 @@ export const exportTenant = verb({
       const keys = await copyPublicKeys(own.keysDir, join(args.out, 'keys'))
       await writeFile(join(args.out, 'jwks.json'), `${JSON.stringify(jwks, null, 2)}\n`)
       const log = await copyAudit(join(own.dataDir, 'audit'), join(args.out, 'audit'))
+      // What decided then, for whoever reads the log later.
+      const policies = join(own.dataDir, 'policies')
+      if (await isThere(policies)) await cp(policies, join(args.out, 'policies'), { recursive: true })
       const about = { name: args.name, issuer, exported_at: Math.floor(cli.now()), keys, audit: log }
       await writeFile(join(args.out, 'tenant.json'), `${JSON.stringify(about, null, 2)}\n`)
       if (args.json) cli.out(json(about))

@@ -64,7 +64,14 @@ describe('the life of a tenant', () => {
     await town.admin('labs', '/revocations', { match: { agent: 'spiffe://labs.example/x' }, reason: 'a test' })
     const exported = await errand('tenant', 'export', 'labs', '--out', join(out, 'labs'))
     expect([exported.exit, exported.err]).toEqual([0, ''])
-    expect(await readdir(join(out, 'labs'))).toEqual(['audit', 'config', 'jwks.json', 'keys', 'tenant.json'])
+    expect(await readdir(join(out, 'labs'))).toEqual([
+      'audit',
+      'config',
+      'jwks.json',
+      'keys',
+      'policies',
+      'tenant.json',
+    ])
     expect((await errand('audit', 'verify', join(out, 'labs'))).exit).toBe(0)
     const { keys } = JSON.parse(await readFile(join(out, 'labs/jwks.json'), 'utf8')) as { keys: object[] }
     expect(keys[0]).toMatchObject({ errand_state: 'active' })
