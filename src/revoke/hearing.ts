@@ -11,6 +11,8 @@ import type { OtherReplica, Replicas, ToldByReplica } from './replicas.ts'
 const FORGET_SECONDS = 180
 /** As long as a token lives, and clocks may differ: then nothing is left of a replica that stopped. */
 const GONE_MS = 400_000
+/** Of so many processes the others are told. */
+const MAX_TOLD = 16_384
 /** What others hear is told each second. */
 const FRESH_MS = 5_000
 
@@ -58,16 +60,32 @@ export async function openHearing(deps: HearingDeps): Promise<Hearing> {
   /** What is told here, by whom it is about, and when it was said last. */
   const saidAt = new Map<string, number>()
   let news = new Map<string, string>()
+  /** By verifier: all its processes see one log, and one of them is enough to say what is wrong with it. */
+  const tellers = new Map<string, string>()
+  /** What was told and is over. */
+  const over = new Set<string>()
   let others = new Map<string, Known>()
   let coversSelf: Epoch | undefined
   let exchangedAtMs = Number.NEGATIVE_INFINITY
 
-  function tell(verifier: string, instance: string, word: Word): void {
+  function tell(verifier: string, instance: string, { regression, ...word }: Word): void {
     if (!replicas) return
     const about = `${verifier} ${instance}`
-    news.set(about, JSON.stringify(word))
+    if (regression && !tellers.has(verifier)) tellers.set(verifier, about)
+    const tells = regression && tellers.get(verifier) === about
+    news.set(about, JSON.stringify({ ...word, ...(tells ? { regression } : {}) }))
+    over.delete(about)
     saidAt.delete(about) // what was said last stands last
     saidAt.set(about, now())
+    if (saidAt.size > MAX_TOLD) takeBack(saidAt.keys().next().value!)
+  }
+
+  function takeBack(about: string): void {
+    saidAt.delete(about)
+    news.delete(about)
+    over.add(about)
+    const [verifier = ''] = about.split(' ')
+    if (tellers.get(verifier) === about) tellers.delete(verifier)
   }
 
   function hear(about: string, word: Word): void {
@@ -106,12 +124,15 @@ export async function openHearing(deps: HearingDeps): Promise<Hearing> {
     if (!replicas) return
     // First: whoever is not among the words that are gathered after it was told what stands there.
     const covers = await deps.epoch()
-    const words = news
+    for (const [about, at] of saidAt) {
+      if (at + FORGET_SECONDS >= now()) break
+      takeBack(about)
+    }
+    const mine = { run: deps.run, first: deps.isFirst, covers, words: news, over: [...over] }
     news = new Map()
-    const over = [...saidAt].filter(([, at]) => at + FORGET_SECONDS < now()).map(([about]) => about)
-    for (const about of over) saidAt.delete(about)
+    over.clear()
     const gone = [...others].filter(([, { movedAtMs }]) => monotonic() - movedAtMs > GONE_MS).map(([id]) => id)
-    const found = await replicas.exchange({ run: deps.run, first: deps.isFirst, covers, words, over, gone })
+    const found = await replicas.exchange({ ...mine, gone })
     others = new Map(found.map((other) => [other.id, known(other)]))
     for (const { words: heard } of found)
       for (const [about, text] of heard) if (text !== '') hear(about, JSON.parse(text) as Word)

@@ -141,5 +141,17 @@ describe('what verifiers say to several replicas', () => {
     clock.now += 181
     await one.tick()
     expect(told.get('one')!.words.size).toBe(0)
+    const regression = { before: 'a', after: 'b' }
+    for (const instance of ['x', 'y']) one.hearing.said('tool:crm', { epoch: at(0), instance, kids: [], regression })
+    await one.tick()
+    expect([...told.get('one')!.words.values()].filter((word) => word.includes('regression'))).toHaveLength(1)
+    // A tool that says new names without end fills no store of others.
+    for (let n = 0; n < 16_390; n++) one.said(`p${n}`, 0)
+    await one.tick()
+    expect(told.get('one')!.words.size).toBe(16_384)
+    expect(told.get('one')!.words.has('tool:crm p5')).toBe(false)
+    one.said('p5', 0)
+    await one.tick()
+    expect(told.get('one')!.words.has('tool:crm p5')).toBe(true)
   })
 })

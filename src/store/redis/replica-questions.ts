@@ -21,7 +21,6 @@ for _, other in ipairs(redis.call('SMEMBERS', K .. 'replicas')) do
 end
 return answer
 `,
-  { critical: true },
 )
 
 /** id. Answers what others ask that it has not answered: who, which number, what. */
@@ -39,7 +38,6 @@ for _, other in ipairs(redis.call('SMEMBERS', K .. 'replicas')) do
 end
 return answer
 `,
-  { critical: true },
 )
 
 /** Who asked, which number, id, answer. */
@@ -49,7 +47,6 @@ local key = K .. 'replica:' .. arg(1)
 if redis.call('HGET', key, 'asking') == arg(2) then redis.call('HSET', key .. ':answers', arg(3), arg(4)) end
 return {'done'}
 `,
-  { critical: true },
 )
 
 /** id, how many are waited for, to the end? Answers none of them before there are so many. */
@@ -62,7 +59,6 @@ redis.call('HDEL', mine, 'asking', 'question')
 redis.call('DEL', mine .. ':answers')
 return {'answers', unpack(answers)}
 `,
-  { critical: true },
 )
 
 export function createQuestions({ redis }: { redis: RedisClient }, id: string): Pick<Replicas, 'ask' | 'answer'> {

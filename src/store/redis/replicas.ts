@@ -7,7 +7,7 @@ import { createQuestions } from './replica-questions.ts'
 const PER_OTHER = 6
 
 /**
- * id, run, first?, covers, all?, how many words, how many are over, how many others are known, how many of them are gone;
+ * Not above the memory limit: without it bounds decide. id, run, first?, covers, all?, how many words, how many are over, how many others are known, how many of them are gone;
  * then each word by whom it is about, each that is over, each other's id, run and beat, and of each that is gone its id and
  * beat.
  */
@@ -18,6 +18,9 @@ local mine, moved = K .. 'replica:' .. id, K .. 'replica:' .. id .. ':moved'
 if redis.call('HGET', mine, 'run') ~= run then
   if arg(5) ~= '1' then return {'all'} end
   redis.call('DEL', mine, moved, mine .. ':answers')
+elseif arg(5) == '1' then
+  for _, about in ipairs(redis.call('ZRANGE', moved, 0, -1)) do redis.call('HDEL', mine, 'word:' .. about) end
+  redis.call('DEL', moved)
 end
 -- The beat last: words without it are read again, and one that is read too early is true.
 local beat = string.format('%.0f', tonumber(redis.call('HGET', mine, 'beat') or '0') + 1)
@@ -67,7 +70,6 @@ for _, other in ipairs(redis.call('SMEMBERS', K .. 'replicas')) do
 end
 return answer
 `,
-  { critical: true },
 )
 
 /** `id`: of this replica, the same after a restart. */
