@@ -59,9 +59,7 @@ const byKeys = (evidence: object | string, ...more: readonly string[]) =>
 describe('a task as evidence', () => {
   it('holds every record that names it, why it ended, and the policies that decided; who it was for is a keyed hash', async () => {
     const types = bundle.records.map(({ record }) => record.type)
-    expect(types).toEqual(
-      expect.arrayContaining(['config.loaded', 'token.issuing', 'revocation.added', 'task.ended']),
-    )
+    expect(types).toEqual(expect.arrayContaining(['config.loaded', 'token.issuing', 'revocation.added', 'task.ended']))
     expect(bundle.records.filter(({ record }) => record['jti'] === jti)).toHaveLength(1)
     expect(bundle.records.at(-1)?.record).toMatchObject({
       type: 'admin.acted',

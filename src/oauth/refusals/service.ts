@@ -69,7 +69,8 @@ export const SERVICE = {
   signer_unavailable: {
     ...WAIT,
     says: 'who has the signing key does not sign at this moment',
-    means: 'The private key is in Vault or OpenBao, which did not answer in time, or answered what is no signature by it.',
+    means:
+      'The private key is in Vault or OpenBao, which did not answer in time, or answered what is no signature by it.',
     why: 'No other key signs instead, and none that lies here: whoever could keep Vault away could choose the key.',
     agent: 'Try again after `Retry-After`, with the same `Idempotency-Key`.',
     operator:
