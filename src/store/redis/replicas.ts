@@ -7,9 +7,9 @@ import { createQuestions } from './replica-questions.ts'
 const PER_OTHER = 6
 
 /**
- * Not above the memory limit: without it bounds decide. id, run, first?, covers, all?, how many words, how many are over, how many others are known, how many of them are gone;
+ * id, run, first?, covers, all?, how many words, how many are over, how many others are known, how many of them are gone;
  * then each word by whom it is about, each that is over, each other's id, run and beat, and of each that is gone its id and
- * beat.
+ * beat. Bounded by whoever tells, so it goes on above the memory limit: a replica that nobody knows of must not serve.
  */
 const EXCHANGE = script(
   `
@@ -70,6 +70,7 @@ for _, other in ipairs(redis.call('SMEMBERS', K .. 'replicas')) do
 end
 return answer
 `,
+  { critical: true },
 )
 
 /** `id`: of this replica, the same after a restart. */
