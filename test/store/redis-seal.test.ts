@@ -207,4 +207,32 @@ describe.skipIf(!redisIsHere())('a Redis that lost what it acknowledged', () => 
     expect((await answerOf(again, ban)).banned?.entry).toBe(ban.id)
     expect(again.events.map((each) => each.event === 'sealed' && each.why)).toEqual(['tampered', false])
   })
+
+  it.each<readonly [string, (redis: Redis) => Promise<unknown>]>([
+    ['its place among the bans', (redis) => redis.del('{errand}:rev:bans')],
+    ['its place among the cuts', (redis) => redis.del('{errand}:rev:cuts')],
+    ['what is asked for', (redis) => redis.del('{errand}:rev:shapes')],
+    [
+      'what it says',
+      async (redis) => {
+        const body = String(await redis.hget('{errand}:rev:entry:1', 'body'))
+        await redis.hset('{errand}:rev:entry:1', 'body', body.replace('"agent":"research"', '"agent":"nobody"'))
+      },
+    ],
+  ])('M9 notices that a ban has lost %s, and puts it right', async (_, tamper) => {
+    const server = await serve()
+    const dataDir = join(base, fresh('data'))
+    const ban = entry({ match: { agent: 'research' }, mode: 'ban' })
+    const first = await open(server, dataDir)
+    await first.revocations.add(ban)
+    await first.close()
+    await admin(server, tamper)
+    const again = await open(server, dataDir)
+    expect(again.events[0]).toEqual({ event: 'sealed', why: 'tampered' })
+    const answer = await answerOf(again, ban)
+    expect([answer.dead?.entry, answer.banned?.entry]).toEqual([ban.id, ban.id])
+    await again.close()
+    const [once, twice] = [await open(server, dataDir), await open(server)]
+    expect([once.events, twice.events]).toEqual([[], []])
+  })
 })

@@ -1,12 +1,12 @@
 /** What a process gives back to a Redis that may have lost it, and what it keeps on its own disk for that day. */
 import { hostname } from 'node:os'
-import type { Epoch } from '@errand/verifier/epoch.ts'
 import { MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
-import type { NewRevocation, Revocation } from '../../revoke/revocation-log.ts'
+import type { NewRevocation } from '../../revoke/revocation-log.ts'
 import { newId } from '../../tasks/ids.ts'
 import { INTENT_SECONDS, type Kept, type Ledger } from '../ledger.ts'
 import type { GivingBack, RedisClient, Run } from './client.ts'
 import { script } from './client.ts'
+import { discardBroken } from './intact.ts'
 import { insertKey } from './key-store.ts'
 import { addEntry, liftEntry } from './revocation-log.ts'
 import { sealAgain } from './seals.ts'
@@ -31,7 +31,7 @@ export function createGivingBack(deps: { ledger: Ledger; now: () => number; told
       for (const key of ledger.keys()) await insertKey(run, key)
       const due = ledger.entries().filter(isDue)
       for (let at = 0; at < due.length; at += AT_ONCE)
-        await Promise.all(due.slice(at, at + AT_ONCE).map((kept) => giveBackOne(run, kept)))
+        await Promise.all(due.slice(at, at + AT_ONCE).map((kept) => giveBackOne(run, kept, now())))
       await ledger.reached({ generation, sequence: 0 }).catch(() => undefined)
     },
     async endEverything(run, _, lost) {
@@ -51,7 +51,8 @@ export function createGivingBack(deps: { ledger: Ledger; now: () => number; told
   }
 }
 
-async function giveBackOne(run: Run, { entry, lifted }: Kept): Promise<void> {
+async function giveBackOne(run: Run, { entry, lifted }: Kept, now: number): Promise<void> {
+  await discardBroken(run, entry, now)
   await addEntry(run, entry)
   if (lifted) await liftEntry(run, lifted)
 }
@@ -92,31 +93,4 @@ export async function joinRoster({
       await redis.run(LEAVE, [ledger.id]).catch(() => undefined)
     },
   }
-}
-
-/** Clocks of several processes may differ by as much, and each forgets by its own. */
-const SKEW_SECONDS = 300
-
-/** Whatever stands in Redis is kept here too. Answers whether all stands there that should. */
-export async function adopt(ledger: Ledger, stored: readonly Revocation[], now: number): Promise<boolean> {
-  const known = new Set(stored.map(({ id }) => id))
-  const steps = stored.flatMap(({ epoch, readmitted, ...entry }) => [
-    keepHeld(ledger, entry, epoch),
-    ...(readmitted ? [ledger.lifted({ id: entry.id, ...readmitted })] : []),
-  ])
-  const gone = ledger.entries().filter(({ entry, held, lifted }) => held && !lifted && !known.has(entry.id))
-  // A ban that another process lifted, and that was forgotten since.
-  const over = gone.filter(({ entry }) => entry.expiresAt <= now)
-  await Promise.all([
-    ...steps,
-    ...over.map(({ entry }) =>
-      ledger.lifted({ id: entry.id, at: now, by: 'system', reason: 'lifted by another process' }),
-    ),
-  ]).catch(() => undefined)
-  return gone.every(({ entry }) => entry.expiresAt <= now + SKEW_SECONDS)
-}
-
-async function keepHeld(ledger: Ledger, entry: NewRevocation, epoch: Epoch): Promise<void> {
-  await ledger.keep(entry)
-  await ledger.held(entry.id, epoch)
 }

@@ -6,7 +6,8 @@ import type { Stores } from '../open.ts'
 import { createBulkPins } from './bulk-pins.ts'
 import { openRedisClient, script } from './client.ts'
 import type { RedisPlace } from './connect.ts'
-import { adopt, createGivingBack, joinRoster } from './give-back.ts'
+import { createGivingBack, joinRoster } from './give-back.ts'
+import { isIntact } from './intact.ts'
 import { createIdempotencyStore } from './idempotency.ts'
 import { createJoining } from './joining.ts'
 import { createKeyPins, createPrincipalBindings } from './key-pins.ts'
@@ -48,12 +49,19 @@ export async function openRedis(
     const reached = ledger.epoch()
     if (reached && compareEpochs(await revocations.epoch(), reached) < 0) redis.distrust('went_back')
     await redis.whole()
-    const stored = [...(await revocations.after()), ...(await revocations.bans(now()))]
-    // In this very run of the server: somebody took them out.
-    if (!(await adopt(ledger, stored, now()))) redis.distrust('tampered')
+    // In this very run of the server: somebody took something out, or changed it.
+    const look = async () => {
+      if (!(await isIntact({ redis, ledger, revocations, now }))) redis.distrust('tampered')
+    }
+    await look()
     await redis.whole()
     const seals = createSeals({ redis, ledger })
-    const roster = await joinRoster({ redis, ledger, everyMs: ROSTER_EVERY_MS, also: seals.current })
+    const roster = await joinRoster({
+      redis,
+      ledger,
+      everyMs: ROSTER_EVERY_MS,
+      also: () => Promise.all([seals.current(), look()]),
+    })
     return {
       replayGuard: createReplayGuard({ redis, forgetBefore }),
       keyPins: createKeyPins({ redis, forgetBefore }),

@@ -9,7 +9,7 @@ import { script } from './client.ts'
  * An index field holds a list of [sequence, generation, id, expires or until], all strings; a suspension a fifth, '1'; what
  * kills before a mark two more, the mark's sequence and generation; among containments a fifth, the revocation it closes.
  */
-const INDEX = `
+export const INDEX = `
 local function live_shapes()
   return redis.call('HKEYS', K .. 'rev:shapes')
 end
