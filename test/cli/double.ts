@@ -181,3 +181,17 @@ function answerOf(c: Context, answer: unknown, request: Received): Response {
   if (value === undefined) return c.json({ error: 'not_found', reason: 'not_found' }, 404)
   return value.error === undefined ? c.json(value) : c.json(value, value.status ?? 400)
 }
+
+/** Of a token of two operations: one permitted, one lost at the agent's stage. */
+export const VERDICTS = [
+  { tool: 'payments', operation: 'read_payment', effect: 'read', permitted: true, policies: ['base.reads'] },
+  {
+    tool: 'payments',
+    operation: 'refund',
+    effect: 'irreversible_write',
+    permitted: false,
+    lost_at: 'stage',
+    reasons: ['stage reversible_write stops short of irreversible_write'],
+    least_change: 'raise the stage of research to irreversible_write',
+  },
+]
