@@ -14,7 +14,8 @@ export interface Gate {
 }
 
 /** What must be heard beside a flood of the same tenant: its kill switch, and what its verifiers live by. */
-const KEPT_FREE = /^\/(?:(?:revocations|status-lists|global-token-revocation|seal|\.well-known)(?:[/?]|$)|ssf\/events(?:\?|$))/
+const KEPT_FREE =
+  /^\/(?:(?:revocations|status-lists|global-token-revocation|seal|\.well-known)(?:[/?]|$)|ssf\/events(?:\?|$))/
 export const isKeptFree = (target: string): boolean => KEPT_FREE.test(target)
 /** What makes something to be stored. */
 const MAKES = /^\/(?:token|tasks)(?:[?]|$)/
