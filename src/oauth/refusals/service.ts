@@ -50,11 +50,12 @@ export const SERVICE = {
   sealed: {
     ...WAIT,
     says: 'the service is sealed',
-    means: 'The store may have lost what it had acknowledged, and is being given it back; nothing is issued meanwhile.',
+    means:
+      'An administrator has sealed it; or the store may have lost what it had acknowledged, and is being given it back. Nothing is issued meanwhile.',
     why: 'A store that went back in time may have forgotten a revocation.',
     agent: 'Wait. Tokens that you hold go on working as far as their tools can tell.',
     operator:
-      'Most of it is over in a second. Where it stays, `/ready` says so and a start names the processes that are waited for: start them, with their data folders.',
+      'Most of it is over in a second. Where it stays, `/ready` says so and a start names the processes that are waited for: start them, with their data folders. What an administrator sealed, `errand unseal` lifts.',
     example: 'Redis has failed over, and one of the service’s processes is not back yet',
   },
   no_active_key: {
