@@ -20,9 +20,9 @@ import { openKeys } from './open-keys.ts'
 import { openMirrors } from './open-mirrors.ts'
 import { openRevocation } from './open-revocation.ts'
 import { openStatus } from './open-status.ts'
+import { createSealing } from './revoke/seals.ts'
 import { followSeal } from './revoke/follow-seal.ts'
 import { verifiersBehind } from './revoke/acks.ts'
-import { createSealing } from './revoke/seals.ts'
 import { createPolicyInForce, type RecordedConfig } from './revoke/policy-in-force.ts'
 import { plain } from './service-log.ts'
 import { storesWithSpans } from './spans.ts'
@@ -168,6 +168,7 @@ export async function openRooms(given: RoomDeps) {
       mirrors,
       storeHealthy,
       sealing: stores.sealing,
+      seals: createSealing({ now, seals: stores.seals, audit, onUnrecorded: (type) => metrics.unrecorded(type) }),
       limits,
       metrics,
       ...(mtlsBase === undefined ? {} : { mtlsBase }),
@@ -181,7 +182,6 @@ export async function openRooms(given: RoomDeps) {
       },
       ...(tracing === undefined ? {} : { tracing }),
       ...(tenants === undefined ? {} : { tenants }),
-      seals: createSealing({ now, seals: stores.seals, audit, onUnrecorded: (type) => metrics.unrecorded(type) }),
       stopping: () => stopping,
       onUnavailable: (error, correlation) =>
         logger.warn({ correlation, reason: error.reason, err: plain(error) }, 'a dependency is away'),

@@ -113,6 +113,7 @@ export interface HttpDeps {
   readonly mirrors: () => readonly MirrorState[]
   readonly storeHealthy: () => Promise<boolean> | boolean
   readonly sealing: StoreSealing
+  readonly seals: Sealing
   readonly limits: Limits
   readonly metrics: Metrics
   /** `https://host:port` of the mTLS listener, where there is one (RFC 8705 §5). */
@@ -122,7 +123,6 @@ export interface HttpDeps {
   /** Absent where nobody collects spans. */
   readonly tracing?: Tracing
   /** Those of the service, where this is its own issuer. */
-  readonly seals: Sealing
   readonly tenants?: () => readonly TenantStatus[]
   readonly stopping: () => boolean
   /** A dependency is away: what and why, for the service log. */

@@ -228,17 +228,17 @@ function drillCheck({ drillTimer }: HttpDeps): { readonly drill?: Readiness } {
   return failing === undefined ? {} : { drill: failing ? 'degraded' : 'ok' }
 }
 
-/** Under an administrator's seal it must be found, too: by whoever revokes, and lifts it. */
-async function sealCheck({ sealing, seals }: HttpDeps): Promise<{ readonly seal?: Readiness }> {
-  if (sealing.current()) return { seal: 'unavailable' }
-  return (await seals.current().catch(() => undefined)) ? { seal: 'degraded' } : {}
-}
-
 /** Not a word of tenants where there are none; and no name of one, since anybody may ask. */
 function tenantsCheck({ tenants }: HttpDeps): { readonly tenants?: 'ok' | 'degraded' } {
   const all = tenants?.() ?? []
   if (all.length === 0) return {}
   return { tenants: all.every(({ state }) => state === 'serving') ? 'ok' : 'degraded' }
+}
+
+/** Under an administrator's seal it must be found, too: by whoever revokes, and lifts it. */
+async function sealCheck({ sealing, seals }: HttpDeps): Promise<{ readonly seal?: Readiness }> {
+  if (sealing.current()) return { seal: 'unavailable' }
+  return (await seals.current().catch(() => undefined)) ? { seal: 'degraded' } : {}
 }
 
 const metricsRoute: Route = {
