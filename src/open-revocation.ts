@@ -132,6 +132,7 @@ export async function openRevocation(deps: RevocationDeps) {
     bulk,
     audit,
     onUnrecorded,
+    onFault: (error) => onFault(error, 'what two people revoke'),
   })
 
   return {

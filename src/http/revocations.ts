@@ -77,6 +77,8 @@ const addRoute: Route = {
       by: adminOf(call),
     }
     if (deps.twoPeople.needed(match)) return askedForTwo(call, { id: id.value.id ?? newId('rev'), ...asked })
+    if (id.value.id !== undefined && (await deps.twoPeople.holds(id.value.id)))
+      return refused(call, refuse('idempotency_conflict', 'request', { proven: true }).refusal)
     const { entry, added, tasks, another, releases } = await deps.revoke.byMatch({
       ...id.value,
       ...asked,

@@ -40,6 +40,10 @@ export type PinSpent =
   | { readonly outcome: 'unknown' }
 
 export interface BulkPins {
+  /**
+   * Once more under the same digest it stands as it is offered now, until it is spent: then nothing changes it. With
+   * `confirmedBy` it is the word that revokes, and also held where only what ends something is written.
+   */
   offer(digest: string, pin: Pin): Promise<void>
   /** Of simultaneous calls one sees `spent`; the reason is kept with it. Forgotten an hour after it has expired. */
   spend(digest: string, by: string, reason: string, now: number): Promise<PinSpent>

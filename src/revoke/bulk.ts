@@ -205,7 +205,9 @@ export function createBulk(deps: BulkDeps): Bulk {
     async confirmed(pin, reason, correlation) {
       // Under a name of its own: the token is of one person.
       const digest = digestOf(`confirmed ${pin.revocation}`)
-      if ((await pins.look(digest, pin.by, now())).outcome === 'unknown')
+      const { outcome } = await pins.look(digest, pin.by, now())
+      // Expired: a stop came before it was spent. The second person's word was in time, and that is what counts.
+      if (outcome === 'unknown' || outcome === 'expired')
         await pins.offer(digest, { ...pin, expiresAt: now() + BULK_TOKEN_SECONDS })
       const spent = await pins.spend(digest, pin.by, reason, now())
       if ('pin' in spent) return goOn(digest, { reason, ...spent.pin }, correlation)

@@ -15,6 +15,7 @@ import type { Revocation, RevocationLog, RevocationMode } from './revocation-log
 import type { Revoke } from './revoke.ts'
 
 const LIFETIME_SECONDS = 900
+const TAKEN = 'another revocation has its id: ask for it anew'
 /** They say whose tokens are meant: beside one of them a match is not broad, unless it is listed itself. */
 const NARROW: readonly string[] = ['jti', 'task', 'root', 'sub', 'agent', 'client_id']
 
@@ -35,8 +36,10 @@ export interface TwoPeople {
   /** `digest`: of what the person has seen. */
   confirm(id: string, by: string, digest: string, correlation: string): Promise<Result<Made>>
   find(id: string): Promise<PendingRevocation | undefined>
+  /** Whether the id is of something that two people were asked for and that is not made: one person may not use it. */
+  holds(id: string): Promise<boolean>
   open(): Promise<readonly PendingRevocation[]>
-  /** What was confirmed, and a fault or a stop came in between of. */
+  /** What was confirmed, and a fault or a stop came in between of. What fails is reported, and keeps nothing else up. */
   finish(): Promise<void>
 }
 
@@ -51,6 +54,8 @@ export interface TwoPeopleDeps {
   readonly bulk: Pick<Bulk, 'confirmed'>
   readonly audit: Pick<AuditLog, 'append'>
   readonly onUnrecorded?: (type: string) => void
+  /** What was confirmed cannot be carried out for now. */
+  readonly onFault: (error: unknown) => void
 }
 
 export function isBroad(match: HopFacts, listed: readonly string[]): boolean {
@@ -86,7 +91,13 @@ export function createTwoPeople(deps: TwoPeopleDeps): TwoPeople {
   }
 
   const underWay = new Set<string>()
-  async function carryOut(pending: PendingRevocation, confirmedBy: string, correlation?: string): Promise<Made> {
+  /** Reported already: a sweep comes each second. */
+  const faulty = new Set<string>()
+  async function carryOut(
+    pending: PendingRevocation,
+    confirmedBy: string,
+    correlation?: string,
+  ): Promise<Result<Made>> {
     underWay.add(pending.id)
     try {
       return await carryOutOnce(pending, confirmedBy, correlation)
@@ -96,7 +107,11 @@ export function createTwoPeople(deps: TwoPeopleDeps): TwoPeople {
   }
 
   /** Again, it does what is left to do. */
-  async function carryOutOnce(pending: PendingRevocation, confirmedBy: string, correlation?: string): Promise<Made> {
+  async function carryOutOnce(
+    pending: PendingRevocation,
+    confirmedBy: string,
+    correlation?: string,
+  ): Promise<Result<Made>> {
     const { id, match, mode, taken, before, pin, reason, by } = pending
     const request = correlation === undefined ? {} : { correlation }
     const made = pin
@@ -112,8 +127,12 @@ export function createTwoPeople(deps: TwoPeopleDeps): TwoPeople {
           confirmedBy,
           ...request,
         })
+    // The entry of this id is of something else: what was confirmed is not in force, so it is not done.
+    if ('another' in made && made.another)
+      return refuse('confirmation_changed', 'request', { proven: true, detail: TAKEN })
     await held.done(id)
-    return { mode, ...made }
+    faulty.delete(id)
+    return ok({ mode, ...made })
   }
 
   return {
@@ -150,8 +169,12 @@ export function createTwoPeople(deps: TwoPeopleDeps): TwoPeople {
     },
     async confirm(id, by, digest, correlation) {
       const no = (detail?: string) => ({ proven: true, ...(detail === undefined ? {} : { detail }) })
+      // Read first: where it was made of what waits, that is known to be confirmed below.
+      const made = await deps.log.get(id)
       const known = await held.find(id)
       if (!known) return refuse('not_found', 'request', no('no revocation of this id waits for a second person'))
+      if (made && known.confirmedBy === undefined && !known.pending.pin)
+        return refuse('confirmation_changed', 'request', no(TAKEN))
       if (digestOf(known.pending) !== digest) return refuse('confirmation_changed', 'request', no())
       if (!deps.isAdmin(known.pending.by))
         return refuse('confirmation_changed', 'request', no('whoever asked for it is no administrator any more'))
@@ -160,16 +183,26 @@ export function createTwoPeople(deps: TwoPeopleDeps): TwoPeople {
       if (answer.outcome === 'own') return refuse('confirmation_own', 'request', no())
       if (answer.outcome === 'expired') return refuse('confirmation_expired', 'request', no())
       if (answer.outcome === 'used') return refuse('confirmation_used', 'request', no(`${answer.by} confirmed it`))
-      return ok(await carryOut(answer.pending, by, correlation))
+      return carryOut(answer.pending, by, correlation)
     },
     async find(id) {
       const known = await held.find(id)
       return known?.confirmedBy === undefined ? known?.pending : undefined
     },
+    // A hold is asked for first: a revocation that is made of it meanwhile is found.
+    holds: async (id) => (await held.find(id)) !== undefined && (await deps.log.get(id)) === undefined,
     open: () => held.open(now()),
     async finish() {
-      for (const { pending, confirmedBy } of await held.unfinished())
-        if (!underWay.has(pending.id)) await carryOut(pending, confirmedBy)
+      for (const { pending, confirmedBy } of await held.unfinished()) {
+        if (underWay.has(pending.id)) continue
+        try {
+          const made = await carryOut(pending, confirmedBy)
+          if (!made.ok) throw new Error(`${pending.id} was confirmed: ${TAKEN}`)
+        } catch (error) {
+          if (!faulty.has(pending.id)) deps.onFault(error)
+          faulty.add(pending.id)
+        }
+      }
     },
   }
 }

@@ -1,22 +1,33 @@
 /** Tries to spend a pinned preview twice, too late, as somebody else, and to lose what was begun. */
 import { describe, expect, it } from 'vitest'
 import type { Pin } from '../../src/revoke/bulk-pins.ts'
+import type { Stores } from '../../src/store/open.ts'
 import { fresh, type OpenWorld, range, START, worlds } from './world.ts'
+
+const pin = (over: Partial<Pin> = {}): Pin => ({
+  match: { client_id: 'research', sub: 'dev|älice' },
+  mode: 'ban',
+  mark: { generation: 1, sequence: 7 },
+  tasks: ['task_1', 'task_2'],
+  by: 'admin',
+  expiresAt: START + 900,
+  revocation: fresh('rev'),
+  ...over,
+})
+
+/** Where only what ends something is written: a preview is not pinned, what a second person confirmed is carried out. */
+export async function previewsWait({ bulkPins }: Stores): Promise<void> {
+  const digest = fresh('digest')
+  await expect(bulkPins.offer(digest, pin())).rejects.toMatchObject({ reason: 'store_unavailable' })
+  const confirmed = pin({ confirmedBy: 'ben' })
+  await bulkPins.offer(digest, confirmed)
+  expect(await bulkPins.spend(digest, 'admin', 'key leaked', START)).toEqual({ outcome: 'spent', pin: confirmed })
+  await bulkPins.done(digest)
+}
 
 export function describeBulkPins(name: string, open: OpenWorld): void {
   describe(`pinned previews, ${name}`, () => {
     const world = worlds(open)
-    const pin = (over: Partial<Pin> = {}): Pin => ({
-      match: { client_id: 'research', sub: 'dev|älice' },
-      mode: 'ban',
-      mark: { generation: 1, sequence: 7 },
-      tasks: ['task_1', 'task_2'],
-      by: 'admin',
-      expiresAt: START + 900,
-      revocation: fresh('rev'),
-      ...over,
-    })
-
     it('is spent by one of fifty at once; all others are told what it was used for once it is done, also after a restart', async () => {
       const { stores, other, reopen } = await world()
       const [digest, pinned] = [fresh('digest'), pin()]
@@ -49,6 +60,28 @@ export function describeBulkPins(name: string, open: OpenWorld): void {
       expect((await other.bulkPins.look(digest, 'admin', START)).outcome).toBe('spent')
       expect((await other.bulkPins.look(digest, 'somebody', START)).outcome).toBe('unknown')
       expect((await other.bulkPins.spend(digest, 'admin', 'key leaked', START + 899)).outcome).toBe('spent')
+    })
+
+    it('is offered anew where nobody spent it in time, and changed by nothing once it is spent', async () => {
+      const { stores, other } = await world()
+      const [digest, pinned] = [fresh('digest'), pin()]
+      await stores.bulkPins.offer(digest, pinned)
+      expect((await other.bulkPins.look(digest, 'admin', START + 900)).outcome).toBe('expired')
+      const anew = { ...pinned, confirmedBy: 'ben', expiresAt: START + 1800 }
+      await other.bulkPins.offer(digest, anew)
+      expect(await stores.bulkPins.spend(digest, 'admin', 'key leaked', START + 900)).toEqual({
+        outcome: 'spent',
+        pin: anew,
+      })
+      await other.bulkPins.offer(digest, pin({ tasks: [] }))
+      const begun = { outcome: 'begun', pin: { ...anew, reason: 'key leaked' } }
+      expect(await stores.bulkPins.look(digest, 'admin', START + 900)).toEqual(begun)
+      await stores.bulkPins.done(digest)
+      await other.bulkPins.offer(digest, pin())
+      expect(await stores.bulkPins.look(digest, 'admin', START + 900)).toEqual({
+        outcome: 'used',
+        revocation: pinned.revocation,
+      })
     })
 
     it('is unfinished from when it is spent until it is done', async () => {

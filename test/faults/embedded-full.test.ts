@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openStores } from '../../src/store/open.ts'
+import { previewsWait } from '../contract/bulk-pins.ts'
 import { fresh, range, START } from '../contract/world.ts'
 import { mountSmallDisk } from './small-disk.ts'
 
@@ -51,6 +52,8 @@ describe.skipIf(!disk)('the embedded store on a full disk, as root', () => {
       })
       expect((await stores.revocations.check({ hops: [{ facts: match, rev }] })).dead?.hop).toBe(0)
     }
+
+    await previewsWait(stores)
 
     // Its space is for what ends something, and nothing else gets into it.
     expect(reserved()).toBeLessThan(whole)

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { checkReceipt } from '../../src/revoke/receipt-check.ts'
@@ -130,6 +131,20 @@ describe('a broad revocation takes two people', () => {
     expect([again.status, again.body['confirmed_by']]).toEqual([200, 'ben'])
   })
 
+  it('is not made of a narrower one that is asked for with its Idempotency-Key', async () => {
+    const key = { 'idempotency-key': 'n'.repeat(22) }
+    const asked = await ask({ aud: TICKETS }, { mode: 'cut' }, key)
+    expect(asked.status, asked.text).toBe(202)
+    const one = await token()
+    const before = await house.service.stores.revocations.epoch()
+    await expectRefused(await ask({ client_id: 'research' }, { mode: 'cut' }, key), 422, 'idempotency_conflict')
+    expect(await house.service.stores.revocations.after(before)).toEqual([])
+    expect(await alive(one)).toBe(true)
+    const done = await confirm(asked)
+    expect([done.status, done.body['match']], done.text).toEqual([201, { aud: TICKETS }])
+    expect(await alive(one)).toBe(false)
+  })
+
   it('leaves to one person what is narrower, previews included', async () => {
     const one = await token()
     const narrow = [{ client_id: 'research' }, { aud: TICKETS, sub: 'dev|alice' }, { task: one.task }]
@@ -170,6 +185,27 @@ describe('a broad revocation takes two people', () => {
     const shown = await house.admin('GET', `/revocations/${asked.body['id']}`)
     expect(shown.body).toMatchObject({ by: 'admin', confirmed_by: 'ben' })
     await expectRefused(await confirm(asked), 400, 'confirmation_used')
+  })
+
+  it('carries out a confirmed preview also where a stop came before it began, and longer than it is good for', async () => {
+    const one = await token()
+    const preview = await ask({ aud: TICKETS }, { dry_run: true, mode: 'cut' })
+    const bulk = { bulk_token: preview.body['bulk_token'], reason: 'as shown' }
+    const asked = await house.admin('POST', '/revocations', bulk)
+    const { pendingRevocations: held, bulkPins } = house.service.stores
+    const [id, now] = [String(asked.body['id']), house.now()]
+    const confirmed = await held.confirm(id, 'ben', now)
+    const pin = confirmed.outcome === 'confirmed' ? confirmed.pending.pin : undefined
+    expect(pin?.revocation).toBe(id)
+    const digest = createHash('sha256').update(`confirmed ${id}`).digest('base64url')
+    await bulkPins.offer(digest, { ...pin!, confirmedBy: 'ben', expiresAt: now + 900 })
+    await house.stop()
+    house = await openHouse({ folder: house.folder, startAt: now + 1000 })
+    ben = house.administrator('ben', benKey)
+    expect(await alive(one)).toBe(false)
+    const shown = await house.admin('GET', `/revocations/${id}`)
+    expect(shown.body, shown.text).toMatchObject({ by: 'admin', confirmed_by: 'ben' })
+    expect(await house.service.stores.pendingRevocations.unfinished()).toEqual([])
   })
 
   it('is configured only where there are two people to ask', async () => {

@@ -11,6 +11,8 @@ describe('what two people revoke, where something fails', () => {
   const held = new Map<string, HeldRevocation & { readonly done?: boolean }>()
   const made: { readonly by: string; readonly confirmedBy?: string }[] = []
   let away = false
+  let another = false
+  const faults: unknown[] = []
   let logged: Revocation | undefined
   const store: PendingRevocations = {
     ask: async (pending) => {
@@ -49,7 +51,7 @@ describe('what two people revoke, where something fails', () => {
           at: 1,
           expiresAt: 2,
         } as unknown as Revocation
-        return { entry, added: true, tasks: [] }
+        return { entry, added: true, tasks: [], ...(another ? { another } : {}) }
       },
     },
     bulk: {
@@ -63,11 +65,14 @@ describe('what two people revoke, where something fails', () => {
       },
     },
     onUnrecorded: (type) => unrecorded.push(type),
+    onFault: (error) => faults.push(error),
   })
   beforeEach(() => {
     held.clear()
     made.length = 0
+    faults.length = 0
     away = false
+    another = false
     logged = undefined
   })
   const asked = async () => {
@@ -98,11 +103,51 @@ describe('what two people revoke, where something fails', () => {
     const digest = await asked()
     away = true
     await expect(people.confirm(ID, 'ben', digest, 'req_2')).rejects.toBeInstanceOf(Unavailable)
-    await expect(people.finish()).rejects.toBeInstanceOf(Unavailable)
+    await people.finish()
+    await people.finish()
+    expect(faults).toEqual([expect.any(Unavailable)])
     away = false
     await people.finish()
     await people.finish()
     expect(made).toHaveLength(1)
+  })
+
+  it('keeps nothing else up where one cannot be carried out', async () => {
+    const [at, expiresAt] = [1_000, 1_900]
+    const id = 'rev_CCCCCCCCCCCCCCCCCCCCCC'
+    const pin = { ...ASKED, mark: { generation: 1, sequence: 1 }, tasks: [], expiresAt, revocation: id }
+    held.set(id, { pending: { ...ASKED, id, at, expiresAt, pin }, confirmedBy: 'ben' })
+    const other = { ...ASKED, id: 'rev_BBBBBBBBBBBBBBBBBBBBBB', at, expiresAt }
+    held.set(other.id, { pending: other, confirmedBy: 'ben' })
+    await people.finish()
+    expect(faults).toEqual([expect.objectContaining({ message: 'there is no preview here' })])
+    expect(made).toMatchObject([{ id: other.id }])
+  })
+
+  it('is not taken for made where its id is of another revocation', async () => {
+    const digest = await asked()
+    another = true
+    const changed = { refusal: { reason: 'confirmation_changed' } }
+    expect(await people.confirm(ID, 'ben', digest, 'req_2')).toMatchObject(changed)
+    expect(await store.unfinished()).toHaveLength(1)
+    await people.finish()
+    expect(faults).toEqual([expect.objectContaining({ message: expect.stringContaining(ID) })])
+  })
+
+  it('is not confirmed where another revocation took its id first', async () => {
+    const digest = await asked()
+    logged = {} as Revocation
+    const changed = { refusal: { reason: 'confirmation_changed' } }
+    expect(await people.confirm(ID, 'ben', digest, 'req_2')).toMatchObject(changed)
+    expect(await store.unfinished()).toEqual([])
+  })
+
+  it('has its id for itself until it is made', async () => {
+    expect(await people.holds(ID)).toBe(false)
+    await asked()
+    expect(await people.holds(ID)).toBe(true)
+    logged = {} as Revocation
+    expect(await people.holds(ID)).toBe(false)
   })
 
   it('does not take the name of a revocation that one person made', async () => {

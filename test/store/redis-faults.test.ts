@@ -6,6 +6,7 @@ import { Redis } from 'ioredis'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { openStores, type Stores } from '../../src/store/open.ts'
 import type { NewRevocation } from '../../src/revoke/revocation-log.ts'
+import { previewsWait } from '../contract/bulk-pins.ts'
 import { someTask } from '../contract/task-store.ts'
 import { fresh, range, START } from '../contract/world.ts'
 import { killUnderLoad } from './kill-under-load.ts'
@@ -137,6 +138,7 @@ describe.skipIf(!redisIsHere())('when Redis fails', () => {
     const hops = [{ facts: { jti: 'stolen' }, rev }]
     expect((await stores.revocations.check({ hops })).dead?.entry).toBe(stored.id)
     expect(await stores.tasks.end(task.id, 'revoked', 'stolen', START)).toEqual([task.id])
+    await previewsWait(stores)
     await admin(server, (redis) => redis.config('SET', 'maxmemory', '0'))
     expect(await stores.replayGuard.spend('x', START + 60)).toBe(true)
   })

@@ -4,7 +4,10 @@ import type { EmbeddedDatabase } from './database.ts'
 
 export function createBulkPins(deps: { db: EmbeddedDatabase; forgetBefore: () => number }): BulkPins {
   const { db, forgetBefore } = deps
-  const insert = db.prepare('INSERT INTO bulk_pins VALUES (?, ?, ?, ?, NULL, 0)')
+  const insert = db.prepare(
+    `INSERT INTO bulk_pins VALUES (?, ?, ?, ?, NULL, 0) ON CONFLICT (digest) DO UPDATE
+     SET made_by = excluded.made_by, expires_at = excluded.expires_at, pin = excluded.pin WHERE reason IS NULL`,
+  )
   const find = db.prepare('SELECT * FROM bulk_pins WHERE digest = ?')
   const use = db.prepare('UPDATE bulk_pins SET reason = ? WHERE digest = ?')
   const finish = db.prepare('UPDATE bulk_pins SET done = 1 WHERE digest = ?')
@@ -24,10 +27,13 @@ export function createBulkPins(deps: { db: EmbeddedDatabase; forgetBefore: () =>
 
   return {
     offer: (digest, pin) =>
-      db.write(() => {
-        sweep.run([forgetBefore() - BULK_PIN_KNOWN_SECONDS])
-        insert.run([digest, pin.by, pin.expiresAt, JSON.stringify(pin)])
-      }),
+      db.write(
+        () => {
+          sweep.run([forgetBefore() - BULK_PIN_KNOWN_SECONDS])
+          insert.run([digest, pin.by, pin.expiresAt, JSON.stringify(pin)])
+        },
+        { urgent: pin.confirmedBy !== undefined },
+      ),
     spend: (digest, by, reason, now) =>
       db.write(
         () => {

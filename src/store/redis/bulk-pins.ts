@@ -3,7 +3,7 @@ import { type Pin, BULK_PIN_KNOWN_SECONDS, type BulkPins, type PinSpent } from '
 import { type RedisClient, script, unexpected } from './client.ts'
 
 /** digest, pin, expires, what may be forgotten. */
-const OFFER = script(`
+const OFFER_STEPS = `
 local old = redis.call('ZRANGE', K .. 'bulkpins:expiry', '-inf', '(' .. arg(4), 'BYSCORE', 'LIMIT', 0, 16)
 for _, digest in ipairs(old) do
   if redis.call('SISMEMBER', K .. 'bulkpins:open', digest) == 0 then
@@ -12,10 +12,13 @@ for _, digest in ipairs(old) do
     redis.call('ZREM', K .. 'bulkpins:expiry', digest)
   end
 end
+if redis.call('HEXISTS', K .. 'bulkpins:used', arg(1)) == 1 then return {'offered'} end
 redis.call('ZADD', K .. 'bulkpins:expiry', arg(3), arg(1))
 redis.call('HSET', K .. 'bulkpins', arg(1), arg(2))
 return {'offered'}
-`)
+`
+const OFFER = script(OFFER_STEPS)
+const OFFER_CONFIRMED = script(OFFER_STEPS, { critical: true })
 
 // One script is one step: of simultaneous calls one finds it unused. It is open before it is used: a step that was cut
 // short is carried out, or may be asked for again.
@@ -76,7 +79,12 @@ export function createBulkPins(deps: { redis: RedisClient; forgetBefore: () => n
   return {
     offer: async (digest, pin) => {
       const before = forgetBefore() - BULK_PIN_KNOWN_SECONDS
-      const reply = await redis.run(OFFER, [digest, JSON.stringify(pin), pin.expiresAt, before])
+      const reply = await redis.run(pin.confirmedBy === undefined ? OFFER : OFFER_CONFIRMED, [
+        digest,
+        JSON.stringify(pin),
+        pin.expiresAt,
+        before,
+      ])
       if (reply[0] !== 'offered') throw unexpected(reply)
     },
     spend: (digest, by, reason, now) => spend([digest, by, reason, now]),
