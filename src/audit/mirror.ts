@@ -17,9 +17,9 @@ export interface MirrorSink {
   send(batch: readonly MirroredRecord[]): Promise<void>
   /** Makes safe there what was sent; before a position is kept. */
   sync?(): Promise<void>
-  /** Where nobody acknowledges: after so many milliseconds without a fault what was sent has arrived. */
-  readonly settleMs?: number
-  /** Told where what was sent lately may be lost. */
+  /** Where nobody acknowledges: resolves once everything sent has arrived for sure; rejects where it may not have. */
+  confirm?(): Promise<void>
+  /** Told where what was sent and not confirmed may be lost. */
   onLost?(listener: () => void): void
   /** Resolves with whether everything sent is safe there. */
   close(): Promise<boolean>
@@ -33,7 +33,7 @@ export interface MirrorPosition {
 
 export interface MirrorState {
   readonly name: string
-  /** Records that it has not taken yet. */
+  /** Records that it has not taken yet for sure. */
   readonly behind: number
   /** Why it takes none at this moment. */
   readonly problem?: string
@@ -67,14 +67,21 @@ export interface MirrorDeps {
 const BATCH_BYTES = 128 << 10
 const BATCHES_A_TURN = 16
 const KEEP_EVERY_MS = 1_000
+const CONFIRM_EVERY_MS = 5_000
+/** About so many records may come twice after a loss. */
+const UNCONFIRMED_AT_MOST = 5_000
+const LOST = 'the connection was lost'
 const RETRY_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000] as const
 
 export async function openMirror(deps: MirrorDeps): Promise<Mirror> {
   const { name, maxBehind, refuses, log, sink, position, monotonic, onChange } = deps
   let next = Math.min((await position.read()) ?? 0, log.size)
   let kept = next
-  /** Positions that were reached, and when; the first one has arrived for sure. */
-  let reached: { readonly next: number; readonly at: number }[] = [{ next, at: Number.NEGATIVE_INFINITY }]
+  /** What comes before it has arrived for sure; from here up to `next` nobody knows yet. */
+  let confirmed = next
+  /** When the first of those was sent. */
+  let sentFrom = Number.NEGATIVE_INFINITY
+  let losses = 0
   let keptAt = Number.NEGATIVE_INFINITY
   let problem: string | undefined
   let failures = 0
@@ -84,7 +91,7 @@ export async function openMirror(deps: MirrorDeps): Promise<Mirror> {
   let told = false
 
   const state = (): MirrorState => {
-    const behind = log.size - next
+    const behind = log.size - confirmed
     const overdue = behind > maxBehind
     wasWithin ||= !overdue
     return {
@@ -104,20 +111,38 @@ export async function openMirror(deps: MirrorDeps): Promise<Mirror> {
     onChange(now)
   }
 
-  const arrived = (): number => {
-    const until = monotonic() - (sink.settleMs ?? 0)
-    const last = reached.findLastIndex(({ at }) => at <= until)
-    reached = reached.slice(Math.max(0, last))
-    return reached[0]!.next
+  const fail = (error: unknown) => {
+    next = confirmed
+    // The listener and the sending of a batch may both tell of the same loss.
+    if (monotonic() < retryAt) return
+    problem = problemOf(error)
+    retryAt = monotonic() + RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]!
+    failures += 1
   }
 
   sink.onLost?.(() => {
-    next = arrived()
-    reached = [{ next, at: Number.NEGATIVE_INFINITY }]
+    losses += 1
+    if (next > confirmed) fail(new Error(LOST))
   })
 
+  // After a failure each batch is confirmed before the next: so it gets on also where more would take too long.
+  const mayWait = () =>
+    sink.confirm !== undefined &&
+    problem === undefined &&
+    next - confirmed < Math.min(UNCONFIRMED_AT_MOST, maxBehind / 2) &&
+    monotonic() - sentFrom < CONFIRM_EVERY_MS
+
+  const confirm = async () => {
+    if (next === confirmed || mayWait()) return
+    await sink.confirm?.()
+    confirmed = next
+    problem = undefined
+    failures = 0
+    retryAt = Number.NEGATIVE_INFINITY
+  }
+
   const keep = async () => {
-    const safe = arrived()
+    const safe = confirmed
     if (safe === kept || monotonic() - keptAt < KEEP_EVERY_MS) return
     await sink.sync?.()
     keptAt = monotonic()
@@ -145,18 +170,19 @@ export async function openMirror(deps: MirrorDeps): Promise<Mirror> {
     if (monotonic() < retryAt) return
     try {
       for (let turn = 0; turn < BATCHES_A_TURN && next < log.size; turn += 1) {
+        if (next === confirmed) sentFrom = monotonic()
+        const before = losses
         const batch = await batchAt(next)
-        await sink.send(batch)
+        if (losses === before) await sink.send(batch)
+        // What was sent before this batch is lost: it comes first.
+        if (losses !== before) throw new Error(LOST)
         next = batch.at(-1)!.index + 1
-        reached.push({ next, at: monotonic() })
-        problem = undefined
-        failures = 0
+        await confirm()
       }
+      await confirm()
       await keep()
     } catch (error) {
-      problem = problemOf(error)
-      retryAt = monotonic() + RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]!
-      failures += 1
+      fail(error)
     }
     tell()
   }
@@ -166,7 +192,7 @@ export async function openMirror(deps: MirrorDeps): Promise<Mirror> {
     run,
     close: async () => {
       await sink.sync?.().catch(() => undefined)
-      const safe = (await sink.close().catch(() => false)) ? next : arrived()
+      const safe = (await sink.close().catch(() => false)) ? next : confirmed
       if (safe !== kept) await position.keep(safe).catch(() => undefined)
     },
   }

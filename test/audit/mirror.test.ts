@@ -22,6 +22,7 @@ function world({ refuses = false, maxBehind = 10 } = {}) {
     fullDisk: false,
     told: [] as MirrorState[],
     closesWell: true,
+    onTaken: (): void => undefined,
   }
   const take = (batch: readonly MirroredRecord[]) => seen.push(...batch.map(({ index }) => index))
   const open = (more: Partial<MirrorSink> = {}) =>
@@ -37,6 +38,7 @@ function world({ refuses = false, maxBehind = 10 } = {}) {
             throw w.away
           }
           take(batch)
+          w.onTaken()
         },
         close: async () => w.closesWell,
         ...more,
@@ -124,31 +126,120 @@ describe('a mirror of the log', () => {
     expect(mirror.state()).not.toHaveProperty('problem')
   })
 
-  it('sends again what a connection may have lost, and keeps no position before that has settled', async () => {
-    const { w, open } = world()
-    let lose: () => void = () => undefined
-    const settling = {
-      settleMs: 5_000,
-      onLost: (listener: () => void) => {
-        lose = listener
-      },
+  describe('where nobody acknowledges', () => {
+    function unsure(options: { readonly refuses?: boolean; readonly maxBehind?: number } = {}) {
+      const { w, open } = world(options)
+      const peer = {
+        lose: (): void => undefined,
+        gone: false,
+        confirms: 0,
+      }
+      const sink: Partial<MirrorSink> = {
+        confirm: async () => {
+          if (peer.gone) throw new Error('nobody confirmed what was sent')
+          peer.confirms += 1
+        },
+        onLost: (listener) => {
+          peer.lose = listener
+        },
+      }
+      return { w, peer, open: () => open(sink) }
     }
-    const mirror = await open(settling)
-    w.log.size = 3
-    await mirror.run()
-    w.clock = 4_000
-    w.log.size = 6
-    await mirror.run()
-    expect(w.kept).toBeUndefined()
-    w.clock = 6_000
-    await mirror.run()
-    expect(w.kept).toBe(3)
-    lose()
-    await mirror.run()
-    expect(w.seen).toEqual([...upTo(6), 3, 4, 5])
-    w.closesWell = false
-    await mirror.close()
-    expect(w.kept).toBe(3)
+
+    it('counts what was sent as behind and keeps no position until it is confirmed, some seconds later', async () => {
+      const { w, peer, open } = unsure()
+      const mirror = await open()
+      w.log.size = 3
+      await mirror.run()
+      w.clock = 4_999
+      await mirror.run()
+      expect([w.seen, w.kept, peer.confirms, mirror.state().behind]).toEqual([upTo(3), undefined, 0, 3])
+      w.clock = 5_000
+      await mirror.run()
+      expect([w.seen, w.kept, peer.confirms, mirror.state().behind]).toEqual([upTo(3), 3, 1, 0])
+      w.clock = 60_000
+      await mirror.run()
+      expect(peer.confirms).toBe(1)
+    })
+
+    it('has it confirmed sooner where much is unconfirmed for its bound', async () => {
+      const { w, peer, open } = unsure({ maxBehind: 10 })
+      const mirror = await open()
+      w.log.size = 5
+      await mirror.run()
+      expect([peer.confirms, mirror.state().behind]).toEqual([1, 0])
+    })
+
+    it('sends again everything unconfirmed, however long ago it was sent, where a peer is gone, and issues nothing past its bound', async () => {
+      const { w, peer, open } = unsure({ refuses: true, maxBehind: 10 })
+      const mirror = await open()
+      await mirror.run()
+      peer.gone = true
+      for (w.log.size = 1; w.log.size <= 11; w.log.size += 1) {
+        await mirror.run()
+        w.clock += 60_000
+      }
+      await mirror.run()
+      expect(mirror.state()).toMatchObject({ holds: true, problem: 'nobody confirmed what was sent' })
+      expect(w.told).toHaveLength(1)
+      expect(w.kept).toBeUndefined()
+      peer.gone = false
+      w.seen.length = 0
+      w.clock += 60_000
+      await mirror.run()
+      expect(w.seen).toEqual(upTo(w.log.size))
+      expect(mirror.state()).toEqual({ name: 'siem', behind: 0, overdue: false, holds: false })
+    })
+
+    it('sends again what was lost while the next batch was being read, and that first', async () => {
+      const { w, peer, open } = unsure({ maxBehind: 1_000 })
+      const mirror = await open()
+      w.log.size = 7
+      await mirror.run()
+      const { payloadsFrom } = w.log
+      w.log.payloadsFrom = async (index) => {
+        w.log.payloadsFrom = payloadsFrom
+        const payloads = await payloadsFrom(index)
+        peer.lose()
+        return payloads
+      }
+      w.log.size = 14
+      await mirror.run()
+      w.clock += 500
+      await mirror.run()
+      expect(w.seen).toEqual([...upTo(7), ...upTo(14)])
+      w.clock += 5_000
+      await mirror.run()
+      expect(mirror.state()).toEqual({ name: 'siem', behind: 0, overdue: false, holds: false })
+    })
+
+    it('or while that batch was being sent, which arrived', async () => {
+      const { w, peer, open } = unsure({ maxBehind: 1_000 })
+      const mirror = await open()
+      w.log.size = 7
+      await mirror.run()
+      w.log.size = 14
+      w.onTaken = () => {
+        w.onTaken = () => undefined
+        peer.lose()
+      }
+      await mirror.run()
+      w.clock += 500
+      await mirror.run()
+      expect(w.seen).toEqual([...upTo(14), ...upTo(14)])
+    })
+
+    it('keeps on closing the position that is confirmed, where the end of the connection is not', async () => {
+      const { w, open } = unsure()
+      const mirror = await open()
+      w.log.size = 5
+      await mirror.run()
+      w.log.size = 7
+      await mirror.run()
+      w.closesWell = false
+      await mirror.close()
+      expect(w.kept).toBe(5)
+    })
   })
 
   it.each([

@@ -1,14 +1,16 @@
 /**
- * A mirror that takes syslog over TCP (RFC 6587) or TLS (RFC 5425). Nobody acknowledges there: what a lost connection
- * may have lost is sent again.
+ * A mirror that takes syslog over TCP (RFC 6587) or TLS (RFC 5425). Nobody acknowledges there. But who ends a connection
+ * in answer to its end has read what came before; so the connection is ended now and then, and the next record makes another.
  */
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { MirroredRecord, MirrorSink } from '../../audit/mirror.ts'
 
 const TIMEOUT_MS = 5_000
-/** A peer that is gone is noticed within this, where anything is sent. */
-const SETTLE_MS = 5_000
+const CONFIRM_MS = 10_000
+const CLOSE_MS = 1_000
+/** More than one way there and back: an end that the peer made on its own is here before ours leaves. */
+const QUIET_MS = 200
 
 export interface SyslogTarget {
   readonly host: string
@@ -22,6 +24,7 @@ export interface SyslogTarget {
 export function createSyslogSink(target: SyslogTarget, frame: (record: MirroredRecord) => Buffer): MirrorSink {
   let socket: Socket | undefined
   let lost: () => void = () => undefined
+  let quiet: Promise<unknown> = Promise.resolve()
 
   const connected = (): Promise<Socket> =>
     new Promise((resolve, reject) => {
@@ -54,8 +57,28 @@ export function createSyslogSink(target: SyslogTarget, frame: (record: MirroredR
       made.resume()
     })
 
+  /** Resolves with whether the peer ended the connection because we did. */
+  const concluded = async (withinMs: number): Promise<boolean> => {
+    const open = socket
+    await quiet
+    // What has arrived by now is read before this runs.
+    await new Promise((resolve) => setImmediate(resolve))
+    if (!open || socket !== open || open.readableEnded || open.destroyed) return false
+    socket = undefined
+    return new Promise((resolve) => {
+      const late = setTimeout(() => open.destroy(), withinMs)
+      open.once('close', (failed) => {
+        clearTimeout(late)
+        resolve(!failed && open.readableEnded && open.writableFinished)
+      })
+      open.end()
+    })
+  }
+
   return {
-    settleMs: SETTLE_MS,
+    confirm: async () => {
+      if (!(await concluded(CONFIRM_MS))) throw new Error('nobody confirmed what was sent')
+    },
     onLost: (listener) => {
       lost = listener
     },
@@ -73,18 +96,8 @@ export function createSyslogSink(target: SyslogTarget, frame: (record: MirroredR
         open.once('close', ended)
         open.write(Buffer.concat(batch.map(frame)), finish)
       })
+      quiet = new Promise((resolve) => setTimeout(resolve, QUIET_MS))
     },
-    close: () =>
-      new Promise((resolve) => {
-        const open = socket
-        socket = undefined
-        if (!open) return resolve(false)
-        const late = setTimeout(() => open.destroy(), 1_000)
-        open.once('close', (failed) => {
-          clearTimeout(late)
-          resolve(!failed && open.writableFinished)
-        })
-        open.end()
-      }),
+    close: () => concluded(CLOSE_MS),
   }
 }

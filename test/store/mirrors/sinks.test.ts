@@ -7,7 +7,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer as createTls } from 'node:tls'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { MirroredRecord } from '../../../src/audit/mirror.ts'
 import { createGuardedRequest, guardedLookup } from '../../../src/config/guarded-request.ts'
 import { createFileSink, createStreamSink } from '../../../src/store/mirrors/file.ts'
@@ -179,6 +179,53 @@ describe('syslog', () => {
     await expect.poll(() => got.text).toContain('7 {"i":1}')
   })
 
+  it('has confirmed what was sent once the peer ends the connection in answer, and makes another for what comes next', async () => {
+    const { got, port } = await serving(createServer())
+    const sink = createSyslogSink({ host: '127.0.0.1', port, lookup }, frame)
+    await sink.send(batch(1))
+    await sink.confirm?.()
+    expect(got.text).toBe('7 {"i":1}')
+    await sink.send(batch(2))
+    await sink.confirm?.()
+    expect([got.text, got.sockets.length]).toEqual(['7 {"i":1}7 {"i":2}', 2])
+  })
+
+  it('has not where the peer is gone without a word: it gives up within 10 s, and sends on another connection', async () => {
+    // It takes in what the kernel takes, and answers the end of nothing.
+    const { got, port } = await serving(createServer({ allowHalfOpen: true }))
+    const sink = createSyslogSink({ host: '127.0.0.1', port, lookup }, frame)
+    await sink.send(batch(1))
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      await sink.send(batch(2))
+      const confirming = expect(sink.confirm?.()).rejects.toThrow('nobody confirmed')
+      for (let elapsed = 0; elapsed < 10_500; elapsed += 100) {
+        await vi.advanceTimersByTimeAsync(100)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      await confirming
+    } finally {
+      vi.useRealTimers()
+    }
+    await sink.send(batch(1, 2))
+    await expect.poll(() => got.sockets.length).toBe(2)
+    expect(await sink.close()).toBe(false)
+  })
+
+  it('has not where the peer ends the connection on its own: nobody knows what it had read by then', async () => {
+    const { got, port } = await serving(createServer())
+    const sink = createSyslogSink({ host: '127.0.0.1', port, lookup }, frame)
+    let lost = 0
+    sink.onLost?.(() => {
+      lost += 1
+    })
+    await sink.send(batch(1))
+    await expect.poll(() => got.sockets.length).toBe(1)
+    got.sockets[0]?.end()
+    await expect(sink.confirm?.()).rejects.toThrow('nobody confirmed')
+    expect(lost).toBe(1)
+  })
+
   it('RFC 5425: over TLS to who can show a certificate of the authority for that name, and to nobody else', async () => {
     const until = { notAfter: Date.now() / 1000 + 3600 }
     const ca = await issue({ name: 'CN=logs', ca: true, ...until })
@@ -188,7 +235,7 @@ describe('syslog', () => {
     const to = (host: string, by: string) => createSyslogSink({ host, port, lookup, tls: { ca: by } }, frame)
     const sink = to('localhost', pemOf(ca))
     await sink.send(batch(1))
-    await sink.close()
+    await sink.confirm?.()
     await expect.poll(() => got.text).toBe('7 {"i":1}')
     const other = await issue({ name: 'CN=other', ca: true, ...until })
     await expect(to('localhost', pemOf(other)).send(batch(2))).rejects.toThrow(/certificate|unable to/i)
