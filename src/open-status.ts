@@ -1,8 +1,5 @@
 /** The status lists of one issuer: for verifiers that do not follow the feed. */
 import { randomInt } from 'node:crypto'
-import type { StatusClaim } from '@errand/verifier/claims.ts'
-import { findDecision } from './audit/explain.ts'
-import type { AuditRecord } from './audit/log.ts'
 import { every } from './every.ts'
 import { STATUS_LISTS } from './http/status-lists.ts'
 import type { KeyRing } from './keys/key-ring.ts'
@@ -19,7 +16,7 @@ interface StatusDeps extends RoomDeps {
 }
 
 export async function openStatus(deps: StatusDeps) {
-  const { holder, stores, log, sealer, now, closing, ring, forgetBefore, onFault } = deps
+  const { holder, stores, sealer, now, closing, ring, forgetBefore, onFault } = deps
   const { issuer } = holder.current().settings
   const aggregation = `${issuer.replace(/\/$/, '')}${STATUS_LISTS}`
   const uriOf = (list: string) => `${aggregation}/${list}`
@@ -31,7 +28,6 @@ export async function openStatus(deps: StatusDeps) {
     log: stores.revocations,
     // The code that decides for the embedded log itself; over Redis it is fed by that log, as a verifier is.
     verdicts: createRevocationIndex({ generation: 0, sequence: 0 }),
-    statusOf: async (jti) => statusIn(await findDecision(log, jti)),
     decoys,
     random: (most) => randomInt(most),
     uriOf,
@@ -50,11 +46,4 @@ export async function openStatus(deps: StatusDeps) {
   })
   closing.push(every(1_000, statusLists.tick, (error) => onFault(error, 'status lists')))
   return { statusIndexes, statusLists }
-}
-
-/** What a record of issue says of the token's status. */
-function statusIn(record: AuditRecord | undefined): StatusClaim | undefined {
-  const claims = record?.type === 'token.issuing' ? record['claims'] : undefined
-  if (typeof claims !== 'object' || claims === null || !('status' in claims)) return undefined
-  return claims['status'] as unknown as StatusClaim
 }

@@ -33,8 +33,16 @@ export function apart(
   return { answer: rest, marked: true }
 }
 
+/** Its place, under which a revocation by its id finds it wherever that is heard. */
+export async function statusFor(...its: Parameters<typeof placeFor>): Promise<StatusClaim> {
+  const [deps, , , { jti, expiresAt }] = its
+  const status = await placeFor(...its)
+  await deps.statusIndexes.enter(jti, status, expiresAt)
+  return status
+}
+
 /** The index held, where it is not marked; or another, which stands for what is checked from this token on. */
-export async function statusFor(
+async function placeFor(
   deps: ExchangeDeps,
   { group, held }: Listed,
   marked: boolean,

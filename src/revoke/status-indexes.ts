@@ -42,8 +42,6 @@ export interface StatusIndexesDeps {
   readonly registry: StatusRegistry
   readonly log: Pick<RevocationLog, 'epoch' | 'after' | 'onAdded'>
   readonly verdicts: Verdicts
-  /** What the record of a token's issue says of its status. */
-  readonly statusOf: (jti: string) => Promise<StatusClaim | undefined>
   readonly decoys: Pick<StatusDecoys, 'is'>
   /** From 0 on, below `most`. */
   readonly random: (most: number) => number
@@ -116,7 +114,9 @@ export async function openStatusIndexes(deps: StatusIndexesDeps): Promise<Opened
   function put(record: StatusRecord): Cell {
     const { list, idx, group, hops } = record
     const known = cells.get(keyOf(list, idx))
-    if (known) {
+    // It was given back and taken for others before it was forgotten here: nothing of theirs is said by the old one.
+    if (known && !isSameTaking(known.record, record)) drop(known)
+    else if (known) {
       const named = new Set([...known.record.named, ...record.named])
       known.record = { ...record, named: [...named], until: Math.max(record.until, known.record.until) }
       judge(known)
@@ -151,13 +151,11 @@ export async function openStatusIndexes(deps: StatusIndexesDeps): Promise<Opened
     if (list.taken === 0) lists.delete(name)
   }
 
-  /** One token by its own id: the index that it has is named, in the registry, for whoever did not issue it. */
+  /** One token by its own id: the registry knows the index that it has, whoever issued it. */
   async function named(jti: string): Promise<void> {
-    const status = await deps.statusOf(jti)
-    const cell = status && cellOf(status)
-    if (!cell || cell.record.named.includes(jti)) return
-    const { list, idx } = cell.record
-    if (await registry.name(list, idx, jti)) put({ ...cell.record, named: [jti] })
+    const at = await registry.name(jti)
+    const cell = at && cells.get(keyOf(at.list, at.idx))
+    if (cell) put({ ...cell.record, named: [jti] })
   }
 
   async function apply(entries: readonly Revocation[]): Promise<void> {
@@ -209,7 +207,7 @@ export async function openStatusIndexes(deps: StatusIndexesDeps): Promise<Opened
   }
 
   function cellOf({ status_list: { idx, uri } }: StatusClaim): Cell | undefined {
-    const list = uri.slice(uri.lastIndexOf('/') + 1)
+    const list = listIn(uri)
     return deps.uriOf(list) === uri ? cells.get(keyOf(list, idx)) : undefined
   }
 
@@ -251,15 +249,17 @@ export async function openStatusIndexes(deps: StatusIndexesDeps): Promise<Opened
       if (!cell || cell.marked || compareEpochs(cell.record.hops[0]!.rev, mark) < 0) return undefined
       return cell.index
     },
-    async keep({ status }, expiresAt) {
-      const cell = cellOf(status)
-      if (!cell || cell.marked) return false
+    async keep(index, expiresAt) {
+      const cell = cellOf(index.status)
+      if (cell?.index !== index || cell.marked) return false
       if (cell.record.until >= expiresAt) return true
-      const { list, idx } = cell.record
       const until = expiresAt + AHEAD_SECONDS
-      if (!(await registry.keep(list, idx, until))) return false
-      put({ ...cell.record, until })
-      return true
+      const isKept = await registry.keep(cell.record, until)
+      const isCurrent = cellOf(index.status) === cell
+      if (isCurrent && isKept) put({ ...cell.record, until })
+      // Another replica gave it back: it stands for others by now, or for nobody.
+      else if (isCurrent) drop(cell)
+      return isKept
     },
     async take(group, hops, expiresAt) {
       for (let tries = 0; tries < MOST_TRIES; tries++) {
@@ -270,6 +270,10 @@ export async function openStatusIndexes(deps: StatusIndexesDeps): Promise<Opened
         if (await registry.take(record)) return put(record).index
       }
       throw new Unavailable('overloaded', 'no free index was found in any status list')
+    },
+    async enter(jti, status, expiresAt) {
+      const { idx, uri } = status.status_list
+      await registry.enter(jti, listIn(uri), idx, expiresAt)
     },
     hopsOf: (status) => cellOf(status)?.record.hops ?? [],
     refresh,
@@ -300,6 +304,10 @@ export async function openStatusIndexes(deps: StatusIndexesDeps): Promise<Opened
 
 const keyOf = (list: string, idx: number): string => `${list}:${idx}`
 const isOf = (generation: number, list: string): boolean => list.startsWith(`${generation}-`)
+const listIn = (uri: string): string => uri.slice(uri.lastIndexOf('/') + 1)
+/** An index is taken again only long after all its tokens ended, and marks move the epoch meanwhile. */
+const isSameTaking = (one: StatusRecord, other: StatusRecord): boolean =>
+  one.group === other.group && compareEpochs(one.hops[0]!.rev, other.hops[0]!.rev) === 0
 const claimOf = (uri: string, idx: number): StatusClaim => ({ status_list: { idx, uri } })
 
 function tasksOf(hops: readonly CheckedHop[]): ReadonlySet<string> {

@@ -18,12 +18,14 @@ export interface StatusRecord {
 export interface StatusRegistry {
   /** Durable when it resolves; false where the index is taken. Of simultaneous calls for one index one sees true. */
   take(record: StatusRecord): Promise<boolean>
-  /** For tokens that end later: never shortened. False where it is not taken (any more). */
-  keep(list: string, idx: number, until: number): Promise<boolean>
-  /** One of its tokens was revoked by name. False where it is not taken (any more). */
-  name(list: string, idx: number, jti: string): Promise<boolean>
+  /** For tokens of its group that end later: never shortened. False where others have it by now, or nobody. */
+  keep(of: Pick<StatusRecord, 'list' | 'idx' | 'group'>, until: number): Promise<boolean>
+  /** A token that gets it and ends then, so that everybody finds the index by its id. Durable when it resolves. */
+  enter(jti: string, list: string, idx: number, until: number): Promise<void>
+  /** A token was revoked by its id: the index that it has says so. Undefined where no token with an index has this id. */
+  name(jti: string): Promise<Pick<StatusRecord, 'list' | 'idx'> | undefined>
   /** What was taken or changed after `place`, each as it is now, and the place to go on from. 0 is before all. */
   since(place: number): Promise<{ readonly records: readonly StatusRecord[]; readonly place: number }>
-  /** Gives back every index whose last token ended before this moment. */
+  /** Forgets the tokens that ended before this moment, and gives back every index whose last token did. */
   prune(before: number): Promise<void>
 }

@@ -21,6 +21,8 @@ export interface StatusIndexes {
   keep(index: StatusIndex, expiresAt: number): Promise<boolean>
   /** One that no living token has, for a token that was checked at the epoch of its own hop. Durable when it resolves. */
   take(group: string, hops: readonly CheckedHop[], expiresAt: number): Promise<StatusIndex>
+  /** A token with this status, which ends then: found by its id at every replica. Durable when it resolves. */
+  enter(jti: string, status: StatusClaim, expiresAt: number): Promise<void>
   /** What would mark an index that a token has already. */
   hopsOf(status: StatusClaim): readonly CheckedHop[]
 }

@@ -23,7 +23,6 @@ const indexesOver = ({ statusRegistry: registry, revocations: log }: Stores, { c
     registry,
     log,
     verdicts: createRevocationIndex({ generation: 0, sequence: 0 }),
-    statusOf: async () => undefined,
     decoys: { is: () => false },
     random: (most) => Math.floor(Math.random() * most),
     uriOf: (list) => `https://errand.example.com/status-lists/${list}`,
@@ -60,14 +59,42 @@ export function describeStatusRegistry(name: string, open: OpenWorld): void {
       expect(records).toEqual([one])
       expect(await other.statusRegistry.since(place)).toEqual({ records: [], place })
       await registry.take(two)
-      expect(await registry.keep('1-1', 1, START + 900)).toBe(true)
-      expect(await registry.keep('1-1', 1, START + 100)).toBe(true)
-      expect(await registry.name('1-1', 1, 'jti-1')).toBe(true)
-      expect(await registry.name('1-1', 1, 'jti-2')).toBe(true)
-      expect(await registry.name('1-1', 1, 'jti-1')).toBe(true)
+      expect(await registry.keep(one, START + 900)).toBe(true)
+      expect(await registry.keep(one, START + 100)).toBe(true)
+      expect(await registry.keep({ ...one, group: 'another' }, START + 1200)).toBe(false)
+      for (const jti of ['jti-1', 'jti-2']) await registry.enter(jti, '1-1', 1, START + 100)
+      for (const jti of ['jti-1', 'jti-2', 'jti-1'])
+        expect(await other.statusRegistry.name(jti)).toEqual({ list: '1-1', idx: 1 })
+      expect(await other.statusRegistry.name('jti-3')).toBeUndefined()
       const changed = await other.statusRegistry.since(place)
       expect(changed.records).toEqual([two, { ...one, until: START + 900, named: ['jti-1', 'jti-2'] }])
       expect(await registry.since(changed.place)).toEqual({ records: [], place: changed.place })
+      // Named already: nobody need be told again.
+      await registry.name('jti-2')
+      expect(await registry.since(changed.place)).toEqual({ records: [], place: changed.place })
+    })
+
+    it('knows the index of a token across a restart, until the token has ended', async () => {
+      const first = await world()
+      await first.stores.statusRegistry.take(record())
+      await first.stores.statusRegistry.enter('jti-1', '1-1', 7, START + 60)
+      await first.stores.statusRegistry.enter('jti-2', '1-1', 7, START + 61)
+      const { stores, other } = await first.reopen()
+      expect(await other.statusRegistry.name('jti-1')).toEqual({ list: '1-1', idx: 7 })
+      await stores.statusRegistry.prune(START + 61)
+      expect(await other.statusRegistry.name('jti-1')).toBeUndefined()
+      expect(await other.statusRegistry.name('jti-2')).toEqual({ list: '1-1', idx: 7 })
+    })
+
+    it('forgets the tokens of many before it gives back their index', async () => {
+      const { stores, other } = await world()
+      const { statusRegistry: registry } = stores
+      await registry.take(record({ until: START }))
+      await Promise.all(range(600).map((n) => registry.enter(`jti-${n}`, '1-1', 7, START)))
+      await registry.prune(START + 1)
+      expect(await registry.take(record())).toBe(true)
+      const named = await Promise.all(range(600).map((n) => other.statusRegistry.name(`jti-${n}`)))
+      expect(named.filter(Boolean)).toEqual([])
     })
 
     it('tells all of many', async () => {
@@ -80,15 +107,17 @@ export function describeStatusRegistry(name: string, open: OpenWorld): void {
     it('gives back what ended before a moment, and nothing else; what was given back is not kept or named', async () => {
       const { stores, other } = await world()
       const { statusRegistry: registry } = stores
-      await registry.take(record({ idx: 1, until: START }))
+      const ended = record({ idx: 1, until: START })
+      await registry.take(ended)
       await registry.take(record({ idx: 2, until: START + 1 }))
-      await registry.name('1-1', 1, 'jti-1')
+      await registry.enter('jti-1', '1-1', 1, START)
+      await registry.name('jti-1')
       await registry.prune(START)
       expect((await registry.since(0)).records).toHaveLength(2)
       await registry.prune(START + 1)
       expect((await other.statusRegistry.since(0)).records.map(({ idx }) => idx)).toEqual([2])
-      expect(await registry.keep('1-1', 1, START + 900)).toBe(false)
-      expect(await registry.name('1-1', 1, 'jti-1')).toBe(false)
+      expect(await registry.keep(ended, START + 900)).toBe(false)
+      expect(await registry.name('jti-1')).toBeUndefined()
       const anew = record({ idx: 1 })
       expect(await other.statusRegistry.take(anew)).toBe(true)
       expect((await registry.since(0)).records).toContainEqual(anew)
@@ -107,18 +136,21 @@ export function describeStatusRegistry(name: string, open: OpenWorld): void {
       const entry = { mode: 'cut', reason: 'test', by: 'admin', at: START, expiresAt: START + 600 } as const
       await first.other.revocations.add({ id: fresh('rev'), match: { task: 'task-1' }, ...entry })
       await first.stores.revocations.add({ id: fresh('rev'), match: { task: 'task-4' }, ...entry })
+      // By its id alone, of the replica that did not issue it.
+      await one.enter('jti-2', tokens[2]!.status, START + 60)
+      await first.other.revocations.add({ id: fresh('rev'), match: { jti: 'jti-2' }, ...entry })
       const markedAt = async (indexes: typeof one) => {
         await indexes.refresh()
         const [list = ''] = indexes.lists()
         const { marked = [] } = indexes.list(list) ?? {}
         return range(6).filter((n) => marked.includes(tokens[n]!.status.status_list.idx))
       }
-      expect([await markedAt(one), await markedAt(other)]).toEqual([
-        [1, 4],
-        [1, 4],
+      expect([await markedAt(other), await markedAt(one)]).toEqual([
+        [1, 2, 4],
+        [1, 2, 4],
       ])
       const again = await first.reopen()
-      expect(await markedAt(await indexesOver(again.stores, again))).toEqual([1, 4])
+      expect(await markedAt(await indexesOver(again.stores, again))).toEqual([1, 2, 4])
       for (const indexes of [one, other]) indexes.close()
     })
   })

@@ -7,7 +7,6 @@ import type { NewRevocation, Revocation } from '../../src/revoke/revocation-log.
 import { LIST_SIZE, openStatusIndexes } from '../../src/revoke/status-indexes.ts'
 import type { StatusRecord, StatusRegistry } from '../../src/revoke/status-registry.ts'
 import { createRevocationIndex } from '../../src/store/embedded/revocation-index.ts'
-import type { StatusIndex } from '../../src/tokens/status.ts'
 
 const NOW = 1_700_000_000
 const URI = 'https://errand.example.com/status-lists/'
@@ -55,6 +54,7 @@ function openWorld(generation = 1) {
   }
 
   const rows = new Map<string, { record: StatusRecord; place: number }>()
+  const entered = new Map<string, Pick<StatusRecord, 'list' | 'idx' | 'until'>>()
   let places = 0
   const change = async (list: string, idx: number, by: (record: StatusRecord) => Partial<StatusRecord>) => {
     const row = rows.get(`${list}:${idx}`)
@@ -68,26 +68,34 @@ function openWorld(generation = 1) {
       rows.set(key, { record, place: ++places })
       return true
     },
-    keep: (list, idx, until) => change(list, idx, (record) => ({ until: Math.max(until, record.until) })),
-    name: (list, idx, jti) => change(list, idx, ({ named }) => ({ named: [...named, jti] })),
+    keep: async ({ list, idx, group }, until) =>
+      rows.get(`${list}:${idx}`)?.record.group === group &&
+      change(list, idx, (record) => ({ until: Math.max(until, record.until) })),
+    enter: async (jti, list, idx, until) => void entered.set(jti, { list, idx, until }),
+    name: async (jti) => {
+      const at = entered.get(jti)
+      if (at) await change(at.list, at.idx, ({ named }) => ({ named: [...new Set([...named, jti])] }))
+      return at
+    },
     since: async (from) => {
       const found = [...rows.values()].filter((row) => row.place > from).sort((a, b) => a.place - b.place)
       return { records: found.map(({ record }) => record), place: found.at(-1)?.place ?? from }
     },
     prune: async (before) => {
       for (const [key, { record }] of rows) if (record.until < before) rows.delete(key)
+      for (const [jti, { until }] of entered) if (until < before) entered.delete(jti)
     },
   }
 
-  const issued = new Map<string, StatusIndex['status']>()
-  const replica = async (more: { readonly random?: (most: number) => number; readonly knowsJtis?: boolean } = {}) =>
+  const replica = async (
+    more: { readonly random?: (most: number) => number; readonly forgetBefore?: () => number } = {},
+  ) =>
     openStatusIndexes({
       now: () => clock.now,
-      forgetBefore: () => clock.now,
+      forgetBefore: more.forgetBefore ?? (() => clock.now),
       registry,
       log,
       verdicts: createRevocationIndex({ generation: 0, sequence: 0 }),
-      statusOf: async (jti) => (more.knowsJtis === false ? undefined : issued.get(jti)),
       decoys: { is: () => false },
       random: more.random ?? ((most) => Math.floor(Math.random() * most)),
       uriOf: (list) => URI + list,
@@ -107,7 +115,7 @@ function openWorld(generation = 1) {
     const got = kept ? held : await of.take(group, [{ rev, facts }, ...above], clock.now + life)
     tokens += 1
     const jti = `jti-${tokens}`
-    issued.set(jti, got.status)
+    await of.enter(jti, got.status, clock.now + life)
     return { status: got.status, exp: clock.now + life, jti, hops: [{ rev, facts: { ...facts, jti } }, ...above] }
   }
   type Token = Awaited<ReturnType<typeof issue>>
@@ -192,16 +200,75 @@ describe('indexes of status lists', () => {
     )
   })
 
-  it('are marked at every replica where one token is revoked by its id, whoever issued it', async () => {
+  it('Inv1 are marked at every replica where one token is revoked by its id, also when its issuer is gone', async () => {
     const world = openWorld()
-    const [issuer, other] = [await world.replica(), await world.replica({ knowsJtis: false })]
+    const [issuer, other] = [await world.replica(), await world.replica()]
     const token = await world.issue(issuer, facts())
     const stranger = await world.issue(issuer, facts({ task: 'task-2', root: 'task-2' }))
+    issuer.close()
     world.revoke({ jti: token.jti })
     world.revoke({ jti: 'nobody' })
-    expect(await world.bit(issuer, token)).toBe(true)
     expect([await world.bit(other, token), await world.bit(other, stranger)]).toEqual([true, false])
-    expect(await world.bit(await world.replica({ knowsJtis: false }), token)).toBe(true)
+    const later = await world.replica()
+    expect([await world.bit(later, token), await world.bit(later, stranger)]).toEqual([true, false])
+  })
+
+  /** One replica forgets nothing yet, and the other gives an index of before to another task. */
+  const takenAgain = async (revokedFirst: boolean) => {
+    const world = openWorld()
+    const seventh = { random: (most: number) => Math.min(7, most - 1) }
+    const [one, fresh] = [await world.replica(seventh), await world.replica({ forgetBefore: () => 0 })]
+    const first = await world.issue(one, facts())
+    if (revokedFirst) world.revoke({ task: 'task-1' })
+    expect(await world.bit(fresh, first)).toBe(revokedFirst)
+    world.clock.now += 300 + 300 + 151
+    // A lap ends where it finds nothing more.
+    for (let lap = 0; lap < 2; lap++) for (const each of [one, fresh]) await each.sweep()
+    const second = () => world.issue(one, facts({ task: 'task-2', root: 'task-2' }))
+    return { world, one, fresh, first, second }
+  }
+
+  it('Inv1 are those of their last task at a replica that still had them of another', async () => {
+    const { world, one, fresh, first, second } = await takenAgain(false)
+    const token = await second()
+    expect(token.status).toEqual(first.status)
+    expect(await world.bit(fresh, token)).toBe(false)
+    world.revoke({ task: 'task-1' })
+    expect([await world.bit(one, token), await world.bit(fresh, token)]).toEqual([false, false])
+    world.revoke({ task: 'task-2' })
+    expect([await world.bit(one, token), await world.bit(fresh, token)]).toEqual([true, true])
+  })
+
+  it('Inv2 do not keep the mark of those that had them before', async () => {
+    const { world, fresh, first, second } = await takenAgain(true)
+    const token = await second()
+    expect(token.status).toEqual(first.status)
+    expect(await world.bit(fresh, token)).toBe(false)
+  })
+
+  it('are not given to tokens of a task that had them once, where another has them or nobody', async () => {
+    for (const isTaken of [true, false]) {
+      const { world, fresh, first, second } = await takenAgain(false)
+      if (isTaken) await second()
+      const next = await world.issue(fresh, facts())
+      expect(next.status).not.toEqual(first.status)
+      expect((await world.issue(fresh, facts())).status).toEqual(next.status)
+      world.revoke({ task: 'task-1' })
+      expect(await world.bit(fresh, next)).toBe(true)
+    }
+  })
+
+  it('are not kept for the tokens that they were held for, when they go to others in between', async () => {
+    const world = openWorld()
+    const one = await world.replica()
+    const token = await world.issue(one, facts())
+    const [key, { record: before }] = [...world.rows][0]!
+    const held = one.held(before.group)!
+    const hops = [{ rev: { generation: 1, sequence: 9 }, facts: facts({ task: 'task-2', root: 'task-2' }) }]
+    world.rows.set(key, { record: { ...before, group: 'others', hops }, place: 1_000 })
+    await one.refresh()
+    expect(await one.keep(held, world.clock.now + 60)).toBe(false)
+    expect([one.held(before.group), one.held('others')?.status]).toEqual([undefined, token.status])
   })
 
   it('are shared by tokens of one kind up to a cut or a mark, and drawn anew after it', async () => {

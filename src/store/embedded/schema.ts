@@ -1,6 +1,6 @@
 /** What the embedded database file holds. A change of it is a new FORMAT with a migration. */
 
-export const FORMAT = 12
+export const FORMAT = 13
 
 const JOINING = `
 CREATE TABLE join_tokens (
@@ -85,6 +85,14 @@ const SEALS = `
 CREATE TABLE seals (one INTEGER PRIMARY KEY CHECK (one = 1), by TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
 `
 
+/** Which index a token has, for a revocation by its id. */
+const STATUS_TOKENS = `
+CREATE TABLE status_tokens (
+  jti TEXT PRIMARY KEY, list TEXT NOT NULL, idx INTEGER NOT NULL, until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX status_tokens_until ON status_tokens (until);
+`
+
 /** From each older format to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: JOINING,
@@ -98,6 +106,7 @@ export const MIGRATIONS: Readonly<Record<number, string>> = {
   9: COMPONENTS_AND_TWO_PEOPLE,
   10: STATUS_INDEXES,
   11: SEALS,
+  12: STATUS_TOKENS,
 }
 
 export const SCHEMA = `
@@ -160,4 +169,4 @@ CREATE TABLE idempotency (
   log_index INTEGER, log_id TEXT, response TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
-${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}${COMPONENTS_AND_TWO_PEOPLE}${STATUS_INDEXES}${SEALS}`
+${JOINING}${PLATFORM_AGENTS}${SIGN_OUTS}${SUSPENDED}${CONTAINED}${BULK}${SIGNAL_STREAMS}${COMPONENTS_AND_TWO_PEOPLE}${STATUS_INDEXES}${SEALS}${STATUS_TOKENS}`

@@ -8,22 +8,17 @@ export function createStatusRegistry({ db }: { db: EmbeddedDatabase }): StatusRe
   const remove = db.prepare('DELETE FROM status_indexes WHERE place = ?')
   const since = db.prepare('SELECT * FROM status_indexes WHERE place > ? ORDER BY place')
   const ended = db.prepare('SELECT place FROM status_indexes WHERE until < ? LIMIT 1000')
+  const enter = db.prepare('INSERT INTO status_tokens (jti, list, idx, until) VALUES (?, ?, ?, ?)')
+  const entered = db.prepare('SELECT list, idx FROM status_tokens WHERE jti = ?')
+  const anyEntered = db.prepare('SELECT 1 FROM status_tokens WHERE until < ? LIMIT 1')
+  const forget = db.prepare('DELETE FROM status_tokens WHERE until < ?')
 
   /** What changes goes to the end: whoever asks since a place is told of it. */
-  const change = (
-    list: string,
-    idx: number,
-    by: (row: Row) => { readonly until: number; readonly named: string },
-    options: { readonly urgent?: boolean } = {},
-  ) =>
-    db.write(() => {
-      const row = find.one([list, idx])
-      if (!row) return false
-      const { until, named } = by(row)
-      remove.run([row['place']!])
-      insert.run([list, idx, until, row['record']!, named])
-      return true
-    }, options)
+  const change = (row: Row, over: { readonly until?: number; readonly named?: string }) => {
+    const { place, list, idx, until, record, named }: Row = { ...row, ...over }
+    remove.run([place!])
+    insert.run([list!, idx!, until!, record!, named!])
+  }
 
   return {
     take: ({ list, idx, until, named, ...rest }) =>
@@ -32,26 +27,41 @@ export function createStatusRegistry({ db }: { db: EmbeddedDatabase }): StatusRe
         insert.run([list, idx, until, JSON.stringify(rest), named.join(' ')])
         return true
       }),
-    keep: (list, idx, until) =>
-      change(list, idx, (row) => ({ until: Math.max(until, Number(row['until'])), named: String(row['named']) })),
-    name: (list, idx, jti) =>
-      change(
-        list,
-        idx,
-        (row) => {
-          const named = new Set(String(row['named']).split(' ').filter(Boolean)).add(jti)
-          return { until: Number(row['until']), named: [...named].join(' ') }
+    keep: ({ list, idx, group }, until) =>
+      db.write(() => {
+        const row = find.one([list, idx])
+        if (!row || toRecord(row).group !== group) return false
+        change(row, { until: Math.max(until, Number(row['until'])) })
+        return true
+      }),
+    enter: async (jti, list, idx, until) => {
+      await db.write(() => enter.run([jti, list, idx, until]))
+    },
+    name: async (jti) => {
+      db.assertOpen()
+      // Most tokens have no index: to learn that, nothing is written.
+      if (!entered.one([jti])) return undefined
+      return db.write(
+        () => {
+          const at = entered.one([jti])
+          const row = at && find.one([at['list']!, at['idx']!])
+          if (!row) return undefined
+          const { list, idx, named } = toRecord(row)
+          if (!named.includes(jti)) change(row, { named: [...named, jti].join(' ') })
+          return { list, idx }
         },
         { urgent: true },
-      ),
+      )
+    },
     since: async (place) => {
       db.assertOpen()
       const rows = since.all([place])
       return { records: rows.map(toRecord), place: Number(rows.at(-1)?.['place'] ?? place) }
     },
     prune: async (before) => {
-      if (ended.all([before]).length === 0) return
+      if (!anyEntered.one([before]) && ended.all([before]).length === 0) return
       await db.write(() => {
+        forget.run([before])
         for (const row of ended.all([before])) remove.run([row['place']!])
       })
     },

@@ -23,24 +23,33 @@ move(arg(1))
 return {'done'}
 `)
 
-/** key, until. */
+/** key, until, group. */
 const KEEP = script(`${MOVE}
-if redis.call('HEXISTS', K .. 'status:records', arg(1)) == 0 then return {'gone'} end
+local record = redis.call('HGET', K .. 'status:records', arg(1))
+if not record or cjson.decode(record).group ~= arg(3) then return {'gone'} end
 redis.call('ZADD', K .. 'status:until', 'GT', arg(2), arg(1))
 move(arg(1))
 return {'done'}
 `)
 
-/** key, jti. */
+/** jti, key, until. How long first: what has no end would never be forgotten. */
+const ENTER = script(`
+redis.call('ZADD', K .. 'status:tokens:until', arg(3), arg(1))
+redis.call('HSET', K .. 'status:tokens', arg(1), arg(2))
+return {'done'}
+`)
+
+/** jti. */
 const NAME = script(
   `${MOVE}
-if redis.call('HEXISTS', K .. 'status:records', arg(1)) == 0 then return {'gone'} end
-local named = redis.call('HGET', K .. 'status:named', arg(1)) or ''
-if not string.find(' ' .. named .. ' ', ' ' .. arg(2) .. ' ', 1, true) then
-  redis.call('HSET', K .. 'status:named', arg(1), named == '' and arg(2) or named .. ' ' .. arg(2))
+local key = redis.call('HGET', K .. 'status:tokens', arg(1))
+if not key or redis.call('HEXISTS', K .. 'status:records', key) == 0 then return {'gone'} end
+local named = redis.call('HGET', K .. 'status:named', key) or ''
+if not string.find(' ' .. named .. ' ', ' ' .. arg(1) .. ' ', 1, true) then
+  redis.call('HSET', K .. 'status:named', key, named == '' and arg(1) or named .. ' ' .. arg(1))
+  move(key)
 end
-move(arg(1))
-return {'done'}
+return {'done', key}
 `,
   { critical: true },
 )
@@ -58,6 +67,16 @@ for n = 1, #keys, 2 do
   end
 end
 return answer
+`)
+
+/** before. */
+const FORGET = script(`
+local old = redis.call('ZRANGE', K .. 'status:tokens:until', '-inf', '(' .. arg(1), 'BYSCORE', 'LIMIT', 0, 256)
+for _, jti in ipairs(old) do
+  redis.call('HDEL', K .. 'status:tokens', jti)
+  redis.call('ZREM', K .. 'status:tokens:until', jti)
+end
+return {#old == 256 and 'more' or 'done'}
 `)
 
 /** before. The record last: until then the index is taken. */
@@ -80,8 +99,15 @@ export function createStatusRegistry({ redis }: { redis: RedisClient }): StatusR
   return {
     take: async ({ list, idx, until, named: _, ...rest }) =>
       done(await redis.run(TAKE, [keyOf(list, idx), until, JSON.stringify(rest)]), 'taken'),
-    keep: async (list, idx, until) => done(await redis.run(KEEP, [keyOf(list, idx), until]), 'gone'),
-    name: async (list, idx, jti) => done(await redis.run(NAME, [keyOf(list, idx), jti]), 'gone'),
+    keep: async ({ list, idx, group }, until) => done(await redis.run(KEEP, [keyOf(list, idx), until, group]), 'gone'),
+    enter: async (jti, list, idx, until) => {
+      const reply = await redis.run(ENTER, [jti, keyOf(list, idx), until])
+      if (reply[0] !== 'done') throw unexpected(reply)
+    },
+    name: async (jti) => {
+      const reply = await redis.run(NAME, [jti])
+      return done(reply, 'gone') ? placeOf(reply[1]) : undefined
+    },
     since: async (from) => {
       const records: StatusRecord[] = []
       for (let place = from; ; ) {
@@ -94,18 +120,22 @@ export function createStatusRegistry({ redis }: { redis: RedisClient }): StatusR
       }
     },
     prune: async (before) => {
-      while ((await redis.run(PRUNE, [before]))[0] === 'more');
+      // The tokens first: of an index that is free, none may be left that would name it.
+      for (const each of [FORGET, PRUNE]) while ((await redis.run(each, [before]))[0] === 'more');
     },
   }
 }
 
 const keyOf = (list: string, idx: number): string => `${list}:${idx}`
 
-function toRecord([key = '', until, named = '', record = '']: readonly string[]): StatusRecord {
+function placeOf(key = ''): Pick<StatusRecord, 'list' | 'idx'> {
   const [list = '', idx] = key.split(':')
+  return { list, idx: Number(idx) }
+}
+
+function toRecord([key, until, named = '', record = '']: readonly string[]): StatusRecord {
   return {
-    list,
-    idx: Number(idx),
+    ...placeOf(key),
     until: Number(until),
     named: named.split(' ').filter(Boolean),
     ...(JSON.parse(record) as Pick<StatusRecord, 'group' | 'hops'>),

@@ -209,6 +209,7 @@ async function openService(world: World, me: Process) {
       take: async () => {
         throw new Error('no tool here reads status lists')
       },
+      enter: async () => undefined,
       hopsOf: () => [],
     },
     idempotency,
