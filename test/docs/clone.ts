@@ -83,9 +83,10 @@ export async function openClone(): Promise<Clone> {
         const ids = shown.match(new RegExp(`\\b${kind}_[A-Za-z0-9_-]{22,27}`, 'g'))
         return ids?.at(-1) ?? ellipsis
       })
-      const child = shell(known)
+      // One pipe for both, as on a terminal: of two nobody knows what was written first.
+      const child = shell(`exec 2>&1\n${known}`)
       let output = ''
-      for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (chunk) => (output += String(chunk)))
+      child.stdout!.on('data', (chunk) => (output += String(chunk)))
       const code = await ended(child)
       shown += output
       return { code, output: asSaid(output) }
