@@ -24,7 +24,7 @@ export function openOn(run: string, text: string | null): Generation | undefined
   return { text: found[0], number: Number(found[1]), openedAt: Number(found[3]), base: Number(found[4]) }
 }
 
-export const firstOn = (run: string): string => `1:${run}:0:0`
+const firstOn = (run: string): string => `1:${run}:0:0`
 
 /** Scripts of their own: they are about the very thing that all others are refused by. */
 const SEAL = `
@@ -110,4 +110,4 @@ export function createGenerations({ redis, base }: { redis: Redis; base: string 
   }
 }
 
-export type Generations = ReturnType<typeof createGenerations>
+type Generations = ReturnType<typeof createGenerations>
