@@ -109,5 +109,3 @@ export function createGenerations({ redis, base }: { redis: Redis; base: string 
     },
   }
 }
-
-type Generations = ReturnType<typeof createGenerations>
