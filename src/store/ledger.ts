@@ -50,6 +50,8 @@ export interface Ledger {
   epoch(): Epoch | undefined
   /** Those that count still, in the order in which they came. */
   entries(): readonly Kept[]
+  /** Of bans and suspensions, also of those that count no more: another process may hold one as if it stood. */
+  lifts(): readonly Lifted[]
   keys(): readonly StoredKey[]
   /** Processes that were seen on the same store. */
   roster(): readonly string[]
@@ -71,6 +73,9 @@ export interface Ledger {
 /** What the store never confirmed may have been seen in it by others, for as long; later it turns up no more. */
 export const INTENT_SECONDS = 600
 
+/** That something was lifted is told so long to processes that were away, and hold it as if it stood. */
+export const LIFTS_KEPT_SECONDS = 400 * 86_400
+
 /** As many lines as this above what counts, and the file is written anew. */
 const SLACK = 2000
 
@@ -89,17 +94,20 @@ function parse(text: string): readonly Line[] {
   })
 }
 
-/** An entry counts while there may be a token that it kills, or while it keeps something out. */
-const counts = ({ entry, held, lifted }: Kept, before: number): boolean =>
-  !(held || entry.at + INTENT_SECONDS > before)
-    ? false
-    : entry.expiresAt > before ||
-      (keepsOut(entry) && !entry.before && !lifted && (entry.banUntil === undefined || entry.banUntil > before))
+/** Unix seconds until when there may be a token that it kills, or it keeps something out. */
+export const endOf = ({ entry, lifted }: Pick<Kept, 'entry' | 'lifted'>): number =>
+  keepsOut(entry) && !entry.before && !lifted
+    ? Math.max(entry.expiresAt, entry.banUntil ?? Number.POSITIVE_INFINITY)
+    : entry.expiresAt
+
+const counts = (kept: Kept, before: number): boolean =>
+  (kept.held || kept.entry.at + INTENT_SECONDS > before) && endOf(kept) > before
 
 export function openLedger(dataDir: string): Ledger {
   const path = join(dataDir, LEDGER_FILE)
   const begun = existsSync(path)
   const entries = new Map<string, Kept>()
+  const lifts = new Map<string, Lifted>()
   const keys = new Map<string, StoredKey>()
   let id = ''
   let epoch: Epoch | undefined
@@ -114,11 +122,15 @@ export function openLedger(dataDir: string): Ledger {
     else if (line.k === 'sealed') sealed = line.sealed
     else if (line.k === 'key') keys.set(line.key.kid, line.key)
     else if (line.k === 'place') advance(line.epoch)
-    else if (line.k === 'entry')
-      entries.set(line.entry.id, { held: false, ...entries.get(line.entry.id), entry: line.entry })
-    else {
+    else if (line.k === 'entry') {
+      // Lifted here before it was heard of.
+      const lifted = lifts.get(line.entry.id)
+      const before = entries.get(line.entry.id) ?? { held: false, ...(lifted ? { lifted } : {}) }
+      entries.set(line.entry.id, { ...before, entry: line.entry })
+    } else {
       const known = entries.get(line.id)
       if (line.k === 'held') advance(line.epoch)
+      else lifts.set(line.id, line)
       if (known) entries.set(line.id, { ...known, ...(line.k === 'held' ? { held: true } : { lifted: line }) })
     }
   }
@@ -131,11 +143,11 @@ export function openLedger(dataDir: string): Ledger {
     { k: 'roster', ids: roster },
     ...(sealed ? [{ k: 'sealed', sealed } as const] : []),
     ...[...keys.values()].map((key): Line => ({ k: 'key', key })),
-    ...[...entries.values()].flatMap(({ entry, held, lifted }): Line[] => [
+    ...[...entries.values()].flatMap(({ entry, held }): Line[] => [
       { k: 'entry', entry },
       ...(held && epoch ? [{ k: 'held', id: entry.id, epoch } as const] : []),
-      ...(lifted ? [{ ...lifted, k: 'lifted' } as const] : []),
     ]),
+    ...[...lifts.values()].map((lifted): Line => ({ ...lifted, k: 'lifted' })),
     ...(epoch ? [{ k: 'place', epoch } as const] : []),
   ]
 
@@ -199,6 +211,7 @@ export function openLedger(dataDir: string): Ledger {
     begun,
     epoch: () => epoch,
     entries: () => [...entries.values()],
+    lifts: () => [...lifts.values()],
     keys: () => [...keys.values()],
     roster: () => roster,
     seal: () => sealed ?? undefined,
@@ -210,8 +223,7 @@ export function openLedger(dataDir: string): Ledger {
       if (entries.get(entryId)?.held === false) await append({ k: 'held', id: entryId, epoch: place })
     },
     lifted: async (lifted) => {
-      const known = entries.get(lifted.id)
-      if (known && !known.lifted) await append({ k: 'lifted', ...lifted })
+      if (!lifts.has(lifted.id)) await append({ k: 'lifted', ...lifted })
     },
     reached: async (place) => {
       if (epoch === undefined || compareEpochs(place, epoch) > 0) await append({ k: 'place', epoch: place })
@@ -226,7 +238,8 @@ export function openLedger(dataDir: string): Ledger {
     prune: (before) =>
       inTurn(async () => {
         for (const [key, kept] of entries) if (!counts(kept, before)) entries.delete(key)
-        if (lines < entries.size * 3 + keys.size + SLACK) return
+        for (const [key, { at }] of lifts) if (at + LIFTS_KEPT_SECONDS <= before && !entries.has(key)) lifts.delete(key)
+        if (lines < entries.size * 2 + lifts.size + keys.size + SLACK) return
         await file?.close()
         file = undefined
         // What waits to be written stands in memory already; written twice, it says the same.

@@ -56,11 +56,11 @@ export async function restoreEmbedded({ dataDir, now, everything }: RestoreOptio
     const log = createRevocationLog({ db, now: () => now, forgetBefore: () => 0, sealed })
     let added = 0
     let lifted = 0
-    for (const { entry, lifted: lift } of ledger.entries()) {
+    for (const { entry } of ledger.entries()) {
       // What closes a containment is added once the tasks were narrowed again, at the start.
       if (entry.closes === undefined && (await log.add(entry)).added) added += 1
-      if (lift && (await log.readmit(lift.id, lift.by, lift.reason, lift.at))) lifted += 1
     }
+    for (const lift of ledger.lifts()) if (await log.readmit(lift.id, lift.by, lift.reason, lift.at)) lifted += 1
     const id = newId('rev')
     if (everything) {
       await log.add({

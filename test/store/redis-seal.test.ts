@@ -1,11 +1,12 @@
 /** A Redis that lost some of what it acknowledged: sealed before its first answer, given back what it lost, opened anew. */
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import type { NewRevocation } from '../../src/revoke/revocation-log.ts'
 import type { SealEvent } from '../../src/revoke/store-seal.ts'
+import { LIFTS_KEPT_SECONDS, openLedger } from '../../src/store/ledger.ts'
 import { openStores, type Stores } from '../../src/store/open.ts'
 import { fresh, START } from '../contract/world.ts'
 import { redisIsHere, startRedis, type TestRedis } from './redis-server.ts'
@@ -234,5 +235,82 @@ describe.skipIf(!redisIsHere())('a Redis that lost what it acknowledged', () => 
     await again.close()
     const [once, twice] = [await open(server, dataDir), await open(server)]
     expect([once.events, twice.events]).toEqual([[], []])
+  })
+
+  const takeOut = (redis: Redis) =>
+    redis.del(
+      ...['bans', 'cuts', 'ids', 'order', 'open', 'expiry', 'until', 'entry:1'].map((key) => `{errand}:rev:${key}`),
+    )
+
+  it('M9 notices that a ban was taken out whose entry has expired, and bans again', async () => {
+    const server = await serve()
+    const dataDir = join(base, fresh('data'))
+    const ban = entry({ match: { agent: 'research' }, mode: 'ban', expiresAt: START - 10 })
+    const [first, other] = [await open(server, dataDir), await open(server)]
+    await first.revocations.add(ban)
+    await expect.poll(async () => (await other.revocations.bans(START)).length).toBe(1)
+    await first.close()
+    await admin(server, takeOut)
+    // Processes hear of a seal when they ask something.
+    const asking = setInterval(() => void other.healthy(), 20)
+    const again = await open(server, dataDir).finally(() => clearInterval(asking))
+    await isBack(other)
+    expect(again.events[0]).toEqual({ event: 'sealed', why: 'tampered' })
+    for (const one of [again, other]) expect((await answerOf(one, ban)).banned?.entry).toBe(ban.id)
+  })
+
+  it('M9 notices what was taken out shortly before its end only where that end is that of a ban', async () => {
+    const server = await serve()
+    const dataDir = join(base, fresh('data'))
+    const first = await open(server, dataDir)
+    // Clocks differ: another process may have forgotten it already.
+    await first.revocations.add(entry({ mode: 'ban', expiresAt: START + 100, banUntil: START + 200 }))
+    await first.close()
+    await admin(server, takeOut)
+    const second = await open(server, dataDir)
+    expect(second.events).toEqual([])
+    const lifted = entry({ mode: 'ban', match: { agent: 'a' } })
+    await second.revocations.add(lifted)
+    await second.revocations.readmit(lifted.id, 'admin', 'looked into', START)
+    await second.close()
+    await admin(server, async (redis) => {
+      const sequence = await redis.hget('{errand}:rev:ids', lifted.id)
+      await redis.del(`{errand}:rev:entry:${sequence}`, '{errand}:rev:order')
+    })
+    // Lifted, it still ends the tokens from before.
+    const third = await open(server, dataDir)
+    expect(third.events[0]).toEqual({ event: 'sealed', why: 'tampered' })
+    const answer = await answerOf(third, lifted)
+    expect([answer.dead?.entry, answer.banned]).toEqual([lifted.id, undefined])
+  })
+
+  it('M9 tells a process that was away of what was lifted and is forgotten, and nobody bans it again', async () => {
+    const server = await serve()
+    const dataDir = join(base, fresh('data'))
+    const ban = entry({ match: { agent: 'research' }, mode: 'ban', expiresAt: START - 10 })
+    const [away, stays] = [await open(server, dataDir), await open(server)]
+    await away.revocations.add(ban)
+    await expect.poll(async () => (await stays.revocations.bans(START)).length).toBe(1)
+    const unaware = join(base, fresh('data'))
+    await away.close()
+    cpSync(dataDir, unaware, { recursive: true })
+    expect(await stays.revocations.readmit(ban.id, 'admin', 'looked into', START)).toBe(true)
+    await stays.revocations.prune(START)
+    expect(await stays.revocations.get(ban.id)).toBeUndefined()
+    const back = await open(server, dataDir)
+    expect([back.events, stays.events]).toEqual([[], []])
+    await back.close()
+    const ledger = openLedger(dataDir)
+    expect(ledger.lifts()).toMatchObject([{ id: ban.id, by: 'admin', reason: 'looked into', at: START }])
+    await ledger.close()
+
+    // Also where Redis has forgotten that: those that were there tell of it.
+    await admin(server, (redis) => redis.flushall())
+    expect(await stays.healthy()).toBe(false)
+    const late = await open(server, unaware)
+    await isBack(stays)
+    for (const one of [stays, late]) expect((await answerOf(one, ban)).banned).toBeUndefined()
+    await stays.revocations.prune(START + LIFTS_KEPT_SECONDS)
+    expect(await admin(server, (redis) => redis.exists('{errand}:rev:lifts', '{errand}:rev:lifts:order'))).toBe(0)
   })
 })

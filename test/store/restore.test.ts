@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { NewRevocation } from '../../src/revoke/revocation-log.ts'
-import { LEDGER_FILE, openLedger } from '../../src/store/ledger.ts'
+import { keepingSeals } from '../../src/store/embedded/keeping.ts'
+import { LEDGER_FILE, LIFTS_KEPT_SECONDS, openLedger } from '../../src/store/ledger.ts'
 import { openStores, type Stores } from '../../src/store/open.ts'
 import { restoreEmbedded } from '../../src/store/restore.ts'
 import { fresh, range, START } from '../contract/world.ts'
@@ -109,6 +110,63 @@ describe('a database from a backup', () => {
     })
   })
 
+  it('P L7 is refused where it has lost nothing but a seal of the service, and is sealed again', async () => {
+    const dataDir = join(base, fresh('data'))
+    const sealed = { by: 'admin', reason: 'odd', at: START }
+    await putBack(dataDir, ({ seals }) => seals.seal(sealed))
+    await expect(openAt(dataDir)).rejects.toMatchObject({
+      code: 'store_behind',
+      message: expect.stringContaining(`admin had sealed it at ${START}`),
+    })
+    await restoreEmbedded({ dataDir, now: START, everything: false })
+    await within(dataDir, async ({ seals, revocations }) => {
+      expect(await seals.current()).toEqual(sealed)
+      await expect(revocations.check({ hops: [], issuing: {} })).rejects.toMatchObject({ reason: 'sealed' })
+      expect(await seals.unseal()).toBe(true)
+    })
+    await within(dataDir, async ({ seals }) => expect(await seals.current()).toBeUndefined())
+  })
+
+  it('P1 is sealed or is not, and never behind, wherever a crash or a full disk cuts an unsealing short', async () => {
+    const dataDir = join(base, fresh('data'))
+    const sealed = { by: 'admin', reason: 'odd', at: START }
+    await within(dataDir, async ({ seals }) => expect(await seals.seal(sealed)).toBe(true))
+    // Died with the ledger written and the row still there; and before the ledger had anything of it.
+    const ledger = openLedger(dataDir)
+    await ledger.sealed(undefined)
+    await ledger.close()
+    await within(dataDir, async ({ seals }) => expect(await seals.current()).toEqual(sealed))
+    const again = openLedger(dataDir)
+    expect(again.seal()).toEqual(sealed)
+    await again.close()
+
+    let writable = false
+    let row: typeof sealed | undefined = sealed
+    const told: unknown[] = []
+    const seals = keepingSeals(
+      {
+        seal: async () => false,
+        current: async () => row,
+        unseal: async () => {
+          row = undefined
+          return true
+        },
+      },
+      {
+        ...again,
+        sealed: async (now) => {
+          told.push(now)
+          if (!writable) throw new Error('ENOSPC')
+        },
+      },
+    )
+    await expect(seals.unseal()).rejects.toMatchObject({ reason: 'store_unavailable' })
+    expect([row, told]).toEqual([sealed, [undefined, sealed]])
+    writable = true
+    expect(await seals.unseal()).toBe(true)
+    expect([row, told.at(-1)]).toEqual([undefined, undefined])
+  })
+
   it('P1 is not taken for behind after a crash at any moment, and what an older version wrote is kept from then on', async () => {
     const dataDir = join(base, fresh('data'))
     await within(dataDir, async ({ revocations }) => {
@@ -163,6 +221,12 @@ describe('the ledger', () => {
     await ledger.prune(START + 700)
     expect(ledger.entries()).toEqual([])
     await ledger.close()
+    // Others may hold it as if it stood, for a long time.
+    const again = openLedger(dataDir)
+    expect(again.lifts()).toEqual([expect.objectContaining({ id: ban.id, by: 'admin', reason: 'test', at: START })])
+    await again.prune(START + LIFTS_KEPT_SECONDS)
+    expect(again.lifts()).toEqual([])
+    await again.close()
   })
 
   it('stays as small as what counts, and is whole again after each rewrite', async () => {

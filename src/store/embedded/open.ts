@@ -68,9 +68,9 @@ export async function openEmbedded(deps: {
     },
   }
   try {
-    await refuseBehind(revocations, ledger)
+    await refuseBehind(revocations, ledger, sealed())
     await journal.recover()
-    await keepAll(revocations, ledger, now())
+    await keepAll(revocations, ledger, now(), sealed())
     return stores
   } catch (error) {
     await db.close()

@@ -3,20 +3,26 @@ import { hostname } from 'node:os'
 import { MAX_TOKEN_LIFETIME_SECONDS } from '@errand/verifier/claims.ts'
 import type { NewRevocation } from '../../revoke/revocation-log.ts'
 import { newId } from '../../tasks/ids.ts'
-import { INTENT_SECONDS, type Kept, type Ledger } from '../ledger.ts'
+import { endOf, INTENT_SECONDS, type Kept, type Ledger } from '../ledger.ts'
 import type { GivingBack, RedisClient, Run } from './client.ts'
 import { script } from './client.ts'
 import { discardBroken } from './intact.ts'
 import { insertKey } from './key-store.ts'
-import { addEntry, liftEntry } from './revocation-log.ts'
+import { learnLifts, liftAgain } from './lifts.ts'
+import { addEntry } from './revocation-log.ts'
 import { sealAgain } from './seals.ts'
 
 const AT_ONCE = 64
 /** As revoke.ts keeps an entry past the longest token. */
 const MARGIN_SECONDS = 120
 
-export function createGivingBack(deps: { ledger: Ledger; now: () => number; told: GivingBack['told'] }): GivingBack {
-  const { ledger, now } = deps
+export function createGivingBack(deps: {
+  ledger: Ledger
+  now: () => number
+  forgetBefore: () => number
+  told: GivingBack['told']
+}): GivingBack {
+  const { ledger, now, forgetBefore } = deps
   const isDue = ({ entry, held }: Kept) =>
     // What closes a containment is added once the tasks were narrowed, and that may be what is missing.
     entry.closes === undefined && (held || now() < entry.at + INTENT_SECONDS)
@@ -29,9 +35,14 @@ export function createGivingBack(deps: { ledger: Ledger; now: () => number; told
       const sealed = ledger.seal()
       if (sealed) await sealAgain(run, sealed)
       for (const key of ledger.keys()) await insertKey(run, key)
-      const due = ledger.entries().filter(isDue)
+      // Those that only others lifted are given back as lifted, and those that are over are not.
+      await learnLifts(run, ledger)
+      const due = ledger.entries().filter((kept) => isDue(kept) && endOf(kept) > forgetBefore())
       for (let at = 0; at < due.length; at += AT_ONCE)
         await Promise.all(due.slice(at, at + AT_ONCE).map((kept) => giveBackOne(run, kept, now())))
+      const lifts = ledger.lifts()
+      for (let at = 0; at < lifts.length; at += AT_ONCE)
+        await Promise.all(lifts.slice(at, at + AT_ONCE).map((lift) => liftAgain(run, lift)))
       await ledger.reached({ generation, sequence: 0 }).catch(() => undefined)
     },
     async endEverything(run, _, lost) {
@@ -51,10 +62,9 @@ export function createGivingBack(deps: { ledger: Ledger; now: () => number; told
   }
 }
 
-async function giveBackOne(run: Run, { entry, lifted }: Kept, now: number): Promise<void> {
+async function giveBackOne(run: Run, { entry }: Kept, now: number): Promise<void> {
   await discardBroken(run, entry, now)
   await addEntry(run, entry)
-  if (lifted) await liftEntry(run, lifted)
 }
 
 const JOIN = script(

@@ -5,8 +5,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Epoch } from '@errand/verifier/epoch.ts'
 import type { NewRevocation, Revocation, RevocationLog } from '../../revoke/revocation-log.ts'
-import type { Ledger } from '../ledger.ts'
+import { endOf, type Ledger } from '../ledger.ts'
 import { type RedisClient, type Run, script, unexpected } from './client.ts'
+import { learnLifts } from './lifts.ts'
 import { INDEX } from './revocation-scripts.ts'
 
 const PAGE = 200
@@ -87,7 +88,7 @@ export async function isIntact(deps: {
   const held = ledger.entries()
   const stored = [...(await revocations.after()), ...(await revocations.bans(now))]
   return (
-    (await adopt(ledger, stored, held, now)) &&
+    (await adopt(redis, ledger, stored, held, now)) &&
     !(await broken(redis, 'order', now)) &&
     !(await broken(redis, 'open', now))
   )
@@ -95,6 +96,7 @@ export async function isIntact(deps: {
 
 /** `before`: what was held before `stored` was read. */
 async function adopt(
+  redis: RedisClient,
   ledger: Ledger,
   stored: readonly Revocation[],
   before: ReturnType<Ledger['entries']>,
@@ -109,16 +111,11 @@ async function adopt(
     keepHeld(ledger, entry, epoch),
     ...(readmitted ? [ledger.lifted({ id: entry.id, ...readmitted })] : []),
   ])
-  const gone = before.filter(({ entry, held, lifted }) => held && !lifted && !known.has(entry.id))
-  // A ban that another process lifted, and that was forgotten since.
-  const over = gone.filter(({ entry }) => entry.expiresAt <= now)
-  await Promise.all([
-    ...steps,
-    ...over.map(({ entry }) =>
-      ledger.lifted({ id: entry.id, at: now, by: 'system', reason: 'lifted by another process' }),
-    ),
-  ]).catch(() => undefined)
-  return !changed && gone.every(({ entry }) => entry.expiresAt <= now + SKEW_SECONDS)
+  await Promise.all(steps).catch(() => undefined)
+  const gone = new Set(before.flatMap(({ entry, held }) => (held && !known.has(entry.id) ? [entry.id] : [])))
+  // A ban is over when it was to be, or when somebody lifted it, of which there is a record: not because its entry has expired.
+  if (gone.size > 0) await learnLifts(redis.run, ledger)
+  return !changed && ledger.entries().every((kept) => !gone.has(kept.entry.id) || endOf(kept) <= now + SKEW_SECONDS)
 }
 
 async function keepHeld(ledger: Ledger, entry: NewRevocation, epoch: Epoch): Promise<void> {

@@ -227,7 +227,7 @@ export async function addEntry(
 }
 
 /** False where there is nothing to lift by that id. */
-export async function liftEntry(run: Run, { id, by, reason, at }: Lifted): Promise<boolean> {
+async function liftEntry(run: Run, { id, by, reason, at }: Lifted): Promise<boolean> {
   return (await run(READMIT, [id, at, JSON.stringify({ at, by, reason })]))[0] === 'done'
 }
 

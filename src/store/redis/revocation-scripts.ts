@@ -2,6 +2,7 @@
  * The steps of the revocation log in Redis. An entry is a hash by its sequence; beside it four indexes from
  * `shape|value` to the entries that matter there, newest first: cuts, absolutes, bans and containments.
  */
+import { LIFTS_KEPT_SECONDS } from '../ledger.ts'
 import { TOLD_SECONDS } from '../revocations.ts'
 import { script } from './client.ts'
 
@@ -97,6 +98,12 @@ local function lift(sequence, one, readmitted)
   redis.call('ZREM', K .. 'rev:open', sequence)
   redis.call('ZREM', K .. 'rev:until', sequence)
   redis.call('ZADD', K .. 'rev:expiry', one.expires, sequence)
+end
+-- Stays when the entry is gone: who still holds it learns from this, and from nothing else, that it is over. Written before the
+-- entry is lifted: begun and not ended, it lifts nothing.
+local function record_lift(id, at, readmitted)
+  redis.call('ZADD', K .. 'rev:lifts:order', 'NX', at, id)
+  redis.call('HSETNX', K .. 'rev:lifts', id, readmitted)
 end
 `
 
@@ -274,6 +281,7 @@ export const READMIT = script(
 local sequence, one = find(arg(1))
 if not sequence then return {'no'} end
 if one.ban ~= '1' or (one['until'] ~= '' and tonumber(arg(2)) >= tonumber(one['until'])) then return {'no'} end
+record_lift(arg(1), arg(2), arg(3))
 lift(sequence, one, arg(3))
 return {'done'}
 `,
@@ -313,7 +321,12 @@ for _, sequence in ipairs(expired) do
   end
   redis.call('ZREM', K .. 'rev:expiry', sequence)
 end
-return {(#over > 0 or #told > 0 or #expired > 0) and 'more' or 'done'}
+local forgotten = redis.call('ZRANGE', K .. 'rev:lifts:order', '-inf', tonumber(now) - ${LIFTS_KEPT_SECONDS}, 'BYSCORE', 'LIMIT', 0, 200)
+for _, id in ipairs(forgotten) do
+  redis.call('HDEL', K .. 'rev:lifts', id)
+  redis.call('ZREM', K .. 'rev:lifts:order', id)
+end
+return {(#over > 0 or #told > 0 or #expired > 0 or #forgotten > 0) and 'more' or 'done'}
 `,
   { critical: true },
 )
