@@ -69,7 +69,7 @@ function messages(): readonly string[] {
 }
 const indexes = () => collector.lines.map((line) => (JSON.parse(line) as { readonly i: number }).i)
 const exchange = async () => (await house.agent('research')).exchange({ form: { audience: 'tickets' } })
-const caughtUp = () => expect.poll(() => house.service.log.size - new Set(indexes()).size, { timeout: 5_000 }).toBe(0)
+const caughtUp = () => expect.poll(() => house.service.log.size - new Set(indexes()).size, { timeout: 15_000 }).toBe(0)
 const ready = async () => {
   const { status, body } = await house.fetch('GET', '/ready')
   return [status, (body['checks'] as unknown as { readonly mirrors: string }).mirrors]
@@ -108,7 +108,9 @@ describe('a service whose log is copied', () => {
       expect.stringMatching(/^[1-9]/),
     ])
     expect(house.lines.some((line) => line.includes('audit_mirror_behind'))).toBe(true)
-    expect([house.service.log.size, await tasks()]).toEqual([size, before])
+    // What the service does by itself may be recorded meanwhile; of an exchange there is nothing.
+    const since = (await house.service.log.from(size, 100)).map(({ type }) => type)
+    expect([since.filter((type) => /^t(oken|ask)\./.test(type)), await tasks()]).toEqual([[], before])
     await expect.poll(ready, { timeout: 5_000 }).toEqual([503, 'unavailable'])
     const shown = async () => (await house.admin('GET', '/config')).body['mirrors']
     await expect.poll(shown, { timeout: 5_000 }).toMatchObject([
